@@ -1,0 +1,146 @@
+"""Every error the library raises, on one screen.
+
+    BcdaError
+    ├─ ActionNeededError            a person must do something before the same call can work
+    │    ├─ InvalidRequestError       refused here or by BCDA as malformed; also a ValueError
+    │    ├─ CredentialsError          client id, secret or entitlement refused
+    │    ├─ NotAllowListedError       no connection at all: address not on the allow list, or network
+    │    ├─ AttributionMissingError   BCDA has no attribution list that this export could use
+    │    ├─ WarehouseLockedError      another process holds the working database
+    │    └─ StorageError              a folder is read-only, or the disk is full
+    ├─ TransientError               the same call may work later; .retry_after_seconds
+    │    ├─ RateLimitedError          429
+    │    ├─ ServerError               5xx, broken connection, timeout
+    │    └─ IncompleteFileError       a file ended early or is damaged; .file_name .bytes_received
+    └─ TerminalError                this run is over; a new one may be asked for
+         ├─ ExportFailedError         the job failed, was cancelled, or passed its deadline; .job_id
+         ├─ ExportExpiredError        the job's files are gone; .job_id
+         ├─ ManifestError             the manifest, or an address in it, cannot be trusted
+         └─ CountMismatchError        lines read differ from rows landed plus lines quarantined
+
+A message says what was wrong, with what, and what to do next. It never holds a person's data, a token or a secret.
+"""
+
+
+class BcdaError(Exception):
+    """Base of all errors of this library."""
+
+
+class ActionNeededError(BcdaError):
+    """A person must do something before the same call can work."""
+
+
+class InvalidRequestError(ActionNeededError, ValueError):
+    """The request or a setting is malformed, or BCDA refused it as such (400)."""
+
+
+class CredentialsError(ActionNeededError):
+    """Client id, secret or entitlement was refused (401 at the token endpoint, 401 twice elsewhere, 403)."""
+
+
+class NotAllowListedError(ActionNeededError):
+    """No connection could be made; in production an address that is not on the allow list times out."""
+
+
+class AttributionMissingError(ActionNeededError):
+    """BCDA has no attribution list that the export could use (404 at kick-off).
+
+    Attributes:
+        reason: the server's own text, which tells the cases apart (wire contract §6.3, rows 19 to 21).
+    """
+
+    def __init__(self, message: str, *, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class WarehouseLockedError(ActionNeededError):
+    """Another process holds the working database longer than we were told to wait."""
+
+
+class StorageError(ActionNeededError):
+    """A place of ours cannot be written: read-only, missing, or out of space."""
+
+
+class TransientError(BcdaError):
+    """The same call may work later.
+
+    Attributes:
+        retry_after_seconds: how long the server asked us to wait, or None when it did not say.
+    """
+
+    def __init__(self, message: str, *, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class RateLimitedError(TransientError):
+    """429: too many requests, or an overlapping job of the same entity is running."""
+
+
+class ServerError(TransientError):
+    """5xx, a broken connection or a timeout."""
+
+
+class IncompleteFileError(TransientError):
+    """A download ended early, or its gzip stream is damaged.
+
+    Attributes:
+        file_name: our name of the file.
+        bytes_received: how many wire bytes are on disk.
+    """
+
+    def __init__(
+        self, message: str, *, file_name: str, bytes_received: int, retry_after_seconds: float | None = None
+    ) -> None:
+        super().__init__(message, retry_after_seconds=retry_after_seconds)
+        self.file_name = file_name
+        self.bytes_received = bytes_received
+
+
+class TerminalError(BcdaError):
+    """This run is over; a new one may be asked for."""
+
+
+class ExportFailedError(TerminalError):
+    """The job failed, was cancelled, or passed its deadline.
+
+    Attributes:
+        job_id: BCDA's number of the job, as text.
+    """
+
+    def __init__(self, message: str, *, job_id: str) -> None:
+        super().__init__(message)
+        self.job_id = job_id
+
+
+class ExportExpiredError(TerminalError):
+    """The job's files are gone; only a new job can bring them back.
+
+    Attributes:
+        job_id: BCDA's number of the job, as text.
+    """
+
+    def __init__(self, message: str, *, job_id: str) -> None:
+        super().__init__(message)
+        self.job_id = job_id
+
+
+class ManifestError(TerminalError):
+    """The manifest, or an address in it, cannot be trusted."""
+
+
+class CountMismatchError(TerminalError):
+    """Lines read differ from rows landed plus lines quarantined; nothing was put into place.
+
+    Attributes:
+        lines_read: lines in the file.
+        rows_landed: resources written.
+        lines_quarantined: lines set aside.
+    """
+
+    def __init__(self, message: str, *, lines_read: int, rows_landed: int, lines_quarantined: int) -> None:
+        super().__init__(message)
+        self.lines_read = lines_read
+        self.rows_landed = rows_landed
+        self.lines_quarantined = lines_quarantined

@@ -1,0 +1,118 @@
+"""What is asked of BCDA: scope, resource types, since. Refused here before BCDA refuses it."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from bcda.errors import InvalidRequestError
+from bcda.settings import ApiVersion
+
+RESOURCE_TYPES: dict[ApiVersion, tuple[str, ...]] = {
+    ApiVersion.V1: ("Patient", "Coverage", "ExplanationOfBenefit"),
+    ApiVersion.V2: ("Patient", "Coverage", "ExplanationOfBenefit", "Claim", "ClaimResponse"),
+    ApiVersion.V3: ("Patient", "Coverage", "ExplanationOfBenefit"),
+}
+"""Types that each version can export (wire contract §1)."""
+
+DEFAULT_RESOURCE_TYPES = ("Patient", "Coverage", "ExplanationOfBenefit")
+"""Types that every entity may ask for; Claim and ClaimResponse need an entitlement (wire contract §6.4)."""
+
+
+class Scope(StrEnum):
+    """Which endpoint an export uses, and so whom it covers (wire contract §8)."""
+
+    PATIENT = "patient"
+    GROUP_ALL = "group-all"
+    GROUP_RUNOUT = "group-runout"
+
+
+@dataclass(frozen=True, slots=True)
+class ExportRequest:
+    """One export to ask for.
+
+    Attributes:
+        api_version: version of the API.
+        scope: endpoint.
+        resource_types: FHIR type names, in the order they are sent; never empty, since a request without
+            `_type` collides with every other job of the entity (wire contract §7).
+        since: aware instant; only resources updated after it. None asks for everything.
+    """
+
+    api_version: ApiVersion
+    scope: Scope
+    resource_types: tuple[str, ...]
+    since: datetime | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what BCDA would refuse.
+
+        Raises:
+            InvalidRequestError: no type, a type named twice, a type the version does not have, or a `since`
+                without zone.
+
+        Source: wire contract §6.1, §6.3 rows 7 to 9 and 18.
+        """
+        if not self.resource_types:
+            raise InvalidRequestError("Name at least one resource type.")
+        known = RESOURCE_TYPES[self.api_version]
+        for resource_type in self.resource_types:
+            if resource_type not in known:
+                raise InvalidRequestError(
+                    f"API {self.api_version} does not export {resource_type!r}; choose from {', '.join(known)}."
+                )
+            if self.resource_types.count(resource_type) > 1:
+                raise InvalidRequestError(f"Resource type {resource_type} is named twice.")
+        if self.since is not None and self.since.utcoffset() is None:
+            raise InvalidRequestError("`since` needs a time zone, such as 2026-11-01T00:00:00Z.")
+
+    def to_json(self) -> dict[str, object]:
+        """Return a JSON object that `from_json` reads back."""
+        return {
+            "api_version": self.api_version.value,
+            "scope": self.scope.value,
+            "resource_types": list(self.resource_types),
+            "since": format_instant(self.since) if self.since else None,
+        }
+
+    @classmethod
+    def from_json(cls, value: dict[str, object]) -> "ExportRequest":
+        """Read what `to_json` wrote.
+
+        Raises:
+            InvalidRequestError: the object is not of that shape.
+        """
+        try:
+            types, since = value["resource_types"], value["since"]
+            if not isinstance(types, list):
+                raise InvalidRequestError("resource_types must be a list.")
+            return cls(
+                api_version=ApiVersion(str(value["api_version"])),
+                scope=Scope(str(value["scope"])),
+                resource_types=tuple(str(t) for t in types),
+                since=parse_instant(str(since)) if since else None,
+            )
+        except (KeyError, ValueError) as error:
+            raise InvalidRequestError(f"Not a stored export request: {error}.") from error
+
+
+def parse_instant(text: str) -> datetime:
+    """Read an RFC 3339 instant into an aware UTC datetime, to the microsecond.
+
+    Raises:
+        InvalidRequestError: no date and time, or no zone.
+
+    Source: wire contract §6.1, `_since`.
+    """
+    try:
+        value = datetime.fromisoformat(text.strip())
+    except ValueError as error:
+        raise InvalidRequestError(f"{text!r} is no instant; write it like 2026-11-01T00:00:00Z.") from error
+    if value.utcoffset() is None or "T" not in text:
+        raise InvalidRequestError(f"{text!r} needs a time and a zone; write it like 2026-11-01T00:00:00Z.")
+    return value.astimezone(UTC)
+
+
+def format_instant(value: datetime) -> str:
+    """Write an aware instant in UTC with `Z`, with just the fraction it has, so that no `+` needs encoding."""
+    text = value.astimezone(UTC).isoformat().removesuffix("+00:00")
+    return f"{text.rstrip('0') if '.' in text else text}Z"

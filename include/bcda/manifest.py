@@ -1,0 +1,92 @@
+"""The manifest of a finished job: which files belong to the export.
+
+Kept in `raw/{run_id}/manifest.json` exactly as far as needed to fetch, prove and account for every file.
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from bcda.errors import ManifestError
+from bcda.export_request import format_instant, parse_instant
+
+
+class FileKind(StrEnum):
+    """Which list of the manifest a file stands in."""
+
+    OUTPUT = "output"
+    ERROR = "error"
+    DELETED = "deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFile:
+    """One file of the manifest.
+
+    Attributes:
+        name: our own name, `{number:05d}-{resource_type}.ndjson.gz`; unique in the run, says nothing of a person.
+        kind: output, error or deleted.
+        resource_type: FHIR type of its lines (OperationOutcome for error files).
+        url: where it is; its origin has been checked against the configured one.
+    """
+
+    name: str
+    kind: FileKind
+    resource_type: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The answer of a completed job (wire contract §11).
+
+    Attributes:
+        job_id: BCDA's number of the job, as text.
+        transaction_time: the export holds changes up to this instant, UTC.
+        request_url: the kick-off URL as the server saw it.
+        expires_in_seconds: time left until the files may vanish when the manifest was read, by the server's own
+            clock (`Expires` minus `Date`); None when the server did not say.
+        files: every file once, in manifest order: output, then deleted, then error.
+    """
+
+    job_id: str
+    transaction_time: datetime
+    request_url: str
+    expires_in_seconds: float | None
+    files: tuple[OutputFile, ...]
+
+    def to_bytes(self) -> bytes:
+        """Return JSON that `from_bytes` reads back."""
+        document = {
+            "job_id": self.job_id,
+            "transaction_time": format_instant(self.transaction_time),
+            "request_url": self.request_url,
+            "expires_in_seconds": self.expires_in_seconds,
+            "files": [
+                {"name": f.name, "kind": f.kind.value, "resource_type": f.resource_type, "url": f.url}
+                for f in self.files
+            ],
+        }
+        return json.dumps(document, indent=1).encode()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> "Manifest":
+        """Read what `to_bytes` wrote.
+
+        Raises:
+            ManifestError: the content is not of that shape.
+        """
+        try:
+            document = json.loads(content)
+            return cls(
+                job_id=document["job_id"],
+                transaction_time=parse_instant(document["transaction_time"]),
+                request_url=document["request_url"],
+                expires_in_seconds=document["expires_in_seconds"],
+                files=tuple(
+                    OutputFile(f["name"], FileKind(f["kind"]), f["resource_type"], f["url"]) for f in document["files"]
+                ),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise ManifestError(f"The stored manifest cannot be read ({type(error).__name__}); start a new run.") from error

@@ -1,0 +1,106 @@
+"""Where everything lies: raw bytes, lake, warehouse, published database."""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bcda.errors import InvalidRequestError, StorageError
+
+_RUN_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.-]{0,99}")
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The four places of the data; folders are made with mode 0700, files with 0600.
+
+    Attributes:
+        raw: bytes as received, one folder per run.
+        lake: Hive-partitioned Parquet.
+        warehouse: the working DuckDB database (a file).
+        published: the DuckDB file that analysts open.
+    """
+
+    raw: Path
+    lake: Path
+    warehouse: Path
+    published: Path
+
+    @classmethod
+    def below(cls, home: Path) -> "Places":
+        """Return the places in their usual names below one folder."""
+        return cls(home / "raw", home / "lake", home / "warehouse" / "working.duckdb", home / "bcda.duckdb")
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str], *, default_home: Path) -> "Places":
+        """Return the places named by `BCDA_HOME` and its overrides.
+
+        Args:
+            environment: such as `os.environ`; reads BCDA_HOME, BCDA_RAW, BCDA_LAKE, BCDA_WAREHOUSE, BCDA_PUBLISHED.
+            default_home: used when BCDA_HOME is not set.
+        """
+        usual = cls.below(Path(environment.get("BCDA_HOME") or default_home).expanduser().absolute())
+        return cls(
+            raw=Path(environment.get("BCDA_RAW") or usual.raw),
+            lake=Path(environment.get("BCDA_LAKE") or usual.lake),
+            warehouse=Path(environment.get("BCDA_WAREHOUSE") or usual.warehouse),
+            published=Path(environment.get("BCDA_PUBLISHED") or usual.published),
+        )
+
+    def run_folder(self, run_id: str) -> Path:
+        """Return the raw folder of one run.
+
+        Raises:
+            InvalidRequestError: the run id could leave the raw folder.
+        """
+        if not _RUN_ID.fullmatch(run_id):
+            raise InvalidRequestError("A run id holds letters, digits, dot, hyphen and underscore only.")
+        return self.raw / run_id
+
+
+def private_folder(path: Path) -> Path:
+    """Make a folder and its missing parents readable by their owner alone (0700), and return it.
+
+    Raises:
+        StorageError: it cannot be made.
+    """
+    missing = []
+    current = path
+    while not current.exists():
+        missing.append(current)
+        current = current.parent
+    try:
+        for folder in reversed(missing):
+            folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"Cannot make the folder {path}: {error.strerror}. Check owner and free space.") from error
+    return path
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Write a small file so that it is there whole or not at all, also after a crash (0600).
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise StorageError(f"Cannot write {path}: {error.strerror}. Check owner and free space.") from error
+
+
+def sync_folder(path: Path) -> None:
+    """Make renames in a folder survive a crash of the machine."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,71 @@
+"""Receipts: the proof, beside each raw file, that it was received whole.
+
+A file without a receipt does not exist for the stages that follow.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from bcda.errors import ManifestError
+from bcda.manifest import FileKind
+from bcda.places import write_durably
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What is known of one raw file.
+
+    Attributes:
+        name: name of the raw file in the run's folder, such as `00001-Patient.ndjson.gz`; always gzip.
+        kind: list of the manifest it stood in.
+        resource_type: FHIR type of its lines.
+        url: where it was fetched from; ties the receipt to the manifest entry.
+        wire_bytes: size of the raw file, in bytes as received.
+        wire_sha256: SHA-256 of those bytes, hexadecimal.
+        content_bytes: size of the NDJSON, uncompressed.
+        lines: lines of the NDJSON; a last line without newline counts.
+    """
+
+    name: str
+    kind: FileKind
+    resource_type: str
+    url: str
+    wire_bytes: int
+    wire_sha256: str
+    content_bytes: int
+    lines: int
+
+
+def receipt_path(folder: Path, name: str) -> Path:
+    """Return where the receipt of a raw file lies."""
+    return folder / f"{name}.receipt.json"
+
+
+def write_receipt(folder: Path, receipt: Receipt) -> None:
+    """Write the receipt of a raw file that is in place already.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    write_durably(receipt_path(folder, receipt.name), json.dumps(asdict(receipt), indent=1).encode())
+
+
+def read_receipt(folder: Path, name: str) -> Receipt | None:
+    """Return the receipt of a raw file, or None when it was never completed.
+
+    Raises:
+        ManifestError: a receipt is there but cannot be read, or the raw file beside it is missing or has another size.
+    """
+    path = receipt_path(folder, name)
+    if not path.exists():
+        return None
+    try:
+        document = json.loads(path.read_bytes())
+        receipt = Receipt(**{**document, "kind": FileKind(document["kind"])})
+    except (ValueError, KeyError, TypeError) as error:
+        raise ManifestError(f"The receipt {path} cannot be read; delete it and run the fetch task again.") from error
+    raw = folder / name
+    if not raw.exists() or raw.stat().st_size != receipt.wire_bytes:
+        raise ManifestError(f"The raw file {raw} does not match its receipt; delete both and run the fetch task again.")
+    return receipt
