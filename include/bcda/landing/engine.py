@@ -1,0 +1,146 @@
+"""One parse of each line, then one query per table: DuckDB turns slices of NDJSON into rows.
+
+Lines arrive as an Arrow array over the reader's buffer, are parsed once into the shape of their resource type, and
+gather in temporary tables; when enough have gathered, each declared table is filled by one query over all of them.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from bcda import model
+from bcda.landing.lines import Slice
+from bcda.model import mapping
+from bcda.settings import ApiVersion
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedKeys:
+    """Keys of the lines of one slice; all lists have one value per line.
+
+    Attributes:
+        resource_type: as the line says, or None.
+        resource_id: `id`, or None.
+        last_updated: `meta.lastUpdated` as text, or None.
+        last_updated_at: the same as a UTC timestamp.
+        created: `created`, or None.
+    """
+
+    resource_type: list[str | None]
+    resource_id: list[str | None]
+    last_updated: list[str | None]
+    last_updated_at: pa.ChunkedArray
+    created: list[str | None]
+
+
+class Engine:
+    """Parses slices of one API version and fills the tables of its resource types."""
+
+    def __init__(self, api_version: ApiVersion, *, spill: Path, memory_bytes: int) -> None:
+        self._api_version = api_version
+        self._gathered: list[str] = []
+        self._connection = duckdb.connect(
+            config={"memory_limit": f"{memory_bytes // 2**20}MiB", "temp_directory": str(spill)}
+        )
+        self._types = self._read_types()
+        self._run("CREATE TABLE state AS SELECT * FROM read_csv($path, all_varchar = true)", path=model.data_path("states.csv"))
+        for statement in mapping.macros().split(";\n"):
+            if statement.strip():
+                self._run(statement)
+
+    def close(self) -> None:
+        """Free the engine's memory."""
+        self._connection.close()
+
+    def invalid_lines(self, lines: pa.Table) -> set[int]:
+        """Return the numbers of the lines that are not JSON objects."""
+        self._connection.register("incoming", lines)
+        rows = self._run(
+            "SELECT line_number FROM incoming WHERE CASE WHEN json_valid(body) THEN json_type(body) <> 'OBJECT' ELSE true END"
+        ).fetchall()
+        self._connection.unregister("incoming")
+        return {row[0] for row in rows}
+
+    def parse(self, lines: pa.Table, *, file_name: str, resource_type: str) -> ParsedKeys:
+        """Parse the lines of one slice and keep the result for `tables`.
+
+        Args:
+            lines: columns line_number and body, every body a JSON object.
+            file_name: our name of the raw file.
+            resource_type: type that the manifest gave.
+
+        Raises:
+            duckdb.InvalidInputException: some line is not JSON; nothing was kept.
+        """
+        name = f"gathered_{len(self._gathered)}"
+        self._connection.register("incoming", lines)
+        try:
+            self._run(
+                f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT $file_name AS file_name, line_number, "
+                f"json_transform(body, '{mapping.shape(self._api_version, resource_type)}') AS r FROM incoming",
+                file_name=file_name,
+            )
+        finally:
+            self._connection.unregister("incoming")
+        self._gathered.append(name)
+        keys = self._connection.sql(
+            "SELECT r.resourceType AS type, r.id AS id, r.meta.lastUpdated AS updated, "
+            f"try_cast(r.meta.lastUpdated AS TIMESTAMP) AS updated_at, r.created AS created FROM {name}"
+        ).to_arrow_table()
+        return ParsedKeys(
+            keys["type"].to_pylist(),
+            keys["id"].to_pylist(),
+            keys["updated"].to_pylist(),
+            keys["updated_at"],
+            keys["created"].to_pylist(),
+        )
+
+    def drop_lines(self, line_numbers: Sequence[int]) -> None:
+        """Forget lines of the slice parsed last."""
+        self._run(
+            f"DELETE FROM {self._gathered[-1]} WHERE line_number IN (SELECT unnest($numbers))", numbers=list(line_numbers)
+        )
+
+    def tables(self, resource_type: str) -> Iterator[tuple[str, pa.Table]]:
+        """Yield each table of the type filled from all that was gathered, then forget it.
+
+        Args:
+            resource_type: type of everything gathered.
+
+        Yields:
+            Name of the table and its rows, columns typed as in the table's definition.
+        """
+        if not self._gathered:
+            return
+        source = "(" + " UNION ALL ".join(f"SELECT file_name, line_number, r FROM {t}" for t in self._gathered) + ")"
+        for declaration in mapping.declarations(self._api_version, resource_type):
+            query = declaration.query(source, self._types.get(declaration.table, {}))
+            yield declaration.table, self._connection.sql(query).to_arrow_table()
+        for name in self._gathered:
+            self._run(f"DROP TABLE {name}")
+        self._gathered = []
+
+    def _run(self, statement: str, **parameters: object) -> duckdb.DuckDBPyConnection:
+        return self._connection.execute(statement, parameters or None)
+
+    def _read_types(self) -> dict[str, dict[str, str]]:
+        """Return the SQL type of every column of every core table, from their definitions."""
+        types: dict[str, dict[str, str]] = {}
+        for table in model.core_tables():
+            self._run(model.table_sql(table))
+            columns = self._run(f"DESCRIBE {table}").fetchall()
+            types[table] = {row[0]: row[1] for row in columns}
+            self._run(f"DROP TABLE {table}")
+        return types
+
+
+def slice_table(lines: Slice) -> pa.Table:
+    """Return a slice as an Arrow table over the same memory: line_number and body."""
+    body = pa.Array.from_buffers(
+        pa.string(), len(lines), [None, pa.py_buffer(lines.offsets), pa.py_buffer(lines.buffer)]
+    )
+    numbers = pa.array(range(lines.first_line, lines.first_line + len(lines)), pa.int64())
+    return pa.table({"line_number": numbers, "body": body})

@@ -1,0 +1,69 @@
+-- Macros that the mapping declarations (*.toml beside this file) use to read FHIR elements.
+-- Input is the struct a shape (shapes/*.json) makes of a resource: numbers arrive as the text they had in the JSON,
+-- so that money never passes through a binary float (table model §2, conventions).
+
+-- An empty text is no value.
+CREATE OR REPLACE MACRO text_of(value) AS nullif(trim(value), '');
+
+-- Dates: the first ten characters; CMS writes unknown dates as these three.
+CREATE OR REPLACE MACRO date_of(value) AS
+  CASE WHEN left(value, 10) IN ('0999-12-27', '1000-01-01', '9999-12-31') THEN NULL
+       ELSE try_cast(left(value, 10) AS DATE) END;
+
+-- Instants with any offset become UTC without zone.
+CREATE OR REPLACE MACRO instant_of(value) AS try_cast(value AS TIMESTAMP);
+
+CREATE OR REPLACE MACRO money_of(value) AS try_cast(value AS DECIMAL(18, 2));
+
+CREATE OR REPLACE MACRO quantity_of(value) AS try_cast(value AS DECIMAL(24, 4));
+
+-- Codes keep their zeros; some systems send them without the leading ones.
+CREATE OR REPLACE MACRO padded_code(value, width) AS
+  CASE WHEN length(text_of(value)) < width THEN lpad(text_of(value), width, '0') ELSE text_of(value) END;
+
+-- ICD codes without dot, in upper case.
+CREATE OR REPLACE MACRO icd_code(value) AS upper(replace(text_of(value), '.', ''));
+
+CREATE OR REPLACE MACRO icd_version(coding_system) AS
+  CASE WHEN coding_system ILIKE '%icd-9%' OR coding_system ILIKE '%icd9%' THEN '9'
+       WHEN coding_system ILIKE '%icd-10%' OR coding_system ILIKE '%icd10%' THEN '10' END;
+
+-- The name of a CMS variable, without its URL; other texts stay as they are.
+CREATE OR REPLACE MACRO variable_name(url) AS replace(url, 'https://bluebutton.cms.gov/resources/variables/', '');
+
+-- The CMS variable among the codings of a category; without one, the first code. The variable comes last on the
+-- wire, so that place is tried before the whole list is searched.
+CREATE OR REPLACE MACRO category_of(codings) AS
+  variable_name(
+    CASE WHEN starts_with(codings[-1].code, 'https://bluebutton.cms.gov/resources/variables/') THEN codings[-1].code
+         ELSE coalesce(
+           list_filter(codings, lambda c: starts_with(c.code, 'https://bluebutton.cms.gov/resources/variables/'))[1].code,
+           codings[1].code) END);
+
+-- The code of one system among codings.
+CREATE OR REPLACE MACRO code_in(codings, wanted_system) AS
+  text_of(CASE WHEN codings[1].system = wanted_system THEN codings[1].code
+               ELSE list_filter(codings, lambda c: c.system = wanted_system)[1].code END);
+
+-- The value at the first place where `names` holds `name`.
+CREATE OR REPLACE MACRO at_name(elements, names, name) AS elements[list_position(names, name)];
+
+-- Whether an element of `diagnosis` is typed so; the types may be one coding each or several codings of one.
+CREATE OR REPLACE MACRO diagnosis_typed(diagnosis, wanted) AS
+  CASE WHEN diagnosis.type[1].coding[1].code = wanted THEN true
+       ELSE coalesce(list_contains(
+         flatten(list_transform(diagnosis.type, lambda t: list_transform(t.coding, lambda c: c.code))), wanted), false) END;
+
+-- The NPI of the first care team member in a role; members known by another kind of number do not count.
+CREATE OR REPLACE MACRO npi_in_role(care_team, wanted_role) AS
+  text_of(list_filter(care_team, lambda m:
+    m.role.coding[1].code = wanted_role
+    AND (m.provider.identifier.type.coding[1].code = 'npi' OR m.provider.identifier.system = 'http://hl7.org/fhir/sid/us-npi')
+    AND text_of(m.provider.identifier.value) IS NOT NULL)[1].provider.identifier.value);
+
+-- States come as SSA codes on the wire, in some synthetic data as postal letters. `state` is filled from states.csv.
+CREATE OR REPLACE MACRO state_usps_of(value) AS
+  (SELECT min(usps) FROM state WHERE ssa = lpad(value, 2, '0') OR usps = value);
+
+CREATE OR REPLACE MACRO state_fips_of(value) AS
+  (SELECT min(fips) FROM state WHERE ssa = lpad(value, 2, '0') OR usps = value);
