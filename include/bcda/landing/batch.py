@@ -155,17 +155,17 @@ class _Landing:
         if unreadable:
             rows = self._set_aside(rows, lines, unreadable, receipt, account)
         try:
-            keys = self._engine.parse(rows, file_name=receipt.name, resource_type=receipt.resource_type)
+            keys = self._engine.parse(rows, raw_file=receipt.name, resource_type=receipt.resource_type)
         except duckdb.InvalidInputException:
             # Only a slice with a bad line pays for finding it.
             reasons = _why_not_json(self._engine.invalid_lines(rows), lines)
             rows = self._set_aside(rows, lines, reasons, receipt, account)
-            keys = self._engine.parse(rows, file_name=receipt.name, resource_type=receipt.resource_type)
-        unkeyed = _unusable_keys(rows["line_number"].to_pylist(), keys, receipt)
+            keys = self._engine.parse(rows, raw_file=receipt.name, resource_type=receipt.resource_type)
+        unkeyed = _unusable_keys(rows["raw_line"].to_pylist(), keys, receipt)
         self._gathered_bytes += lines.offsets[-1]
         if unkeyed:
             self._engine.drop_lines(list(unkeyed))
-            kept = [number not in unkeyed for number in rows["line_number"].to_pylist()]
+            kept = [number not in unkeyed for number in rows["raw_line"].to_pylist()]
             rows = self._set_aside(rows, lines, unkeyed, receipt, account)
             keys = _keep(keys, kept)
         account.rows_landed += rows.num_rows
@@ -184,7 +184,7 @@ class _Landing:
             for number, reason in sorted(reasons.items())
         ]
         self._quarantine(receipt, entries, account)
-        return rows.filter(pa.array([number not in reasons for number in rows["line_number"].to_pylist()], pa.bool_()))
+        return rows.filter(pa.array([number not in reasons for number in rows["raw_line"].to_pylist()], pa.bool_()))
 
     def _quarantine(
         self, receipt: Receipt, entries: Sequence[tuple[int, str, int, bytes]], account: _Account
@@ -192,8 +192,8 @@ class _Landing:
         account.lines_quarantined += len(entries)
         columns = {
             "run_id": pa.array([self._run_id] * len(entries), pa.string()),
-            "file_name": pa.array([receipt.name] * len(entries), pa.string()),
-            "line_number": pa.array([entry[0] for entry in entries], pa.int64()),
+            "raw_file": pa.array([receipt.name] * len(entries), pa.string()),
+            "raw_line": pa.array([entry[0] for entry in entries], pa.int64()),
             "reason": pa.array([entry[1] for entry in entries], pa.string()),
             "line_bytes": pa.array([entry[2] for entry in entries], pa.int64()),
             "line": pa.array([entry[3] for entry in entries], pa.binary()),
@@ -208,7 +208,7 @@ class _Landing:
                 lines.buffer, offsets[number - first], offsets[number - first + 1], last_updated=updated, created=created
             )
             for number, updated, created in zip(
-                rows["line_number"].to_pylist(), keys.last_updated, keys.created, strict=True
+                rows["raw_line"].to_pylist(), keys.last_updated, keys.created, strict=True
             )
         ]
         return pa.table(
@@ -219,8 +219,8 @@ class _Landing:
                 "meta_last_updated": keys.last_updated_at,
                 "content_hash": pa.array(hashes, pa.string()),
                 "body": rows["body"],
-                "file_name": pa.array([receipt.name] * count, pa.string()),
-                "line_number": rows["line_number"],
+                "raw_file": pa.array([receipt.name] * count, pa.string()),
+                "raw_line": rows["raw_line"],
             }
         )
 

@@ -43,7 +43,8 @@ class Engine:
         self._api_version = api_version
         self._gathered: list[str] = []
         self._connection = duckdb.connect(
-            config={"memory_limit": f"{memory_bytes // 2**20}MiB", "temp_directory": str(spill)}
+            # One thread: a slice is too small to share, and batches run side by side already.
+            config={"memory_limit": f"{memory_bytes // 2**20}MiB", "temp_directory": str(spill), "threads": 1}
         )
         self._types = self._read_types()
         self._run("CREATE TABLE state AS SELECT * FROM read_csv($path, all_varchar = true)", path=model.data_path("states.csv"))
@@ -59,17 +60,17 @@ class Engine:
         """Return the numbers of the lines that are not JSON objects."""
         self._connection.register("incoming", lines)
         rows = self._run(
-            "SELECT line_number FROM incoming WHERE CASE WHEN json_valid(body) THEN json_type(body) <> 'OBJECT' ELSE true END"
+            "SELECT raw_line FROM incoming WHERE CASE WHEN json_valid(body) THEN json_type(body) <> 'OBJECT' ELSE true END"
         ).fetchall()
         self._connection.unregister("incoming")
         return {row[0] for row in rows}
 
-    def parse(self, lines: pa.Table, *, file_name: str, resource_type: str) -> ParsedKeys:
+    def parse(self, lines: pa.Table, *, raw_file: str, resource_type: str) -> ParsedKeys:
         """Parse the lines of one slice and keep the result for `tables`.
 
         Args:
-            lines: columns line_number and body, every body a JSON object.
-            file_name: our name of the raw file.
+            lines: columns raw_line and body, every body a JSON object.
+            raw_file: our name of the raw file.
             resource_type: type that the manifest gave.
 
         Raises:
@@ -79,9 +80,9 @@ class Engine:
         self._connection.register("incoming", lines)
         try:
             self._run(
-                f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT $file_name AS file_name, line_number, "
+                f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT $raw_file AS raw_file, raw_line, "
                 f"json_transform(body, '{mapping.shape(self._api_version, resource_type)}') AS r FROM incoming",
-                file_name=file_name,
+                raw_file=raw_file,
             )
         finally:
             self._connection.unregister("incoming")
@@ -101,7 +102,7 @@ class Engine:
     def drop_lines(self, line_numbers: Sequence[int]) -> None:
         """Forget lines of the slice parsed last."""
         self._run(
-            f"DELETE FROM {self._gathered[-1]} WHERE line_number IN (SELECT unnest($numbers))", numbers=list(line_numbers)
+            f"DELETE FROM {self._gathered[-1]} WHERE raw_line IN (SELECT unnest($numbers))", numbers=list(line_numbers)
         )
 
     def tables(self, resource_type: str) -> Iterator[tuple[str, pa.Table]]:
@@ -115,7 +116,7 @@ class Engine:
         """
         if not self._gathered:
             return
-        source = "(" + " UNION ALL ".join(f"SELECT file_name, line_number, r FROM {t}" for t in self._gathered) + ")"
+        source = "(" + " UNION ALL ".join(f"SELECT raw_file, raw_line, r FROM {t}" for t in self._gathered) + ")"
         for declaration in mapping.declarations(self._api_version, resource_type):
             query = declaration.query(source, self._types.get(declaration.table, {}))
             yield declaration.table, self._connection.sql(query).to_arrow_table()
@@ -129,8 +130,8 @@ class Engine:
     def _read_types(self) -> dict[str, dict[str, str]]:
         """Return the SQL type of every column of every core table, from their definitions."""
         types: dict[str, dict[str, str]] = {}
-        for table in model.core_tables():
-            self._run(model.table_sql(table))
+        for table in (core.name for core in model.core_tables()):
+            self._run(model.sql(table))
             columns = self._run(f"DESCRIBE {table}").fetchall()
             types[table] = {row[0]: row[1] for row in columns}
             self._run(f"DROP TABLE {table}")
@@ -138,9 +139,9 @@ class Engine:
 
 
 def slice_table(lines: Slice) -> pa.Table:
-    """Return a slice as an Arrow table over the same memory: line_number and body."""
+    """Return a slice as an Arrow table over the same memory: raw_line and body."""
     body = pa.Array.from_buffers(
         pa.string(), len(lines), [None, pa.py_buffer(lines.offsets), pa.py_buffer(lines.buffer)]
     )
     numbers = pa.array(range(lines.first_line, lines.first_line + len(lines)), pa.int64())
-    return pa.table({"line_number": numbers, "body": body})
+    return pa.table({"raw_line": numbers, "body": body})

@@ -14,7 +14,7 @@ from importlib.resources import files
 
 from bcda.settings import ApiVersion
 
-LINEAGE = ("file_name", "line_number")
+LINEAGE = ("raw_file", "raw_line")
 """Columns that tie each row of a lake table to the line it came from."""
 
 _GENERIC_SHAPE = "any"
@@ -44,7 +44,7 @@ class Declaration:
         """Return the SELECT that fills the table.
 
         Args:
-            source: relation with the columns file_name, line_number and `r`.
+            source: relation with the columns raw_file, raw_line and `r`.
             types: SQL type per column; a column not named keeps the type of its expression.
         """
         element = f", unnest({self.each}) AS e, generate_subscripts({self.each}, 1) AS n" if self.each else ""
@@ -55,9 +55,9 @@ class Declaration:
         )
         where = f"\nWHERE {self.where}" if self.where else ""
         return (
-            f"WITH element AS (SELECT file_name, line_number, r{element} FROM {source}),\n"
+            f"WITH element AS (SELECT raw_file, raw_line, r{element} FROM {source}),\n"
             f"named AS (SELECT *{named} FROM element)\n"
-            f"SELECT file_name, line_number{columns}\nFROM named{where}"
+            f"SELECT raw_file, raw_line{columns}\nFROM named{where}"
         )
 
 

@@ -1,0 +1,14 @@
+-- Lines of the run that could not land, without their text.
+-- Parameters: files (lake files of `quarantine`), run_id.
+INSERT INTO ops.quarantine
+SELECT
+  q.run_id,
+  q.raw_file,
+  q.raw_line,
+  f.resource_type,
+  q.reason,
+  q.line_bytes
+FROM read_parquet($files, hive_partitioning = false) AS q
+JOIN ops.export_file AS f
+  ON f.run_id = q.run_id
+  AND f.file_name = q.raw_file;

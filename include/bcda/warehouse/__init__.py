@@ -1,0 +1,18 @@
+"""From the lake to DuckDB: lock, merge, ledger, publish."""
+
+from bcda.warehouse.database import LOCK_WAIT_SECONDS, open_warehouse
+from bcda.warehouse.ledger import MergeSummary, TypeCount, covered_intervals, run_summary
+from bcda.warehouse.merge import merge_run
+from bcda.warehouse.publish import Snapshot, publish
+
+__all__ = [
+    "LOCK_WAIT_SECONDS",
+    "MergeSummary",
+    "Snapshot",
+    "TypeCount",
+    "covered_intervals",
+    "merge_run",
+    "open_warehouse",
+    "publish",
+    "run_summary",
+]

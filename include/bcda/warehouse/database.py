@@ -1,0 +1,127 @@
+"""Opening the working database: DuckDB admits one writing process, so a held lock is waited for."""
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import tenacity
+
+from bcda import model
+from bcda.errors import StorageError, WarehouseLockedError
+from bcda.places import private_folder
+
+log = logging.getLogger(__name__)
+
+LOCK_WAIT_SECONDS = 900.0
+"""How long a load waits for another one by default."""
+
+MEMORY_LIMIT = "1GB"
+"""Of one merge; what does not fit is spilled next to the database."""
+
+
+class _LockedError(Exception):
+    """The lock is held; wait and try again."""
+
+
+@contextmanager
+def open_warehouse(
+    path: Path, *, read_only: bool = False, wait_seconds: float = LOCK_WAIT_SECONDS
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open the working database, making it when it is new.
+
+    Args:
+        path: the database file; its folder is made with mode 0700, the file with 0600.
+        read_only: several readers may hold it together, none beside a writer.
+        wait_seconds: how long to wait for a process that holds it.
+
+    Yields:
+        A connection, closed at the end.
+
+    Raises:
+        WarehouseLockedError: still held after `wait_seconds`; the message names the process.
+        StorageError: the disk is full, the folder cannot be written, or the database is of another schema version.
+    """
+    private_folder(path.parent)
+    connection = _connect(path, read_only=read_only, wait_seconds=wait_seconds)
+    try:
+        if not read_only:
+            path.chmod(0o600)
+            _ensure_schema(connection, path)
+        yield connection
+    except duckdb.OutOfMemoryException as error:
+        raise StorageError(
+            f"The warehouse {path} needs more temporary space than there is. Free some space beside it and try again."
+        ) from error
+    except duckdb.IOException as error:
+        raise StorageError(f"The warehouse {path} cannot be written: {_first_line(error)}. Check free space.") from error
+    finally:
+        connection.close()
+
+
+def _connect(path: Path, *, read_only: bool, wait_seconds: float) -> duckdb.DuckDBPyConnection:
+    def announce(state: tenacity.RetryCallState) -> None:
+        failure = state.outcome.exception() if state.outcome else None
+        # A line a minute: the wait can be long and the log is read by people.
+        if state.attempt_number == 1 or state.attempt_number % 60 == 0:
+            log.info("waiting for the warehouse lock, %s; up to %d s in all", failure, wait_seconds)
+
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(_LockedError),
+        wait=tenacity.wait_fixed(1) + tenacity.wait_random(0, 0.2),
+        stop=tenacity.stop_after_delay(wait_seconds),
+        before_sleep=announce,
+        reraise=True,
+    )
+    try:
+        return retrying(_connect_once, path, read_only)
+    except _LockedError as error:
+        raise WarehouseLockedError(
+            f"The warehouse {path} is {error} and was not released within {wait_seconds:.0f} s. "
+            "Wait for that process or stop it, then run the task again."
+        ) from error
+
+
+def _connect_once(path: Path, read_only: bool) -> duckdb.DuckDBPyConnection:
+    try:
+        return duckdb.connect(
+            str(path),
+            read_only=read_only,
+            config={
+                "memory_limit": MEMORY_LIMIT,
+                "temp_directory": str(path.with_suffix(".spill")),
+                "preserve_insertion_order": False,
+            },
+        )
+    except duckdb.IOException as error:
+        text = str(error)
+        if "lock" not in text.lower():
+            raise StorageError(f"The warehouse {path} cannot be opened: {_first_line(error)}. Check owner and space.") from error
+        holder = re.search(r"PID (\d+)", text)
+        raise _LockedError(f"held by process {holder.group(1)}" if holder else "held by another process") from error
+
+
+def _ensure_schema(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    present = connection.execute(
+        "SELECT count(*) FROM duckdb_tables() WHERE schema_name = 'ops' AND table_name = 'schema_info'"
+    ).fetchall()[0][0]
+    if not present:
+        connection.execute("BEGIN")
+        for statement in model.schema_sql():
+            connection.execute(statement)
+        connection.execute("INSERT INTO ops.schema_info VALUES ($version)", {"version": model.SCHEMA_VERSION})
+        connection.execute("COMMIT")
+        return
+    version = connection.execute("SELECT max(schema_version) FROM ops.schema_info").fetchall()[0][0]
+    if version != model.SCHEMA_VERSION:
+        raise StorageError(
+            f"The warehouse {path} has schema version {version}, this release needs {model.SCHEMA_VERSION}. "
+            "Move the file away; the next load builds a new one."
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0].strip().rstrip(".")
+

@@ -1,0 +1,243 @@
+"""Merging a run: lake files into core tables and ledger, in one transaction."""
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import duckdb
+
+from bcda import model
+from bcda.errors import CountMismatchError, ManifestError
+from bcda.landed import LandedBatch
+from bcda.manifest import FileKind, Manifest
+from bcda.places import Places
+from bcda.runs import ExportRun
+from bcda.warehouse.database import LOCK_WAIT_SECONDS, open_warehouse
+from bcda.warehouse.ledger import MergeSummary, run_summary
+
+log = logging.getLogger(__name__)
+
+_Parameters = dict[str, object]
+
+
+def merge_run(
+    places: Places,
+    run: ExportRun,
+    manifest: Manifest,
+    batches: Sequence[LandedBatch],
+    *,
+    now: datetime,
+    lock_wait_seconds: float = LOCK_WAIT_SECONDS,
+) -> MergeSummary:
+    """Merge a landed run; the rows and the ledger appear together or not at all.
+
+    A run that is in the ledger already is not merged again. The newest version of a resource wins and its rows are
+    replaced as a set; nothing is deleted because it did not come.
+
+    Args:
+        places: lake and warehouse.
+        run: what was asked for.
+        manifest: what BCDA answered.
+        batches: every batch of the run.
+        now: instant for the ledger.
+        lock_wait_seconds: how long to wait for another load.
+
+    Returns:
+        What became of the resources, per type.
+
+    Raises:
+        ManifestError: a file of the manifest has not landed, or landed twice.
+        CountMismatchError: a file's lines, or a lake file's rows, do not add up; the warehouse is as it was.
+        WarehouseLockedError, StorageError: see `open_warehouse`.
+
+    Source: design §2.3, §2.5, P1 to P3; table model §4.
+    """
+    _check_complete(manifest, batches)
+    with open_warehouse(places.warehouse, wait_seconds=lock_wait_seconds) as connection:
+        done = run_summary(connection, run.run_id)
+        if done is not None:
+            log.info("run %s is in the ledger already; nothing to merge", run.run_id)
+            return done
+        merge = _Merge(connection, places, run, manifest, batches)
+        connection.execute("BEGIN")
+        try:
+            merge.check_lake_files()
+            merge.stage()
+            merge.replace_rows()
+            merge.write_ledger(now)
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        summary = run_summary(connection, run.run_id)
+    if summary is None:
+        raise ManifestError(f"Run {run.run_id} was committed but is not in the ledger; report this as a defect.")
+    return summary
+
+
+class _Merge:
+    """The statements of one merge, in order, on one connection inside one transaction."""
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        places: Places,
+        run: ExportRun,
+        manifest: Manifest,
+        batches: Sequence[LandedBatch],
+    ) -> None:
+        self._connection = connection
+        self._places = places
+        self._run = run
+        self._manifest = manifest
+        self._batches = batches
+        self._version: _Parameters = {"api_version": run.request.api_version.value}
+        self._id: _Parameters = {"run_id": run.run_id}
+        self._time: _Parameters = {"transaction_time": _naive(manifest.transaction_time)}
+        self._types: _Parameters = {"resource_types": list(run.request.resource_types)}
+        self._interval: _Parameters = {
+            "export_scope": run.request.scope.value,
+            "since_ts": _naive(run.request.since) if run.request.since else None,
+        }
+
+    def check_lake_files(self) -> None:
+        """Compare the rows of every lake file with the account.
+
+        Raises:
+            CountMismatchError: they differ.
+        """
+        for lake_file in (file for batch in self._batches for file in batch.lake_files):
+            path = str(self._places.lake / lake_file.path)
+            rows = self._connection.execute(
+                "SELECT count(*) FROM read_parquet($path, hive_partitioning = false)", {"path": path}
+            ).fetchall()[0][0]
+            if rows != lake_file.rows:
+                raise CountMismatchError(
+                    f"{lake_file.path} has {rows} rows, its account says {lake_file.rows}. Run the land task again.",
+                    lines_read=lake_file.rows,
+                    rows_landed=rows,
+                    lines_quarantined=0,
+                )
+
+    def stage(self) -> None:
+        """Decide what becomes of every resource line."""
+        self._connection.execute("DROP TABLE IF EXISTS temp.staged")
+        files = self._files("resource")
+        if files:
+            self._sql("merge/stage", {"files": files}, self._version, self._time)
+        else:
+            self._sql("merge/stage_nothing")
+
+    def replace_rows(self) -> None:
+        """Retire, delete and insert: versions first, then every core table."""
+        self._sql("merge/version_forget", self._version)
+        self._sql("merge/version_retire", self._version)
+        self._sql("merge/version_seen", self._version, self._id, self._time)
+        self._sql("merge/version_insert", self._version, self._id, self._time)
+        self._sql("merge/claim_seen", self._version, self._id)
+        for table in model.core_tables():
+            # Table and key come from the model's own list, never from outside.
+            self._connection.execute(
+                f"DELETE FROM {table.name} AS t USING staged AS s WHERE s.verdict = 'changed' "  # noqa: S608
+                f"AND s.resource_type = $resource_type AND t.api_version = $api_version AND t.{table.key} = s.resource_id",
+                {"resource_type": table.resource_type, **self._version},
+            )
+            files = self._files(table.name)
+            if files:
+                self._sql(f"merge/{table.name}", {"files": files}, self._version, self._insert_parameters(table.name))
+
+    def write_ledger(self, now: datetime) -> None:
+        """Record the run, its files, its counts, what it covers and what is missing."""
+        self._insert_run(now)
+        self._insert_files()
+        self._sql("ledger/export_count", self._id, self._types)
+        if quarantine := self._files("quarantine"):
+            self._sql("ledger/quarantine", {"files": quarantine})
+        everything = (self._version, self._id, self._time, self._types, self._interval)
+        if outcomes := self._files("operation_outcome"):
+            self._sql("ledger/gap", {"files": outcomes}, *everything)
+        self._sql("ledger/coverage", *everything)
+        self._sql("ledger/gap_close", self._id)
+
+    def _insert_run(self, now: datetime) -> None:
+        files = [file for batch in self._batches for file in batch.files]
+        values: _Parameters = {
+            **self._id,
+            **self._version,
+            **self._interval,
+            **self._types,
+            **self._time,
+            "is_full": self._run.is_full,
+            "job_id": self._manifest.job_id,
+            "started_at": _naive(self._run.planned_at),
+            "finished_at": _naive(now),
+            "output_files": sum(file.kind is FileKind.OUTPUT for file in files),
+            "error_files": sum(file.kind is FileKind.ERROR for file in files),
+            "lines_read": sum(file.lines_read for file in files),
+            "rows_landed": sum(file.rows_landed for file in files),
+            "lines_quarantined": sum(file.lines_quarantined for file in files),
+        }
+        self._sql("ledger/export_run", values)
+
+    def _insert_files(self) -> None:
+        for batch in self._batches:
+            for file in batch.files:
+                self._sql(
+                    "ledger/export_file",
+                    self._id,
+                    {
+                        "batch": batch.batch,
+                        "file_name": file.name,
+                        "kind": file.kind.value,
+                        "resource_type": file.resource_type,
+                        "wire_bytes": file.wire_bytes,
+                        "wire_sha256": file.wire_sha256,
+                        "content_bytes": file.content_bytes,
+                        "lines_read": file.lines_read,
+                        "rows_landed": file.rows_landed,
+                        "lines_quarantined": file.lines_quarantined,
+                    },
+                )
+
+    def _insert_parameters(self, table: str) -> _Parameters:
+        if table == "patient":
+            return {**self._id, "identifier_files": self._files("patient_identifier")}
+        return {} if table in {"claim_line", "claim_diagnosis"} else self._id
+
+    def _files(self, table: str) -> list[str]:
+        return [
+            str(self._places.lake / file.path)
+            for batch in self._batches
+            for file in batch.lake_files
+            if file.table == table
+        ]
+
+    def _sql(self, name: str, *parameters: _Parameters) -> None:
+        merged = {key: value for part in parameters for key, value in part.items()}
+        self._connection.execute(model.sql(name), merged).fetchall()
+
+
+def _check_complete(manifest: Manifest, batches: Sequence[LandedBatch]) -> None:
+    landed = Counter(file.name for batch in batches for file in batch.files)
+    wanted = {file.name for file in manifest.files}
+    missing = sorted(wanted - landed.keys())
+    extra = sorted(name for name, times in landed.items() if times > 1 or name not in wanted)
+    if missing or extra:
+        raise ManifestError(
+            f"The manifest lists {len(wanted)} files; {len(missing)} have not landed ({', '.join(missing[:3]) or '-'}) and "
+            f"{len(extra)} landed twice or without being listed ({', '.join(extra[:3]) or '-'}). Run the land tasks again."
+        )
+    for file in (file for batch in batches for file in batch.files):
+        if file.lines_read != file.rows_landed + file.lines_quarantined:
+            raise CountMismatchError(
+                f"{file.name}: {file.lines_read} lines read, {file.rows_landed} landed, {file.lines_quarantined} "
+                "quarantined. Run the land task again.",
+                lines_read=file.lines_read,
+                rows_landed=file.rows_landed,
+                lines_quarantined=file.lines_quarantined,
+            )
+
+
+def _naive(value: datetime) -> datetime:
+    return value.astimezone(UTC).replace(tzinfo=None)
