@@ -1,0 +1,297 @@
+"""The BCDA client: sends what `protocol` builds, through one connection pool, token and request budget."""
+
+import asyncio
+import logging
+import ssl
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from functools import cache
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+import tenacity
+
+from bcda import protocol
+from bcda.auth import BcdaAuth
+from bcda.errors import NotAllowListedError, ServerError, TransientError
+from bcda.export_request import ExportRequest
+from bcda.governor import Governor
+from bcda.protocol import JobState, JobStatus, ListedJob
+from bcda.settings import ConnectionSettings
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class BcdaClient:
+    """One BCDA server. Use as an asynchronous context manager.
+
+    Args:
+        settings: server, credentials and tuning.
+        on_token: called with every new token before it is used, so that logs can mask it.
+        sleep: waits between tries; replaced in tests.
+    """
+
+    def __init__(
+        self,
+        settings: ConnectionSettings,
+        *,
+        on_token: Callable[[str], None] | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.settings = settings
+        self._sleep = sleep
+        self._governor = Governor(settings.tuning.requests_per_five_minutes, clock=time.monotonic, sleep=sleep)
+        self._auth = BcdaAuth(settings, clock=time.monotonic, on_token=on_token)
+        self._http = httpx.AsyncClient(
+            auth=self._auth,
+            verify=_tls(),
+            timeout=settings.tuning.request_timeout_seconds,
+            follow_redirects=False,
+            headers={"User-Agent": "airflow-provider-bcda"},
+        )
+
+    async def __aenter__(self) -> Self:
+        """Return the client."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close its connections."""
+        await self._http.aclose()
+
+    async def kick_off(self, request: ExportRequest) -> str:
+        """Start an export.
+
+        Sent once: after a 429 the caller waits without holding a worker, and after a 500 the job may exist all the
+        same, so the caller looks at the job list before it asks again (wire contract §6.3).
+
+        Returns:
+            BCDA's job number, as text.
+
+        Raises:
+            RateLimitedError: 429; an overlapping job is running.
+            ServerError: 5xx or a broken connection.
+            InvalidRequestError: 400.
+            AttributionMissingError: 404, with the server's reason.
+            CredentialsError: 401 after a renewal, or 403.
+            ManifestError: the answer names no job of the configured server.
+        """
+        path = protocol.kick_off_path(request)
+        response = await self._send("GET", path, headers=protocol.EXPORT_HEADERS)
+        if response.status_code != 202:  # noqa: PLR2004
+            raise self._error(response, "Kick-off")
+        return protocol.job_id_of(response.headers.get("Content-Location"), self.settings.base_url)
+
+    async def find_live_job(self, request: ExportRequest) -> ListedJob | None:
+        """Return a job that is pending or in progress and was started by the same request, or None."""
+        path = protocol.kick_off_path(request)
+        jobs = await self.jobs(states=("Pending", "In Progress"))
+        live = [job for job in jobs if job.state in protocol.LIVE_STATES and protocol.same_request(job.request_url, path)]
+        return max(live, key=lambda job: int(job.job_id), default=None)
+
+    async def jobs(self, states: Sequence[str] = ()) -> list[ListedJob]:
+        """Return the entity's jobs of every version.
+
+        Args:
+            states: BCDA's own names of states (wire contract §13), such as `In Progress`; none for all.
+        """
+        query = {"_status": ",".join(states)} if states else None
+
+        async def ask() -> list[ListedJob]:
+            response = await self._send(
+                "GET", f"/api/{self.settings.api_version}/jobs", headers=protocol.EXPORT_HEADERS, params=query
+            )
+            if response.status_code == 404 and protocol.reason_of(response.content).startswith("no Jobs found"):  # noqa: PLR2004
+                return []
+            if response.status_code != 200:  # noqa: PLR2004
+                raise self._error(response, "Job list")
+            return protocol.jobs_of(response.content)
+
+        return await self._patiently(ask)
+
+    async def status(self, job_id: str) -> JobStatus:
+        """Return where a job stands.
+
+        A failed job is a state, not an error: BCDA may heal it for about an hour (wire contract §9).
+
+        Raises:
+            CredentialsError: 401 after a renewal.
+            TransientError: no usable answer within `tuning.max_attempts` tries.
+            ManifestError: the manifest cannot be trusted.
+        """
+
+        async def ask() -> JobStatus:
+            response = await self._send("GET", self._job_path(job_id))
+            status = protocol.status_of(
+                response.status_code, response.headers, response.content, base_url=self.settings.base_url
+            )
+            if status is None:
+                raise self._error(response, f"Status of job {job_id}")
+            return status
+
+        return await self._patiently(ask)
+
+    async def cancel(self, job_id: str) -> bool:
+        """Cancel a job; return False when it was over already or is not there."""
+
+        async def ask() -> bool:
+            response = await self._send("DELETE", self._job_path(job_id))
+            if response.status_code in {202, 404, 410}:
+                return response.status_code == 202  # noqa: PLR2004
+            raise self._error(response, f"Cancelling job {job_id}")
+
+        return await self._patiently(ask)
+
+    async def attribution_status(self) -> dict[str, datetime]:
+        """Return the dates of the newest lists by BCDA's names; empty when there is no list."""
+
+        async def ask() -> dict[str, datetime]:
+            response = await self._send("GET", f"/api/{self.settings.api_version}/attribution_status")
+            if response.status_code == 404:  # noqa: PLR2004
+                return {}
+            if response.status_code != 200:  # noqa: PLR2004
+                raise self._error(response, "Attribution status")
+            return protocol.attribution_of(response.content)
+
+        return await self._patiently(ask)
+
+    async def metadata(self) -> dict[str, Any]:
+        """Return the CapabilityStatement; sent without a token (wire contract §2)."""
+
+        async def ask() -> dict[str, Any]:
+            response = await self._send("GET", f"/api/{self.settings.api_version}/metadata", with_token=False)
+            if response.status_code != 200:  # noqa: PLR2004
+                raise self._error(response, "Metadata")
+            document: dict[str, Any] = response.json()
+            return document
+
+        return await self._patiently(ask)
+
+    @asynccontextmanager
+    async def stream(self, url: str, headers: dict[str, str]) -> AsyncIterator[httpx.Response]:
+        """Open a download; the body is read by the caller.
+
+        Raises:
+            ManifestError: the URL is not on the configured server.
+            TransientError: the connection failed before the headers came.
+        """
+        protocol.check_origin(url, self.settings.base_url)
+        await self._governor.acquire()
+        with _transport_errors("Download", self.settings.base_url):
+            request = self._http.build_request("GET", url, headers=headers)
+            response = await self._http.send(request, stream=True)
+        try:
+            yield response
+        finally:
+            await response.aclose()
+
+    def error_of(self, response: httpx.Response, what: str) -> Exception:
+        """Return the error that a download's answer means; its body is not read, since it may name people."""
+        after = protocol.retry_after_seconds(response.headers.get("Retry-After"), datetime.now(UTC))
+        return protocol.error_for(response.status_code, b"", what=what, retry_after=after)
+
+    async def wait_before_retry(self, attempt: int, error: TransientError) -> None:
+        """Sleep before another try: the larger of the server's wish and a jittered, growing back-off.
+
+        Args:
+            attempt: tries so far, from 1.
+            error: of the last try.
+        """
+        await self._sleep(_back_off(self.settings, attempt, error))
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: dict[str, str] | None = None,
+        params: dict[str, str] | None = None,
+        with_token: bool = True,
+    ) -> httpx.Response:
+        await self._governor.acquire()
+        with _transport_errors(f"{method} {path.partition('?')[0]}", self.settings.base_url):
+            return await self._http.request(
+                method,
+                self.settings.base_url + path,
+                headers=headers,
+                params=params,
+                auth=self._auth if with_token else None,
+            )
+
+    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+        retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception_type(TransientError),
+            stop=tenacity.stop_after_attempt(self.settings.tuning.max_attempts),
+            wait=self._wait_of,
+            sleep=self._sleep,
+            before_sleep=_log_retry,
+            reraise=True,
+        )
+        return await retrying(ask)
+
+    def _wait_of(self, state: tenacity.RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        return _back_off(self.settings, state.attempt_number, error)
+
+    def _error(self, response: httpx.Response, what: str) -> Exception:
+        after = protocol.retry_after_seconds(response.headers.get("Retry-After"), datetime.now(UTC))
+        return protocol.error_for(response.status_code, response.content, what=what, retry_after=after)
+
+    def _job_path(self, job_id: str) -> str:
+        return f"/api/{self.settings.api_version}/jobs/{int(job_id)}"
+
+
+def _back_off(settings: ConnectionSettings, attempt: int, error: BaseException | None) -> float:
+    tuning = settings.tuning
+    wait = tenacity.wait_exponential_jitter(
+        initial=tuning.backoff_initial_seconds, max=tuning.backoff_max_seconds, jitter=tuning.backoff_initial_seconds
+    )
+    state = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
+    state.attempt_number = attempt
+    wished = error.retry_after_seconds if isinstance(error, TransientError) else None
+    return max(wished or 0.0, wait(state))
+
+
+def _log_retry(state: tenacity.RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    seconds = state.next_action.sleep if state.next_action else 0.0
+    log.info("try %d failed, next in %.1f s: %s", state.attempt_number, seconds, error)
+
+
+class _transport_errors:  # noqa: N801 - used like a keyword
+    """Turns every error of the HTTP library into one of ours."""
+
+    def __init__(self, what: str, base_url: str) -> None:
+        self._what = what
+        self._base_url = base_url
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, httpx.ConnectTimeout):
+            raise NotAllowListedError(
+                f"{self._what}: no connection to {self._base_url} in time. In production this is what an address that is "
+                "not on the allow list sees, and an expired secret takes addresses off it. Check both, then the network."
+            ) from error
+        if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
+            raise ServerError(f"{self._what}: the address cannot be used ({type(error).__name__}).") from error
+        if isinstance(error, httpx.HTTPError):
+            raise ServerError(f"{self._what}: connection to {self._base_url} failed ({type(error).__name__}).") from error
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    # Building one takes 36 ms and the trust store does not change while a process lives.
+    return httpx.create_ssl_context()
+
+
+__all__ = ["BcdaClient", "JobState"]

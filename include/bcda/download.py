@@ -1,0 +1,306 @@
+"""From the manifest to raw/: temporary name, proof, receipt, resume.
+
+A file is fetched compressed and kept as received. `name.part` grows while bytes come; beside it `name.part.json`
+remembers which version of the file they belong to, so that also a killed process goes on where it stopped. Only a file
+that was proved whole gets its final name, and only then a receipt.
+"""
+
+import asyncio
+import hashlib
+import json
+import logging
+import os
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from isal import igzip, isal_zlib
+
+from bcda.client import BcdaClient
+from bcda.errors import (
+    BcdaError,
+    CredentialsError,
+    ExportExpiredError,
+    IncompleteFileError,
+    ServerError,
+    StorageError,
+    TransientError,
+)
+from bcda.manifest import OutputFile
+from bcda.places import private_folder, sync_folder, write_durably
+from bcda.protocol import JobState
+from bcda.receipts import Receipt, read_receipt, write_receipt
+
+log = logging.getLogger(__name__)
+
+_CHUNK_BYTES = 1 << 20
+_NDJSON_TYPES = ("application/fhir+ndjson", "application/ndjson", "application/x-ndjson")
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What reading a gzip file to its end showed.
+
+    Attributes:
+        content_bytes: size uncompressed.
+        lines: lines; a last one without newline counts.
+    """
+
+    content_bytes: int
+    lines: int
+
+
+async def fetch_batch(
+    client: BcdaClient,
+    files: Sequence[OutputFile],
+    folder: Path,
+    *,
+    job_id: str,
+    on_file: Callable[[Receipt], None] | None = None,
+) -> list[Receipt]:
+    """Fetch files into a run's raw folder, several at a time.
+
+    A file with a receipt is not requested again. The first error stops the others; what has a receipt by then stays.
+
+    Args:
+        client: of the server the files are on.
+        files: of the manifest.
+        folder: raw folder of the run; made with mode 0700.
+        job_id: whose status tells an expired job from a refused token.
+        on_file: called after each receipt.
+
+    Returns:
+        Receipts in the order of `files`.
+
+    Raises:
+        IncompleteFileError: a file stayed short or damaged for `tuning.file_attempts` downloads.
+        ExportExpiredError: the job's files are gone.
+        CredentialsError: the token was refused although the job is still there.
+        TransientError: the server stayed unreachable.
+        StorageError: the folder cannot be written, or the disk is full.
+
+    Source: design §2.1; wire contract §15, §22 rules 9 and 16.
+    """
+    private_folder(folder)
+    slots = asyncio.Semaphore(client.settings.tuning.concurrent_downloads)
+    receipts: dict[str, Receipt] = {}
+
+    async def fetch(file: OutputFile) -> None:
+        async with slots:
+            receipt = read_receipt(folder, file.name)
+            if receipt is None or receipt.url != file.url:
+                receipt = await _Download(client, file, folder, job_id).run()
+                if on_file is not None:
+                    on_file(receipt)
+            receipts[file.name] = receipt
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for file in files:
+                group.create_task(fetch(file))
+    except* BcdaError as errors:
+        # The first error is what stopped the batch; the others were cancelled by it or are like it.
+        raise errors.exceptions[0] from None
+    return [receipts[file.name] for file in files]
+
+
+class _Download:
+    """One file, from its first byte to its receipt."""
+
+    def __init__(self, client: BcdaClient, file: OutputFile, folder: Path, job_id: str) -> None:
+        self._client = client
+        self._file = file
+        self._folder = folder
+        self._job_id = job_id
+        self._part = folder / f".{file.name}.part"
+        self._memo = folder / f".{file.name}.part.json"
+
+    async def run(self) -> Receipt:
+        attempt = 0
+        while True:
+            attempt += 1
+            held = self._held()
+            try:
+                await self._transfer()
+                return await asyncio.to_thread(self._prove_and_keep)
+            except TransientError as error:
+                # A cut transfer that brought something is progress and does not count against the file.
+                if isinstance(error, IncompleteFileError) and 0 < held < self._held():
+                    attempt -= 1
+                if attempt >= self._client.settings.tuning.file_attempts:
+                    raise
+                log.info("%s: download %d failed, trying again: %s", self._file.name, attempt, error)
+                await self._client.wait_before_retry(attempt, error)
+            except OSError as error:
+                raise StorageError(
+                    f"Cannot write {self._part}: {error.strerror}. Free some space or check the owner; what is complete stays."
+                ) from error
+
+    def _held(self) -> int:
+        return self._part.stat().st_size if self._part.exists() else 0
+
+    async def _transfer(self) -> None:
+        """Bring the part file to the end of what the server sends.
+
+        Raises:
+            IncompleteFileError: the connection ended before the body did; the part file is kept if it can be resumed.
+        """
+        headers = {"Accept": "application/fhir+ndjson", "Accept-Encoding": "gzip"}
+        held, last_modified = self._held(), self._last_modified()
+        if held and last_modified:
+            headers |= {"Range": f"bytes={held}-", "If-Range": last_modified}
+        async with self._client.stream(self._file.url, headers) as response:
+            if response.status_code == 416 and held:  # noqa: PLR2004
+                # Everything was there already, or the file changed; the proof tells which.
+                return
+            await self._check(response)
+            resumed = response.status_code == 206  # noqa: PLR2004
+            if resumed and not response.headers.get("Content-Range", "").startswith(f"bytes {held}-"):
+                self._discard()
+                raise ServerError(f"{self._file.name}: the server resumed at another place than asked; starting over.")
+            if not resumed:
+                self._discard()
+                self._remember(response)
+            await self._receive(response)
+
+    async def _receive(self, response: httpx.Response) -> None:
+        compressed = "gzip" in response.headers.get("Content-Encoding", "") or response.status_code == 206  # noqa: PLR2004
+        descriptor = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(descriptor, "ab") as file:
+            # Files that BCDA stores plain (warnings) are compressed here, so that raw/ holds one format.
+            packer = None if compressed else isal_zlib.compressobj(1, isal_zlib.DEFLATED, 31)
+            try:
+                async for chunk in response.aiter_raw(_CHUNK_BYTES):
+                    file.write(packer.compress(chunk) if packer else chunk)
+                if packer:
+                    file.write(packer.flush())
+            except httpx.HTTPError as error:
+                file.flush()
+                received = file.tell()
+                if packer:
+                    file.truncate(0)
+                raise IncompleteFileError(
+                    f"{self._file.name}: the connection broke after {received} bytes ({type(error).__name__}).",
+                    file_name=self._file.name,
+                    bytes_received=received,
+                ) from error
+
+    async def _check(self, response: httpx.Response) -> None:
+        """Accept an answer that brings the file.
+
+        Raises:
+            ExportExpiredError, CredentialsError, TransientError: whatever it is instead.
+        """
+        if response.status_code in {200, 206}:
+            kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+            if kind not in _NDJSON_TYPES:
+                raise ServerError(
+                    f"{self._file.name}: answered with content type {kind or 'none'} instead of NDJSON, so not with the file."
+                )
+            return
+        if response.status_code in {401, 403, 404, 410}:
+            status = await self._client.status(self._job_id)
+            if status.state is not JobState.COMPLETED:
+                raise ExportExpiredError(
+                    f"{self._file.name}: {response.status_code}, and job {self._job_id} is {status.state}: its files are gone. "
+                    "They live for a day; start a new run.",
+                    job_id=self._job_id,
+                )
+            if response.status_code in {404, 410}:
+                raise ServerError(f"{self._file.name}: {response.status_code}, although job {self._job_id} is complete.")
+            raise CredentialsError(
+                f"{self._file.name}: {response.status_code} with a fresh token, although job {self._job_id} is there. "
+                "Check that the connection has the credentials that started the job."
+            )
+        error = self._client.error_of(response, self._file.name)
+        raise error
+
+    def _prove_and_keep(self) -> Receipt:
+        """Prove the part file whole, give it its name and write its receipt.
+
+        Raises:
+            IncompleteFileError: damaged or short; the part file is thrown away.
+        """
+        size = self._held()
+        try:
+            proof = verify_gzip(self._part)
+        except IncompleteFileError as error:
+            # The server ended the body properly, so there is nothing to resume.
+            self._discard()
+            raise IncompleteFileError(
+                f"{self._file.name}: {size} bytes came and the transfer ended properly, but the gzip stream is "
+                f"{'short' if 'early' in str(error) else 'damaged'}; if this persists the file is damaged at BCDA: start a new run.",
+                file_name=self._file.name,
+                bytes_received=size,
+            ) from error
+        digest = hashlib.sha256()
+        with self._part.open("rb") as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                digest.update(chunk)
+            os.fsync(file.fileno())
+        self._part.replace(self._folder / self._file.name)
+        sync_folder(self._folder)
+        receipt = Receipt(
+            name=self._file.name,
+            kind=self._file.kind,
+            resource_type=self._file.resource_type,
+            url=self._file.url,
+            wire_bytes=size,
+            wire_sha256=digest.hexdigest(),
+            content_bytes=proof.content_bytes,
+            lines=proof.lines,
+        )
+        write_receipt(self._folder, receipt)
+        self._memo.unlink(missing_ok=True)
+        return receipt
+
+    def _last_modified(self) -> str | None:
+        """Return what guards a resumption, or None when the part file cannot be resumed."""
+        try:
+            memo = json.loads(self._memo.read_bytes())
+        except (FileNotFoundError, ValueError):
+            return None
+        return memo["last_modified"] if memo.get("url") == self._file.url else None
+
+    def _remember(self, response: httpx.Response) -> None:
+        last_modified = response.headers.get("Last-Modified")
+        # Ranges count compressed bytes, so only a stored gzip stream can be resumed (wire contract §15).
+        if last_modified and "gzip" in response.headers.get("Content-Encoding", "") and "bytes" in response.headers.get("Accept-Ranges", ""):
+            write_durably(self._memo, json.dumps({"url": self._file.url, "last_modified": last_modified}).encode())
+
+    def _discard(self) -> None:
+        self._part.unlink(missing_ok=True)
+        self._memo.unlink(missing_ok=True)
+
+
+def verify_gzip(path: Path) -> Proof:
+    """Read a gzip file to its very end, every member with its CRC and length.
+
+    Args:
+        path: any number of members; BCDA appends an empty one (wire contract §15).
+
+    Returns:
+        Size and lines of the content. Memory does not grow with the file.
+
+    Raises:
+        IncompleteFileError: the stream ends early or is damaged.
+    """
+    size = lines = 0
+    last = b"\n"
+    try:
+        with igzip.open(path, "rb") as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                size += len(chunk)
+                lines += chunk.count(b"\n")
+                last = chunk[-1:]
+        if path.stat().st_size == 0:
+            raise EOFError
+    except (EOFError, igzip.BadGzipFile, isal_zlib.error, zlib.error) as error:
+        raise IncompleteFileError(
+            f"{path.name}: the gzip stream {'ends early' if isinstance(error, EOFError) else 'is damaged'}.",
+            file_name=path.name,
+            bytes_received=path.stat().st_size,
+        ) from error
+    return Proof(size, lines if last == b"\n" else lines + 1)

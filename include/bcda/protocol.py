@@ -1,0 +1,358 @@
+"""BCDA in both directions as pure functions: build a request, read an answer.
+
+The wire's spelling stops here. Nothing in this module does I/O or looks at a clock.
+"""
+
+import email.utils
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from urllib.parse import quote, unquote, urlsplit
+
+from bcda.errors import (
+    AttributionMissingError,
+    BcdaError,
+    CredentialsError,
+    InvalidRequestError,
+    ManifestError,
+    RateLimitedError,
+    ServerError,
+)
+from bcda.export_request import ExportRequest, Scope, format_instant, parse_instant
+from bcda.manifest import FileKind, Manifest, OutputFile
+
+EXPORT_HEADERS = {"Accept": "application/fhir+json", "Prefer": "respond-async"}
+"""Sent exactly so: releases before August 2026 compare the whole value (wire contract §6.1)."""
+
+_ENDPOINTS = {Scope.PATIENT: "Patient", Scope.GROUP_ALL: "Group/all", Scope.GROUP_RUNOUT: "Group/runout"}
+_TYPE_NAME = re.compile(r"[A-Za-z]{1,64}")
+# An MBI is eleven letters and digits that begin with a digit from 1 to 9; no text of the server's goes on with one.
+_MBI_LIKE = re.compile(r"\b[1-9][A-Za-z0-9]{3}-?[A-Za-z0-9]{3}-?[A-Za-z0-9]{4}\b")
+
+
+class JobState(StrEnum):
+    """State of a job as far as a client can tell (wire contract §9, §10)."""
+
+    PENDING = "pending"
+    IN_PROGRESS = "in-progress"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    UNKNOWN = "unknown"
+
+
+LIVE_STATES = frozenset({JobState.PENDING, JobState.IN_PROGRESS})
+
+_TASK_STATES = {
+    "accepted": JobState.PENDING,
+    "in-progress": JobState.IN_PROGRESS,
+    "completed": JobState.COMPLETED,
+    "failed": JobState.FAILED,
+    "cancelled": JobState.CANCELLED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """Answer to a status request.
+
+    Attributes:
+        state: where the job stands.
+        progress: `X-Progress` as sent; its percentage says nothing (wire contract §10).
+        manifest: of a completed job, else None.
+        reason: the server's text of a failure, without anything that looks like an MBI.
+    """
+
+    state: JobState
+    progress: str | None = None
+    manifest: Manifest | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedJob:
+    """A job as the job list shows it.
+
+    Attributes:
+        job_id: BCDA's number, as text.
+        state: where it stands; archived jobs show as completed.
+        request_url: what started it.
+    """
+
+    job_id: str
+    state: JobState
+    request_url: str
+
+
+def kick_off_path(request: ExportRequest) -> str:
+    """Return path and query of a kick-off: `$` literal, the instant in `Z`, so that nothing needs a `+`."""
+    query = [f"_type={','.join(request.resource_types)}"]
+    if request.since is not None:
+        query.append(f"_since={quote(format_instant(request.since), safe=':')}")
+    return f"/api/{request.api_version}/{_ENDPOINTS[request.scope]}/$export?{'&'.join(query)}"
+
+
+def same_request(listed_url: str, path_and_query: str) -> bool:
+    """Tell whether a listed job was started by this path and query, whatever host name it was asked under."""
+    listed, wanted = urlsplit(listed_url), urlsplit(path_and_query)
+    return (unquote(listed.path), unquote(listed.query)) == (unquote(wanted.path), unquote(wanted.query))
+
+
+def origin(url: str) -> tuple[str, str, int]:
+    """Return scheme, host and port of a URL, in lower case, the port always given.
+
+    Raises:
+        ManifestError: the URL has no scheme or host, or carries credentials.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise ManifestError("BCDA sent an address that cannot be read; nothing was requested from it.") from error
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.password:
+        raise ManifestError("BCDA sent an address without scheme or host; nothing was requested from it.")
+    return parts.scheme, parts.hostname.lower(), port or (443 if parts.scheme == "https" else 80)
+
+
+def check_origin(url: str, base_url: str) -> str:
+    """Return a URL that lies on the configured server.
+
+    Raises:
+        ManifestError: it lies elsewhere; the bearer token must not go there (design §3, P6).
+    """
+    if origin(url) != origin(base_url):
+        scheme, host, port = origin(url)
+        raise ManifestError(
+            f"BCDA named an address on {scheme}://{host}:{port}, which is not the configured server {base_url}. "
+            "Nothing was sent there. Check the connection's base URL, then start a new run."
+        )
+    return url
+
+
+def job_id_of(content_location: str | None, base_url: str) -> str:
+    """Return the job number from a kick-off's `Content-Location`.
+
+    Raises:
+        ManifestError: the header is missing, foreign, or does not end in a number.
+    """
+    if not content_location:
+        raise ManifestError("BCDA accepted the export but sent no Content-Location; look for the job in the job list.")
+    match = re.search(r"/jobs/(\d+)$", urlsplit(check_origin(content_location, base_url)).path)
+    if not match:
+        raise ManifestError("BCDA accepted the export with a Content-Location that names no job number.")
+    return match.group(1)
+
+
+def retry_after_seconds(value: str | None, now: datetime) -> float | None:
+    """Read `Retry-After`: seconds or an HTTP date; None when absent or nonsense, never negative."""
+    if value is None:
+        return None
+    text = value.strip()
+    if re.fullmatch(r"\d{1,9}(\.\d+)?", text):
+        return float(text)
+    try:
+        at = email.utils.parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds())
+
+
+def expires_in_seconds(expires: str | None, date: str | None) -> float | None:
+    """Return how long the files of a job will last, by the server's own clock.
+
+    Args:
+        expires: `Expires` in BCDA's private format `2026-08-22 19:02:15.123456 +0000 UTC`, or an HTTP date.
+        date: `Date` of the same answer.
+
+    Returns:
+        Seconds, possibly negative, or None when either header cannot be read (wire contract §22, rule 10).
+    """
+    end, start = _lenient_instant(expires), _lenient_instant(date)
+    return (end - start).total_seconds() if end and start else None
+
+
+def token_of(body: bytes) -> tuple[str, float]:
+    """Return token and lifetime in seconds from the token endpoint's answer; the lifetime may be text (§4).
+
+    Raises:
+        ServerError: the answer holds no token.
+    """
+    try:
+        document = json.loads(body)
+        token, seconds = document["access_token"], float(document.get("expires_in", 1200))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ServerError("The token endpoint answered 200 without a token; try again, then tell BCDA's help desk.") from error
+    if not isinstance(token, str) or not token.isascii() or not token.isprintable() or not token:
+        raise ServerError("The token endpoint answered with a token that cannot be sent in a header.")
+    return token, seconds
+
+
+def status_of(status: int, headers: Mapping[str, str], body: bytes, *, base_url: str) -> JobStatus | None:
+    """Read a status answer.
+
+    Returns:
+        The job's state, or None when the answer says nothing about the job (401, 429, gateway errors).
+
+    Raises:
+        ManifestError: a completed job's manifest cannot be trusted.
+
+    Source: wire contract §10.
+    """
+    reason = reason_of(body)
+    if status == 202:  # noqa: PLR2004
+        progress = headers.get("x-progress")
+        pending = progress is None or progress.lower().startswith("pending")
+        return JobStatus(JobState.PENDING if pending else JobState.IN_PROGRESS, progress=progress)
+    if status == 200:  # noqa: PLR2004
+        left = expires_in_seconds(headers.get("expires"), headers.get("date"))
+        return JobStatus(JobState.COMPLETED, manifest=manifest_of(body, base_url=base_url, expires_in=left))
+    if status == 410:  # noqa: PLR2004
+        return JobStatus(JobState.EXPIRED, reason=reason or "the files are older than a day")
+    if status == 404:  # noqa: PLR2004
+        if "cancelled" in reason.lower():
+            return JobStatus(JobState.CANCELLED, reason=reason)
+        return JobStatus(JobState.UNKNOWN, reason=reason or "archived, expired, or never there")
+    if status == 500 and b"OperationOutcome" in body:  # noqa: PLR2004
+        return JobStatus(JobState.FAILED, reason=reason)
+    return None
+
+
+def manifest_of(body: bytes, *, base_url: str, expires_in: float | None) -> Manifest:
+    """Read a manifest.
+
+    Every address is checked against the configured server; an address that is listed twice is one file.
+
+    Raises:
+        ManifestError: not JSON, a field is missing or of the wrong type, or an address lies elsewhere.
+
+    Source: wire contract §11.
+    """
+    try:
+        document = json.loads(body)
+        entries = [(kind, entry) for kind in (FileKind.OUTPUT, FileKind.DELETED, FileKind.ERROR) for entry in document.get(kind.value) or []]
+        if not isinstance(document["output"], list):
+            raise TypeError("output")  # noqa: TRY301
+        files: dict[str, OutputFile] = {}
+        for kind, entry in entries:
+            url, resource_type = check_origin(entry["url"], base_url), entry["type"]
+            if not _TYPE_NAME.fullmatch(resource_type):
+                raise ManifestError("BCDA's manifest names a resource type that is no FHIR type name; nothing was fetched.")
+            name = f"{len(files) + 1:05d}-{resource_type}.ndjson.gz"
+            files.setdefault(url, OutputFile(name, kind, resource_type, url))
+        return Manifest(
+            job_id=str(document["JobID"]),
+            transaction_time=parse_instant(document["transactionTime"]),
+            request_url=str(document.get("request", "")),
+            expires_in_seconds=expires_in,
+            files=tuple(files.values()),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, BcdaError) and not isinstance(error, InvalidRequestError):
+            raise
+        raise ManifestError(
+            f"BCDA's manifest cannot be read ({type(error).__name__}); nothing was fetched. Ask for the status again, then start a new run."
+        ) from error
+
+
+def jobs_of(body: bytes) -> list[ListedJob]:
+    """Read the job list; entries that cannot be read are left out, since the list is advice, not truth.
+
+    Raises:
+        ServerError: the body is no job list at all.
+
+    Source: wire contract §13.
+    """
+    try:
+        document = json.loads(body)
+        entries = document.get("entry") or []
+    except (ValueError, AttributeError) as error:
+        raise ServerError("BCDA's job list cannot be read; try again.") from error
+    jobs = []
+    for entry in entries:
+        task = entry.get("resource", {}) if isinstance(entry, dict) else {}
+        try:
+            request = task["input"][0]["valueString"].removeprefix("GET ")
+            jobs.append(ListedJob(str(task["identifier"][0]["value"]), _TASK_STATES[task["status"]], request))
+        except (KeyError, IndexError, TypeError, AttributeError):
+            continue
+    return jobs
+
+
+def attribution_of(body: bytes) -> dict[str, datetime]:
+    """Return the dates of the newest lists by BCDA's names, `last_attribution_update` and `last_runout_update`.
+
+    Raises:
+        ServerError: the body cannot be read.
+
+    Source: wire contract §14.
+    """
+    try:
+        return {entry["type"]: parse_instant(entry["timestamp"]) for entry in json.loads(body)["ingestion_dates"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ServerError("BCDA's attribution status cannot be read; try again.") from error
+
+
+def reason_of(body: bytes) -> str:
+    """Return the server's reason from the first JSON value of an error body, or nothing when there is none.
+
+    Whatever looks like an MBI is replaced. Only for answers of the API itself: texts of data and error files name
+    people and are never read with this.
+
+    Source: wire contract §3; two documents in one body occur (§10, §12, §13).
+    """
+    try:
+        document, _ = json.JSONDecoder().raw_decode(body.decode("utf-8").lstrip())
+        issue = document["issue"][0]
+        text = issue.get("diagnostics") or (issue.get("details") or {}).get("text") or ""
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+        return ""
+    return _MBI_LIKE.sub("[MBI]", str(text))[:500]
+
+
+def error_for(status: int, body: bytes, *, what: str, retry_after: float | None) -> BcdaError:
+    """Return the error that an answer of the API means.
+
+    Args:
+        status: HTTP status, not a success.
+        body: of the answer.
+        what: what was being done, such as `kick-off`, for the message.
+        retry_after: seconds the server asked to wait, or None.
+
+    Source: wire contract §5, §6.3.
+    """
+    reason = reason_of(body)
+    said = f'BCDA said "{reason}"' if reason else "BCDA gave no reason"
+    if status == 429:  # noqa: PLR2004
+        return RateLimitedError(
+            f"{what}: 429, too many requests or an overlapping job is running.", retry_after_seconds=retry_after
+        )
+    if status >= 500 or status in {408}:  # noqa: PLR2004
+        return ServerError(f"{what}: {status}, {said}.", retry_after_seconds=retry_after)
+    if status in {401, 403}:
+        return CredentialsError(
+            f"{what}: {status}, {said}. Check client id and secret on the connection; secrets expire 90 days after "
+            "they were made, and the API version has to be enabled for the organization."
+        )
+    if status == 404:  # noqa: PLR2004
+        return AttributionMissingError(f"{what}: 404, {said}.", reason=reason)
+    if 300 <= status < 400:  # noqa: PLR2004
+        return ManifestError(f"{what}: {status}, a redirect, which BCDA never sends. Check the base URL; nothing was followed.")
+    return InvalidRequestError(f"{what}: {status}, {said}. Change the request; the same one will be refused again.")
+
+
+def _lenient_instant(text: str | None) -> datetime | None:
+    if not text:
+        return None
+    odd = re.match(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(\.\d{1,6})?\d* ?(?:([+-]\d{4})|Z|UTC|$)", text.strip())
+    if odd:
+        zone = odd.group(4) or "+0000"
+        return datetime.strptime(f"{odd.group(1)} {odd.group(2)}{odd.group(3) or '.0'} {zone}", "%Y-%m-%d %H:%M:%S.%f %z")
+    try:
+        at = email.utils.parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return at.replace(tzinfo=at.tzinfo or UTC)
