@@ -1,0 +1,343 @@
+"""The simulated server: paths, order of checks, answers (wire contract §§1 to 18)."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from bcda_simulator import control, kickoff
+from bcda_simulator.clock import Clock
+from bcda_simulator.downloads import BodyCutError, send_file
+from bcda_simulator.faults import FaultKind, Faults
+from bcda_simulator.jobs import Job, JobStore
+from bcda_simulator.metadata import capability_statement
+from bcda_simulator.outcomes import go_json, outcome
+from bcda_simulator.settings import Entity, SimulatorSettings
+from bcda_simulator.source import Source
+from bcda_simulator.tokens import BearerError, Tokens
+
+_FHIR = {"Content-Type": "application/fhir+json"}
+_JSON = {"Content-Type": "application/json"}
+_STATES = ("Archived", "Cancelled", "CancelledExpired", "Completed", "Expired", "Failed", "FailedExpired", "In Progress", "Pending")
+_TASK = {"Pending": "accepted", "In Progress": "in-progress", "Completed": "completed", "Archived": "completed", "Expired": "completed"}
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedRequest:
+    """What a test may ask about a request; tokens are never kept."""
+
+    method: str
+    endpoint: str
+    target: str
+    has_authorization: bool
+    range_header: str | None
+    status: int
+    body_bytes: int
+
+
+class Simulator:
+    """The ASGI application with everything it knows."""
+
+    def __init__(
+        self, source: Source, *, settings: SimulatorSettings, entities: Sequence[Entity], clock: Clock, folder: Path
+    ) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.faults = Faults()
+        self.entities = tuple(entities)
+        self.tokens = Tokens(entities, settings, clock)
+        self.store = JobStore(source, settings, clock, self.faults, folder)
+        self.requests: list[LoggedRequest] = []
+        api = r"/api/(?P<version>v[123])"
+        self._routes: list[tuple[str, str, re.Pattern[str], Callable[..., Awaitable[Response]]]] = [
+            ("POST", "token", re.compile(r"/auth/token"), self._token),
+            ("GET", "welcome", re.compile(r"/auth/welcome"), self._welcome),
+            ("GET", "kick-off", re.compile(api + r"/Patient/\$export"), self._kick_off),
+            ("GET", "kick-off", re.compile(api + r"/Group/(?P<group>[^/]+)/\$export"), self._kick_off),
+            ("GET", "jobs", re.compile(api + r"/jobs"), self._jobs),
+            ("GET", "status", re.compile(api + r"/jobs/(?P<number>[^/]+)"), self._status),
+            ("DELETE", "cancel", re.compile(api + r"/jobs/(?P<number>[^/]+)"), self._cancel),
+            ("GET", "attribution", re.compile(api + r"/attribution_status"), self._attribution),
+            ("GET", "metadata", re.compile(api + r"/metadata"), self._metadata),
+            ("GET", "data", re.compile(r"/data/(?P<number>[^/]+)/(?P<file>[^/]+)"), self._data),
+            ("GET", "open", re.compile(r"/_(?P<what>version|health|auth)"), self._open),
+        ]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        request = Request(scope, receive)
+        path = scope.get("raw_path", scope["path"].encode()).decode("latin-1").partition("?")[0]
+        if path.startswith("/_sim/"):
+            await (await control.answer(self, request, path))(scope, receive, send)
+            return
+        endpoint, response = await self._answer(request, path)
+        if response is None:
+            # The only way to close without an answer is below the framework, at the server's transport.
+            send.__self__.transport.abort()  # type: ignore[attr-defined]
+            self._log(request, endpoint, 0, 0)
+            return
+        response.headers["Connection"] = "close"
+        response.headers["Date"] = format_datetime(self.clock.now(), usegmt=True)
+        sent = 0
+
+        async def counting(message: Any) -> None:
+            nonlocal sent
+            sent += len(message.get("body", b""))
+            await send(message)
+
+        try:
+            await response(scope, receive, counting)
+        except BodyCutError:
+            send.__self__.transport.close()  # type: ignore[attr-defined]
+        finally:
+            self._log(request, endpoint, response.status_code, sent)
+
+    def _log(self, request: Request, endpoint: str, status: int, sent: int) -> None:
+        self.requests.append(
+            LoggedRequest(
+                request.method,
+                endpoint,
+                _target(request),
+                "authorization" in request.headers,
+                request.headers.get("range"),
+                status,
+                sent,
+            )
+        )
+
+    async def _answer(self, request: Request, path: str) -> tuple[str, Response | None]:
+        matching = [(m, e, pattern.fullmatch(path), h) for m, e, pattern, h in self._routes if pattern.fullmatch(path)]
+        if not matching:
+            return "", Response("404 page not found\n", 404, {"Content-Type": "text/plain; charset=utf-8"})
+        for method, endpoint, match, handler in matching:
+            if method == request.method and match is not None:
+                return endpoint, await self._with_faults(request, endpoint, handler, match.groupdict())
+        return "", Response(status_code=405, headers={"Allow": ", ".join(sorted({entry[0] for entry in matching}))})
+
+    async def _with_faults(
+        self, request: Request, endpoint: str, handler: Callable[..., Awaitable[Response]], found: dict[str, str]
+    ) -> Response | None:
+        target, strike = _target(request), self.faults.strike
+        version = found.get("version", "v1")
+        if delay := strike(FaultKind.DELAY, endpoint, target):
+            await asyncio.sleep(delay.seconds)
+        if strike(FaultKind.DROP, endpoint, target):
+            return None
+        if strike(FaultKind.EXPIRE_TOKENS, endpoint, target):
+            self.tokens.expire_all()
+        if strike(FaultKind.CLEAN_UP, endpoint, target):
+            self.store.archive_finished()
+        if fault := strike(FaultKind.ANSWER, endpoint, target):
+            headers = {"Retry-After": fault.retry_after} if fault.retry_after is not None else {}
+            if fault.body == "html":
+                return Response("<html><body>Down for maintenance</body></html>", fault.status, headers, "text/html")
+            if fault.body == "outcome":
+                return Response(outcome(version, fault.status, fault.text), fault.status, headers | _FHIR)
+            return Response(fault.text if fault.body == "text" else None, fault.status, headers, "text/plain")
+        try:
+            return await handler(request, **found)
+        except BearerError as error:
+            return Response(outcome(version, error.status, error.text), error.status, _FHIR)
+        except kickoff.Refusal as refusal:
+            headers = {"Retry-After": refusal.retry_after} if refusal.retry_after is not None else {}
+            if not refusal.has_body:
+                return Response(status_code=refusal.status, headers=headers)
+            return Response(outcome(version, refusal.status, refusal.text), refusal.status, headers | _FHIR)
+
+    def _entity(self, request: Request) -> Entity:
+        return self.tokens.check(request.headers.get("authorization"))
+
+    async def _token(self, request: Request) -> Response:
+        status, headers, body = self.tokens.answer(request.headers.get("authorization"))
+        return Response(body, status, headers)
+
+    async def _welcome(self, request: Request) -> Response:
+        self._entity(request)
+        return Response(b'{"success":"Welcome to the Beneficiary Claims Data API!"}', headers=_JSON)
+
+    async def _kick_off(self, request: Request, version: str, group: str | None = None) -> Response:
+        job = kickoff.start(self.store, self._asked(request, version, group))
+        return Response(status_code=202, headers={"Content-Location": f"{_base(request)}/api/{version}/jobs/{job.number}"})
+
+    def _asked(self, request: Request, version: str, group: str | None) -> kickoff.KickOff:
+        query = request.scope["query_string"].decode("latin-1")
+        return kickoff.KickOff(
+            entity=self._entity(request),
+            version=version,
+            group=group,
+            accept=", ".join(request.headers.getlist("accept")),
+            prefer=", ".join(request.headers.getlist("prefer")),
+            query=parse_qsl(query, keep_blank_values=True),
+            path_and_query=_target(request),
+            url=_base(request) + _target(request),
+        )
+
+    def _job(self, request: Request, version: str, number: str) -> Job | Response:
+        entity = self._entity(request)
+        if not re.fullmatch(r"\d{1,18}", number):
+            return Response(outcome(version, 400), 400, _FHIR)
+        job = self.store.jobs.get(int(number))
+        if job is None:
+            return Response(outcome(version, 404), 404, _FHIR)
+        return job if job.entity == entity else Response(outcome(version, 401), 401, _FHIR)
+
+    async def _status(self, request: Request, version: str, number: str) -> Response:
+        job = self._job(request, version, number)
+        if isinstance(job, Response):
+            return job
+        state, quirks = self.store.state(job), self.settings.quirks
+        if state in {"Pending", "In Progress"}:
+            return Response(status_code=202, headers={"X-Progress": self.store.progress(job)})
+        if state == "Failed":
+            text = "Service encountered numerous errors. Job failed to complete."
+            return Response(outcome(version, 500, text), 500, _FHIR)
+        if state.startswith("Cancelled"):
+            return Response(outcome(version, 404, "Job has been cancelled."), 404, _FHIR)
+        if state in {"Archived", "Expired"}:
+            status = 404 if quirks.archived_is_404 else 410
+            body = outcome(version, status)
+            return Response(body * 2 if quirks.double_bodies else body, status, _FHIR)
+        completed = job.completed_at or self.clock.now()
+        expires = completed + timedelta(hours=self.settings.file_hours)
+        text = (
+            expires.strftime("%Y-%m-%d %H:%M:%S.%f +0000 UTC") if quirks.odd_expires else format_datetime(expires, usegmt=True)
+        )
+        if self.clock.now() >= expires:
+            return Response(outcome(version, 410), 410, _FHIR | {"Expires": text})
+        return Response(go_json(self._manifest(request, job)), headers=_JSON | {"Expires": text})
+
+    def _manifest(self, request: Request, job: Job) -> dict[str, object]:
+        foreign = self.faults.strike(FaultKind.FOREIGN, "status", _target(request))
+        base = foreign.origin if foreign else _base(request)
+        listed = [file for file in job.files if file.is_listed]
+        entries = {
+            kind: [{"type": f.resource_type, "url": f"{base}/data/{job.number}/{f.name}"} for f in listed if f.kind in kinds]
+            for kind, kinds in (("output", {"output"}), ("error", {"warning", "error"}))
+        }
+        instant = job.transaction_time.strftime("%Y-%m-%dT%H:%M:%S.%f").rstrip("0").rstrip(".") + "Z"
+        return {
+            "transactionTime": instant,
+            "request": job.request_url,
+            "requiresAccessToken": True,
+            "output": entries["output"],
+            "error": entries["error"],
+            "JobID": job.number,
+        }
+
+    async def _cancel(self, request: Request, version: str, number: str) -> Response:
+        job = self._job(request, version, number)
+        if isinstance(job, Response):
+            return job
+        state = self.store.state(job)
+        over = outcome(version, 410, "job was not cancelled because it is not Pending or In Progress")
+        if state in {"Pending", "In Progress"}:
+            job.cancelled_at = self.clock.now()
+            return Response(status_code=202)
+        if state in {"Archived", "Expired"}:
+            return Response(outcome(version, 404) + (over if self.settings.quirks.double_bodies else b""), 404, _FHIR)
+        return Response(over, 410, _FHIR)
+
+    async def _jobs(self, request: Request, version: str) -> Response:
+        asked = self._asked(request, version, None)
+        kickoff.check_request(self.store, asked)
+        names = (asked.first("_status") or "").split(",") if asked.first("_status") is not None else list(_STATES)
+        for place, name in enumerate(names):
+            if name in names[:place]:
+                raise kickoff.Refusal(400, f"Repeated status type {name}")
+            if name not in _STATES:
+                supported = " ".join(f"{state}:{{}}" for state in _STATES)
+                raise kickoff.Refusal(400, f"invalid status type {name}. Supported types map[{supported}]")
+        found = [job for job in self.store.jobs.values() if job.entity == asked.entity and self.store.state(job) in names]
+        if not found:
+            text = f"no Jobs found for acoID {asked.entity.cms_id} with job statuses [{' '.join(names)}]"
+            bundle = go_json({"resourceType": "Bundle", "type": "searchset", "total": 0})
+            return Response(outcome(version, 404, text) + bundle, 404, _FHIR)
+        entries = [{"resource": self._task(request, version, job)} for job in found]
+        return Response(
+            go_json({"resourceType": "Bundle", "type": "searchset", "total": len(entries), "entry": entries}), headers=_JSON
+        )
+
+    def _task(self, request: Request, version: str, job: Job) -> dict[str, object]:
+        state = self.store.state(job)
+        changed = job.cancelled_at or job.completed_at or job.created_at
+        return {
+            "resourceType": "Task",
+            "identifier": [{"use": "official", "system": f"{_base(request)}/api/{version}/jobs", "value": str(job.number)}],
+            "status": _TASK.get(state, "failed" if state.startswith("Failed") else "cancelled"),
+            "intent": "order",
+            "input": [{"type": {"text": "BULK FHIR Export"}, "valueString": f"GET {job.request_url}"}],
+            "executionPeriod": {
+                "start": job.created_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+                "end": changed.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            },
+        }
+
+    async def _attribution(self, request: Request, version: str) -> Response:
+        entity, dates = self._entity(request), []
+        for kind, name in (("all", "last_attribution_update"), ("runout", "last_runout_update")):
+            lists = self.store.source.attribution_lists(entity.cms_id, kind, self.clock.now())  # type: ignore[arg-type]
+            if lists:
+                dates.append({"timestamp": lists[-1].dated_at.strftime("%Y-%m-%dT%H:%M:%SZ"), "type": name})
+        if not dates:
+            return Response(outcome(version, 404), 404, _FHIR)
+        return Response(go_json({"ingestion_dates": dates}) + b"\n", headers=_JSON)
+
+    async def _metadata(self, request: Request, version: str) -> Response:
+        if "authorization" in request.headers:
+            self._entity(request)
+        return JSONResponse(capability_statement(version, _base(request), self.clock.now()))
+
+    async def _open(self, request: Request, what: str) -> Response:
+        if "authorization" in request.headers:
+            self._entity(request)
+        bodies = {
+            "version": {"version": "r297"},
+            "auth": {"auth_provider": "ssas", "version": "r297"},
+            "health": {"database": "ok", "ssas": "ok", "ssas_introspect": "ok"},
+        }
+        return Response(go_json(bodies[what]), headers={"Content-Type": "text/plain; charset=utf-8"} if what == "health" else _JSON)
+
+    async def _data(self, request: Request, number: str, file: str) -> Response:
+        job = self._job(request, "v1", number)
+        if isinstance(job, Response):
+            return job
+        plain = {"Content-Type": "text/plain; charset=utf-8"}
+        if self.store.state(job) in {"Archived", "Expired"}:
+            body = outcome("v1", 404) + (b"Not Found\n" if self.settings.quirks.double_bodies else b"")
+            return Response(body, 404, _FHIR)
+        if file not in {entry.name for entry in job.files}:
+            return Response(outcome("v1", 404, "Job not found"), 404, _FHIR)
+        path = self.store.folder / str(job.number) / file
+        if not path.exists():
+            return Response("Not Found\n", 404, plain)
+        target, strike = _target(request), self.faults.strike
+        kinds = (FaultKind.CUT, FaultKind.SHORT, FaultKind.CORRUPT, FaultKind.SLOW)
+        return send_file(
+            path,
+            range_header=request.headers.get("range"),
+            if_range=request.headers.get("if-range"),
+            gzip_asked="gzip" in ",".join(request.headers.getlist("accept-encoding")),
+            extra_member=self.settings.quirks.extra_gzip_member,
+            damage=[fault for kind in kinds if (fault := strike(kind, "data", target))],
+        )
+
+
+def _target(request: Request) -> str:
+    path = request.scope.get("raw_path", request.scope["path"].encode()).decode("latin-1").partition("?")[0]
+    query = request.scope["query_string"].decode("latin-1")
+    return f"{path}?{query}" if query else path
+
+
+def _base(request: Request) -> str:
+    return f"{request.scope['scheme']}://{request.headers.get('host', '')}"

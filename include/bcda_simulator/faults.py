@@ -1,0 +1,109 @@
+"""The switchboard of faults: what goes wrong, where, how often. One entry a fault; a new one is a new `FaultKind`."""
+
+import re
+import threading
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class FaultKind(StrEnum):
+    """Everything that can be made to go wrong (wire contract §23)."""
+
+    ANSWER = "answer"  # answer with `status`, `retry_after`, `text`; `body` outcome, text, html or none
+    DROP = "drop"  # close the connection without an answer
+    DELAY = "delay"  # wait `seconds` before answering
+    EXPIRE_TOKENS = "expire-tokens"  # every token given so far is refused from now on
+    STUCK = "stuck"  # new jobs never finish
+    JOB_FAILS = "job-fails"  # new jobs fail
+    PEOPLE_FAIL = "people-fail"  # `people` of `resource_type` cannot be retrieved
+    CUT = "cut"  # the body breaks off after `fraction` of it
+    SHORT = "short"  # the body ends early after `fraction`, but properly
+    CORRUPT = "corrupt"  # one byte at `fraction` is flipped
+    SLOW = "slow"  # the body comes at `bytes_per_second`
+    FOREIGN = "foreign"  # the manifest names files on `origin`
+    CLEAN_UP = "clean-up"  # all finished jobs are archived first
+    NO_ATTRIBUTION = "no-attribution"  # no list is young enough
+    WRONG_YEAR = "wrong-year"  # the newest list is of last year: the January closure
+    NO_OLDER_LIST = "no-older-list"  # no list is dated before `_since`
+    PHANTOM = "phantom"  # the kick-off answers 500, the job exists as Pending all the same
+
+
+@dataclass(slots=True)
+class Fault:
+    """One fault.
+
+    Attributes:
+        kind: what goes wrong.
+        endpoint: where: token, kick-off, status, cancel, jobs, attribution, data, metadata; empty for everywhere.
+        match: regular expression that path and query must hold; empty for any.
+        skip: how many matching requests pass before it strikes.
+        times: how often it strikes; None for always.
+        status: of an `answer`.
+        retry_after: `Retry-After` of an `answer`; None for none.
+        body: of an `answer`: outcome, text, html or none.
+        text: the reason in it.
+        fraction: place in the body, 0 to 1.
+        seconds: of a `delay`.
+        bytes_per_second: of `slow`.
+        origin: of `foreign`.
+        people: place numbers of the failing people on the list.
+        resource_type: of the failing people; empty for all types.
+    """
+
+    kind: FaultKind
+    endpoint: str = ""
+    match: str = ""
+    skip: int = 0
+    times: int | None = None
+    status: int = 500
+    retry_after: str | None = None
+    body: str = "outcome"
+    text: str = ""
+    fraction: float = 0.5
+    seconds: float = 1.0
+    bytes_per_second: int = 65536
+    origin: str = "http://localhost:9"
+    people: tuple[int, ...] = ()
+    resource_type: str = ""
+
+
+@dataclass(slots=True)
+class Faults:
+    """The faults in force."""
+
+    active: list[Fault] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, fault: Fault) -> None:
+        """Put a fault in force."""
+        with self._lock:
+            self.active.append(fault)
+
+    def clear(self) -> None:
+        """Lift all faults."""
+        with self._lock:
+            self.active.clear()
+
+    def strike(self, kind: FaultKind, endpoint: str, target: str = "") -> Fault | None:
+        """Return a fault of one kind that strikes this request, and count it; None when none does.
+
+        Args:
+            kind: kind to look for.
+            endpoint: where the request goes.
+            target: its path and query.
+        """
+        with self._lock:
+            for fault in self.active:
+                if fault.kind is not kind or (fault.endpoint and fault.endpoint != endpoint):
+                    continue
+                if fault.match and not re.search(fault.match, target):
+                    continue
+                if fault.skip > 0:
+                    fault.skip -= 1
+                    continue
+                if fault.times == 0:
+                    continue
+                if fault.times is not None:
+                    fault.times -= 1
+                return fault
+        return None

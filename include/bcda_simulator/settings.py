@@ -1,0 +1,102 @@
+"""Settings and quirk switches of the simulated server (wire contract §23), with the contract's defaults."""
+
+from dataclasses import dataclass, field
+from datetime import date
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """One organization with its credentials.
+
+    Attributes:
+        cms_id: such as `A9999`; its form decides the model (wire contract §6.4).
+        client_id: for the token endpoint.
+        client_secret: for the token endpoint.
+        has_partially_adjudicated: whether v2 Claim and ClaimResponse are exported.
+        is_exempt: test entities are exempt from the refusal of overlapping jobs (§7).
+    """
+
+    cms_id: str = "A9999"
+    client_id: str = "simulated-client"
+    client_secret: str = "simulated-secret"  # noqa: S105 - a made-up secret of a local test server
+    has_partially_adjudicated: bool = True
+    is_exempt: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Quirks:
+    """Odd habits of the real server, all on, so that clients meet them.
+
+    Attributes:
+        double_bodies: two documents in one body (§10, §12, §13).
+        meaningless_percentage: `X-Progress` as the real server computes it (§10).
+        extra_gzip_member: an empty gzip member at the end of a full compressed body (§15).
+        archived_is_404: archived jobs answer 404 instead of 410 (§10).
+        unsplit_type: `_type` of a running job is compared unsplit (§7).
+        unlisted_errors: an error file without a data file stands in no manifest (§11).
+        odd_expires: `Expires` in a private format (§10).
+        text_expires_in: `expires_in` as text (§4).
+        drops_service_date: service dates with a time of day are accepted and dropped (§17).
+    """
+
+    double_bodies: bool = True
+    meaningless_percentage: bool = True
+    extra_gzip_member: bool = True
+    archived_is_404: bool = True
+    unsplit_type: bool = True
+    unlisted_errors: bool = True
+    odd_expires: bool = True
+    text_expires_in: bool = True
+    drops_service_date: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatorSettings:
+    """Everything that differs between deployments (wire contract §23).
+
+    Attributes:
+        token_seconds: lifetime of a token.
+        token_limit: token requests per entity in `token_window_seconds`.
+        token_window_seconds: fixed window of that limit.
+        file_hours: hours after completion until files may be cleaned up.
+        cleanup_hours: hours of the day, UTC, at which clean-up runs.
+        refuse_duplicates: whether overlapping jobs are refused (§7).
+        kick_off_retry_after: `Retry-After` of that refusal.
+        attribution_days: age at which the newest attribution list is too old.
+        runout_days: the same for the runout list.
+        runout_cap: runout claims with a later service date are left out.
+        chunk_people: people per part, by type (§9).
+        failure_threshold: share of failed people of a part that fails the job.
+        v3_entities: entities that may use v3; None for all.
+        pending_seconds: how long a job stays Pending.
+        parts_per_second: how fast parts are done after that.
+        seed: makes file names repeatable.
+        gzip_level: of the stored files.
+    """
+
+    token_seconds: int = 1200
+    token_limit: int = 1000
+    token_window_seconds: int = 300
+    file_hours: float = 24.0
+    cleanup_hours: tuple[int, ...] = (11, 23)
+    refuse_duplicates: bool = True
+    kick_off_retry_after: str = "0"
+    attribution_days: int = 50
+    runout_days: int = 180
+    runout_cap: date = date(2025, 12, 31)
+    chunk_people: dict[str, int] = field(
+        default_factory=lambda: {
+            "ExplanationOfBenefit": 50,
+            "Patient": 5000,
+            "Coverage": 4000,
+            "Claim": 4000,
+            "ClaimResponse": 4000,
+        }
+    )
+    failure_threshold: float = 1.0
+    v3_entities: frozenset[str] | None = None
+    pending_seconds: float = 0.2
+    parts_per_second: float = 200.0
+    seed: int = 1
+    gzip_level: int = 1
+    quirks: Quirks = field(default_factory=Quirks)

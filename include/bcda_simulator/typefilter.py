@@ -1,0 +1,58 @@
+"""The rules of `_typeFilter` (wire contract §17); v1 and v2 ignore the parameter."""
+
+import re
+from collections.abc import Sequence
+from urllib.parse import unquote_plus
+
+_SYSTEM_TYPE = "https://bluebutton.cms.gov/fhir/CodeSystem/System-Type"
+_FINAL_ACTION = "https://bluebutton.cms.gov/fhir/CodeSystem/Final-Action"
+_TAGS = {
+    f"{_SYSTEM_TYPE}|SharedSystem",
+    f"{_SYSTEM_TYPE}|NationalClaimsHistory",
+    f"{_SYSTEM_TYPE}|DDPS",
+    f"{_FINAL_ACTION}|FinalAction",
+    f"{_FINAL_ACTION}|NotFinalAction",
+}
+_DATE = re.compile(r"(eq|lt|gt|le|ge)?\d{4}(-\d\d(-\d\d(T[\d:.]+(Z|[+-]\d\d:\d\d))?)?)?")
+
+
+def refusal(values: Sequence[str]) -> str | None:
+    """Return why the server refuses these `_typeFilter` values, or None when it takes them."""
+    if len(values) > 1:
+        return "failed to process request given more that one _typeFilter parameter"
+    for value in values:
+        resource_type, mark, query = value.partition("?")
+        if not mark:
+            return f"missing question mark {value}"
+        if resource_type != "ExplanationOfBenefit":
+            return f"invalid _typeFilter Resource Type (Only EOBs valid): {resource_type}"
+        for pair in query.split("&"):
+            name, equals, raw = pair.partition("=")
+            text = unquote_plus(raw)
+            if not equals:
+                return f"invalid _typeFilter parameter/value: {pair}"
+            if problem := _pair_refusal(name, text):
+                return problem
+    return None
+
+
+def names_system_type(values: Sequence[str]) -> bool:
+    """Tell whether a filter names a System-Type tag; without one the server adds its default."""
+    return any(_SYSTEM_TYPE in unquote_plus(value) for value in values)
+
+
+def _pair_refusal(name: str, text: str) -> str | None:
+    if name == "_tag":
+        for tag in text.split(","):
+            if "|" not in tag:
+                return f"invalid _tag value: {tag}. Searching by tag requires a token (system|code) to be specified"
+            if tag not in _TAGS:
+                return f"invalid _tag value: {tag}"
+        return None
+    if name == "outcome":
+        bad = [value for value in text.split(",") if value not in {"complete", "partial"}]
+        return f"invalid outcome value: {bad[0]}. Supported outcome values are 'complete' and 'partial'" if bad else None
+    if name == "service-date":
+        bad = [value for value in text.split(",") if not _DATE.fullmatch(value)]
+        return f"invalid service-date value: {bad[0]}. Pass a valid FHIR date parameter" if bad else None
+    return f"invalid _typeFilter subquery parameter: {name}"
