@@ -172,7 +172,8 @@ class _Download:
             # Files that BCDA stores plain (warnings) are compressed here, so that raw/ holds one format.
             packer = None if compressed else isal_zlib.compressobj(1, isal_zlib.DEFLATED, 31)
             try:
-                async for chunk in response.aiter_raw(_CHUNK_BYTES):
+                # Without a chunk size nothing waits in a buffer that a broken connection would lose.
+                async for chunk in response.aiter_raw():
                     file.write(packer.compress(chunk) if packer else chunk)
                 if packer:
                     file.write(packer.flush())

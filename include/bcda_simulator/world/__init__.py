@@ -1,2 +1,150 @@
+"""A synthetic world of people and claims that moves on week by week, made from a seed."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+
+from bcda_simulator.source import AttributionList, ListKind
+from bcda_simulator.world import calendar, other_versions
+from bcda_simulator.world.claims import Claim, claims_of
+from bcda_simulator.world.eob_v2 import eob
+from bcda_simulator.world.fhir import Json, line
+from bcda_simulator.world.people import coverage_weeks, coverages_v2, is_on_list, patient_v2
+from bcda_simulator.world.people import person as make_person
+
+__all__ = ["Totals", "World"]
+
+
+@dataclass(slots=True)
+class Totals:
+    """What a complete export holds, counted from the world itself and not from its JSON.
+
+    Attributes:
+        claims: newest version of each claim, by eob-type.
+        active: those of them that are active, by eob-type.
+        lines: lines of all claims.
+        diagnoses: diagnoses of all claims.
+        paid: paid amount of active claims by eob-type; drug events have none.
+    """
+
+    claims: Counter[str] = field(default_factory=Counter)
+    active: Counter[str] = field(default_factory=Counter)
+    lines: int = 0
+    diagnoses: int = 0
+    paid: dict[str, Decimal] = field(default_factory=dict)
+
+
 class World:
-    def __init__(self, **k): pass
+    """A `Source` of generated data. Everything follows from seed and person number; nothing is kept.
+
+    Args:
+        people: how many there are.
+        seed: another seed is another world.
+        cms_ids: organizations that share the people.
+        history_weeks: how far back claims go from the instant that is asked about.
+    """
+
+    def __init__(
+        self, *, people: int = 200, seed: int = 1, cms_ids: Sequence[str] = ("A9999",), history_weeks: int = 104
+    ) -> None:
+        self._people = people
+        self._seed = seed
+        self._cms_ids = tuple(cms_ids)
+        self._history_weeks = history_weeks
+
+    def attribution_lists(self, cms_id: str, kind: ListKind, as_of: datetime) -> Sequence[AttributionList]:
+        """Return the monthly lists of an organization dated at or before `as_of`, oldest first."""
+        if cms_id not in self._cms_ids:
+            return []
+        share, place = len(self._cms_ids), self._cms_ids.index(cms_id)
+        lists = []
+        for year, month in calendar.months(calendar.EPOCH, as_of):
+            dated_at = calendar.list_dates(year, month, kind)
+            if dated_at is None or dated_at > as_of:
+                continue
+            list_year = year if kind == "all" else year - 1
+            listed_month = (list_year, month) if kind == "all" else (list_year, 12)
+            people = tuple(
+                str(n) for n in range(self._people) if n % share == place and is_on_list(self._seed, n, *listed_month)
+            )
+            lists.append(AttributionList(kind, dated_at, list_year, people))
+        return lists
+
+    def last_load_at(self, as_of: datetime) -> datetime:
+        """Return the Saturday load before an instant."""
+        return calendar.load_at(calendar.week_of(as_of))
+
+    def mbi(self, person: str, as_of: datetime) -> str:
+        """Return the person's MBI at an instant."""
+        return make_person(self._seed, int(person)).mbi(calendar.week_of(as_of))
+
+    def lines(
+        self,
+        api_version: str,
+        resource_type: str,
+        people: Sequence[str],
+        *,
+        after: datetime | None,
+        up_to: datetime,
+        service_cap: date | None = None,
+    ) -> Iterator[bytes]:
+        """Yield the newest version of every resource that changed in the interval, as `Source.lines` says."""
+        last = calendar.week_of(up_to)
+        first = calendar.week_of(after) + 1 if after else 0
+        for key in people:
+            for resource in self._resources(api_version, resource_type, int(key), first, last, up_to, service_cap):
+                yield line(resource)
+
+    def expected(self, as_of: datetime, *, people: Sequence[str]) -> Totals:
+        """Return what a full v2 export at an instant holds for some people."""
+        totals, last = Totals(), calendar.week_of(as_of)
+        for key in people:
+            for claim in self._claims(int(key), 0, last, None):
+                totals.claims[claim.kind] += 1
+                totals.lines += len(claim.lines)
+                totals.diagnoses += len(claim.diagnoses)
+                if claim.status == "active":
+                    totals.active[claim.kind] += 1
+                    if claim.kind != "PDE":
+                        totals.paid[claim.kind] = totals.paid.get(claim.kind, Decimal(0)) + claim.paid
+        return totals
+
+    def _resources(
+        self, version: str, kind: str, number: int, first: int, last: int, delivered_at: datetime, cap: date | None
+    ) -> Iterator[Json]:
+        someone = make_person(self._seed, number)
+        if kind == "Patient":
+            if first <= max(someone.change_weeks(last)):
+                yield patient_v2(someone, last) if version == "v2" else other_versions.patient(version, someone, last)
+        elif kind == "Coverage":
+            week = max(coverage_weeks(last))
+            if first <= week:
+                if version == "v2":
+                    yield from coverages_v2(someone, calendar.load_at(week).year)
+                else:
+                    yield from (other_versions.coverage(version, someone, part, week) for part in "abcd")
+        elif kind == "ExplanationOfBenefit":
+            for claim in self._claims(number, first, last, cap):
+                if version == "v2":
+                    yield eob(claim, someone.patient_id, delivered_at)
+                else:
+                    yield other_versions.eob(version, claim, someone.patient_id, delivered_at)
+        elif kind in {"Claim", "ClaimResponse"}:
+            # They vanish 60 days after their last change.
+            for week in range(max(first, last - 8), last + 1):
+                if (number + week) % 5 == 0:
+                    yield other_versions.partially_adjudicated(kind, someone, week, 0)
+
+    def _claims(self, number: int, first: int, last: int, cap: date | None) -> list[Claim]:
+        """Return the newest version of each claim, if it came in the weeks asked for."""
+        newest: dict[int, Claim] = {}
+        begin = max(first, 0, last - self._history_weeks)
+        for claim in claims_of(self._seed, number, first_week=begin, last_week=last):
+            if cap is not None and claim.service_from > cap:
+                continue
+            known = newest.get(claim.number)
+            if known is None or claim.updated_week >= known.updated_week:
+                newest[claim.number] = claim
+        return list(newest.values())
