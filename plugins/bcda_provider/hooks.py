@@ -1,0 +1,157 @@
+"""From the Airflow connection to the library's settings and client, and the Test button."""
+
+import asyncio
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from airflow.providers.http.hooks.http import HttpHook
+from airflow.sdk import BaseHook, Connection
+from airflow.sdk.log import mask_secret
+from requests import RequestException
+
+from bcda.client import BcdaClient
+from bcda.errors import BcdaError, InvalidRequestError, ServerError
+from bcda.places import Places
+from bcda.settings import ApiVersion, AuthMode, ConnectionSettings, Tuning
+
+# One line per request is noise in a task log that counts files.
+logging.getLogger("httpx").setLevel(logging.WARNING)
+
+_PROJECT = Path(__file__).resolve().parents[2]
+
+
+class BcdaHook(BaseHook):
+    """One BCDA connection.
+
+    Args:
+        bcda_conn_id: connection of type `bcda`.
+        api_version: overrides the connection's version.
+    """
+
+    conn_name_attr = "bcda_conn_id"
+    default_conn_name = "bcda_default"
+    conn_type = "bcda"
+    hook_name = "BCDA"
+
+    def __init__(self, bcda_conn_id: str = default_conn_name, *, api_version: str | None = None) -> None:
+        super().__init__()
+        self.bcda_conn_id = bcda_conn_id
+        self._api_version = api_version
+
+    def settings(self) -> ConnectionSettings:
+        """Return the connection as the library's settings.
+
+        Raises:
+            InvalidRequestError: a field is missing, unknown or malformed.
+        """
+        return settings_of(self.get_connection(self.bcda_conn_id), self._api_version)
+
+    async def asettings(self) -> ConnectionSettings:
+        """Return the same from inside an event loop."""
+        return settings_of(await self.aget_connection(self.bcda_conn_id), self._api_version)
+
+    def check_open_endpoints(self, settings: ConnectionSettings) -> str:
+        """Ask `/_health` and the version's metadata, which need no token; return the FHIR version.
+
+        Raises:
+            ServerError: the server cannot be reached, is not healthy, or does not know the version.
+        """
+        open_hook = _OpenEndpoints(settings.base_url)
+        try:
+            open_hook.run("/_health", extra_options={"timeout": settings.tuning.request_timeout_seconds})
+            answer = open_hook.run(f"/api/{settings.api_version}/metadata")
+            return str(answer.json()["fhirVersion"])
+        except (RequestException, ValueError, KeyError) as error:
+            raise ServerError(
+                f"{settings.base_url} does not answer as BCDA {settings.api_version} does ({type(error).__name__}). "
+                "Check the base URL and the network; in production, whether this address is on the allow list."
+            ) from error
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Try the open endpoints, a token and the attribution status; the Test button shows the sentence."""
+        try:
+            settings = self.settings()
+            fhir_version = self.check_open_endpoints(settings)
+            dates = asyncio.run(_attribution(settings))
+        except BcdaError as error:
+            return False, str(error)
+        newest = dates.get("last_attribution_update", "none yet")
+        return True, f"BCDA {settings.api_version} (FHIR {fhir_version}) accepts the credentials; newest attribution list: {newest}."
+
+
+class _OpenEndpoints(HttpHook):
+    """The http provider's hook on the same server, without credentials: open endpoints check them all the same."""
+
+    def __init__(self, base_url: str) -> None:
+        super().__init__(method="GET", http_conn_id="bcda_open_endpoints")
+        self._open_base_url = base_url
+
+    def get_connection(self, conn_id: str) -> Connection:  # type: ignore[override]
+        return Connection(conn_id=conn_id, conn_type="http", host=self._open_base_url)
+
+
+async def _attribution(settings: ConnectionSettings) -> dict[str, str]:
+    async with client_of(settings) as client:
+        dates = await client.attribution_status()
+    return {name: at.date().isoformat() for name, at in dates.items()}
+
+
+def client_of(settings: ConnectionSettings) -> BcdaClient:
+    """Return a client whose tokens Airflow masks in every log."""
+    return BcdaClient(settings, on_token=mask_secret)
+
+
+def settings_of(connection: Any, api_version: str | None = None) -> ConnectionSettings:
+    """Return a connection as the library's settings.
+
+    Args:
+        connection: an Airflow connection of type `bcda`.
+        api_version: overrides the connection's version; empty or None for none.
+
+    Raises:
+        InvalidRequestError: a field is missing, unknown or malformed.
+    """
+    extra: Mapping[str, Any] = {key: value for key, value in connection.extra_dejson.items() if value not in (None, "")}
+    known = {field.name for field in fields(Tuning)}
+    unknown = sorted(extra.keys() - known - {"api_version", "auth"})
+    if unknown:
+        raise InvalidRequestError(f"The connection's extra has unknown fields: {', '.join(unknown)}.")
+    try:
+        return ConnectionSettings(
+            base_url=_base_url(connection),
+            client_id=connection.login or "",
+            client_secret=connection.password or "",
+            api_version=ApiVersion(api_version or extra.get("api_version", "v2")),
+            auth=AuthMode(extra.get("auth", "basic")),
+            tuning=Tuning(**{key: _number(key, value) for key, value in extra.items() if key in known}),
+        )
+    except InvalidRequestError:
+        raise
+    except ValueError as error:
+        raise InvalidRequestError(f"The connection's extra is malformed: {error}.") from error
+
+
+def places() -> Places:
+    """Return where the data lies, from BCDA_HOME and its overrides; `data/` in the project by default."""
+    return Places.from_environment(os.environ, default_home=_PROJECT / "data")
+
+
+def _base_url(connection: Any) -> str:
+    """Return the base URL; a connection URI keeps scheme, host and port apart."""
+    host = connection.host or ""
+    if "://" in host:
+        return f"{host}:{connection.port}" if connection.port else host
+    scheme = connection.schema or "https"
+    return f"{scheme}://{host}:{connection.port}" if connection.port else f"{scheme}://{host}"
+
+
+def _number(name: str, value: Any) -> int | float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise InvalidRequestError(f"The connection's extra field {name} must be a number.") from None
+    return int(number) if isinstance(getattr(Tuning(), name), int) else number

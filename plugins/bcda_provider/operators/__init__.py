@@ -1,0 +1,17 @@
+"""The operators of an export, one a module."""
+
+from bcda_provider.operators.fetch import BcdaFetchOperator
+from bcda_provider.operators.kick_off import BcdaKickOffOperator
+from bcda_provider.operators.land import BcdaLandOperator
+from bcda_provider.operators.merge import BcdaMergeOperator
+from bcda_provider.operators.plan import BcdaPlanOperator
+from bcda_provider.operators.publish import BcdaPublishOperator
+
+__all__ = [
+    "BcdaFetchOperator",
+    "BcdaKickOffOperator",
+    "BcdaLandOperator",
+    "BcdaMergeOperator",
+    "BcdaPlanOperator",
+    "BcdaPublishOperator",
+]

@@ -1,0 +1,93 @@
+"""Kick-off: one job at BCDA for the run, whatever crashes when."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
+from airflow.sdk import BaseOperator, Context
+
+from bcda.errors import ExportFailedError, RateLimitedError
+from bcda.settings import ConnectionSettings
+from bcda_provider.hooks import BcdaHook, client_of, places
+from bcda_provider.retry import BcdaRetryPolicy
+
+
+class BcdaKickOffOperator(BaseOperator):
+    """Adopts or starts the job of a run and returns its number.
+
+    The number is stored before anything else; a crash between BCDA's answer and the record is healed by the next try,
+    which finds the job in BCDA's list. After a 429 it waits deferred and looks at the list again. Cleared by a person,
+    it cancels the job of the attempt before and starts another.
+
+    Args:
+        run_id: of the export run.
+        bcda_conn_id: connection of type `bcda`.
+        api_version: version of the API, empty for the connection's.
+    """
+
+    template_fields: Sequence[str] = ("run_id", "bcda_conn_id", "api_version")
+
+    def __init__(self, *, run_id: str, bcda_conn_id: str, api_version: str = "", **kwargs: Any) -> None:
+        super().__init__(retry_policy=BcdaRetryPolicy(), **kwargs)
+        self.run_id = run_id
+        self.bcda_conn_id = bcda_conn_id
+        self.api_version = api_version
+
+    def execute(self, context: Context) -> str:
+        """Return BCDA's job number, as text."""
+        return self._kick_off(context)
+
+    def execute_complete(self, context: Context, event: Any) -> str:  # noqa: ARG002 - a timer's event says nothing
+        """Look again after a wait.
+
+        Args:
+            context: of the task.
+            event: the instant at which the timer ended.
+        """
+        return self._kick_off(context)
+
+    def _kick_off(self, context: Context) -> str:
+        from bcda import export
+
+        store, attempt = context["task_state_store"], int(getattr(context["dag_run"], "clear_number", 0) or 0)
+        recorded = store.get(f"job:{attempt}")
+        if recorded:
+            self.log.info("job %s is recorded for this attempt", recorded)
+            return str(recorded)
+        stale = tuple(str(job) for number in range(attempt) if (job := store.get(f"job:{number}")))
+        settings = BcdaHook(self.bcda_conn_id, api_version=self.api_version or None).settings()
+
+        async def run() -> export.KickedOff:
+            async with client_of(settings) as client:
+                return await export.kick_off(client, places(), self.run_id, stale_job_ids=stale)
+
+        try:
+            kicked_off = asyncio.run(run())
+        except RateLimitedError as error:
+            self._wait(store, attempt, settings, error)
+            raise
+        store.set(f"job:{attempt}", kicked_off.job_id)
+        return kicked_off.job_id
+
+    def _wait(self, store: Any, attempt: int, settings: ConnectionSettings, error: RateLimitedError) -> None:
+        """Defer until BCDA may have room; the wait in all is bounded by the job deadline.
+
+        Raises:
+            ExportFailedError: an overlapping job has blocked this one for too long.
+        """
+        waits = store.get(f"waits:{attempt}") or {"since": time.time(), "count": 0}
+        if time.time() - waits["since"] > settings.tuning.job_deadline_seconds:
+            raise ExportFailedError(
+                "An overlapping job of this organization has been running for longer than the job deadline. Look at BCDA's job "
+                "list, cancel what is not wanted, then clear this task.",
+                job_id="none",
+            ) from error
+        tuning = settings.tuning
+        own = min(tuning.backoff_max_seconds, tuning.poll_seconds * 2 ** min(waits["count"], 10))
+        seconds = max(error.retry_after_seconds or 0.0, own)
+        store.set(f"waits:{attempt}", {"since": waits["since"], "count": waits["count"] + 1})
+        self.log.info("%s Looking again in %.0f s, without holding a worker.", error, seconds)
+        self.defer(trigger=TimeDeltaTrigger(timedelta(seconds=seconds)), method_name="execute_complete")

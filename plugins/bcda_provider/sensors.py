@@ -1,0 +1,97 @@
+"""Waiting for a BCDA job, deferred."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from airflow.sdk import BaseSensorOperator, Context
+
+from bcda.errors import ExportFailedError
+from bcda_provider.events import JobEvent, Outcome
+from bcda_provider.hooks import BcdaHook, client_of, places
+from bcda_provider.retry import BcdaRetryPolicy
+from bcda_provider.triggers import BcdaJobTrigger
+
+
+class BcdaJobSensor(BaseSensorOperator):
+    """Waits until a job is complete, saves its manifest and returns the numbers of its batches.
+
+    While it waits it is deferred and holds no worker. Marking the task or clearing it cancels the job at BCDA; a restart
+    of the triggerer does not. The deadline counts from the first try and survives retries.
+
+    Args:
+        run_id: of the export run.
+        job_id: BCDA's job number.
+        batches: how many batches to deal the files to.
+        bcda_conn_id: connection of type `bcda`.
+        api_version: version of the API, empty for the connection's.
+    """
+
+    template_fields: Sequence[str] = ("run_id", "job_id", "batches", "bcda_conn_id", "api_version")
+
+    def __init__(
+        self, *, run_id: str, job_id: str, batches: int | str, bcda_conn_id: str, api_version: str = "", **kwargs: Any
+    ) -> None:
+        super().__init__(retry_policy=BcdaRetryPolicy(), **kwargs)
+        self.run_id = run_id
+        self.job_id = job_id
+        self.batches = batches
+        self.bcda_conn_id = bcda_conn_id
+        self.api_version = api_version
+
+    def execute(self, context: Context) -> None:
+        """Defer at once."""
+        hook = BcdaHook(self.bcda_conn_id, api_version=self.api_version or None)
+        settings = hook.settings()
+        store, key = context["task_state_store"], f"deadline:{self.job_id}"
+        deadline = store.get(key)
+        if deadline is None:
+            deadline = time.time() + settings.tuning.job_deadline_seconds
+            store.set(key, deadline)
+        self.log.info("waiting for job %s; it is cancelled if it is not complete by %s", self.job_id, _show(deadline))
+        trigger = BcdaJobTrigger(
+            bcda_conn_id=self.bcda_conn_id,
+            api_version=settings.api_version.value,
+            job_id=str(self.job_id),
+            deadline_epoch_seconds=float(deadline),
+        )
+        self.defer(trigger=trigger, method_name="execute_complete")
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> list[int]:  # noqa: ARG002 - the interface's
+        """Save the manifest of a completed job and deal its files to batches.
+
+        Args:
+            context: of the task.
+            event: a `JobEvent`.
+
+        Raises:
+            ExportFailedError: the job failed, was cancelled, passed its deadline, or BCDA refused to talk.
+            ExportExpiredError: its files are gone.
+        """
+        from bcda import export
+
+        ended = JobEvent.from_json(event)
+        if ended.outcome is Outcome.DEADLINE:
+            raise ExportFailedError(
+                f"Job {ended.job_id} was still {ended.state} at its deadline and has been cancelled at BCDA. "
+                "Clear `kick_off` with everything after it to start another, or raise job_deadline_seconds on the connection.",
+                job_id=ended.job_id,
+            )
+        if ended.outcome is Outcome.REFUSED:
+            raise ExportFailedError(f"Waiting for job {ended.job_id} ended: {ended.reason}", job_id=ended.job_id)
+        if ended.outcome is Outcome.ENDED:
+            raise export.job_error(ended.job_id, ended.state, ended.reason)
+        hook = BcdaHook(self.bcda_conn_id, api_version=self.api_version or None)
+        settings = hook.settings()
+
+        async def save() -> None:
+            async with client_of(settings) as client:
+                await export.save_manifest(client, places(), self.run_id, ended.job_id)
+
+        asyncio.run(save())
+        return export.plan_batches(places(), self.run_id, int(self.batches))
+
+
+def _show(epoch_seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(epoch_seconds))
