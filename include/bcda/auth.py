@@ -79,7 +79,10 @@ class BcdaAuth(httpx.Auth):
         if response.status_code != 200:  # noqa: PLR2004
             # The body of a 429 here names the client, so it is not repeated.
             raise protocol.error_for(
-                response.status_code, b"", what="Token request", retry_after=_seconds(response.headers.get("Retry-After"))
+                response.status_code,
+                b"",
+                what="Token request",
+                retry_after=_seconds(response.headers.get("Retry-After")),
             )
         token, lifetime = protocol.token_of(response.content)
         if self._on_token is not None:

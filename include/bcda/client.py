@@ -92,7 +92,9 @@ class BcdaClient:
         """Return a job that is pending or in progress and was started by the same request, or None."""
         path = protocol.kick_off_path(request)
         jobs = await self.jobs(states=("Pending", "In Progress"))
-        live = [job for job in jobs if job.state in protocol.LIVE_STATES and protocol.same_request(job.request_url, path)]
+        live = [
+            job for job in jobs if job.state in protocol.LIVE_STATES and protocol.same_request(job.request_url, path)
+        ]
         return max(live, key=lambda job: int(job.job_id), default=None)
 
     async def jobs(self, states: Sequence[str] = ()) -> list[ListedJob]:
@@ -285,7 +287,9 @@ class _transport_errors:  # noqa: N801 - used like a keyword
         if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
             raise ServerError(f"{self._what}: the address cannot be used ({type(error).__name__}).") from error
         if isinstance(error, httpx.HTTPError):
-            raise ServerError(f"{self._what}: connection to {self._base_url} failed ({type(error).__name__}).") from error
+            raise ServerError(
+                f"{self._what}: connection to {self._base_url} failed ({type(error).__name__})."
+            ) from error
 
 
 @cache

@@ -10,13 +10,12 @@ import hashlib
 import json
 import logging
 import os
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-from isal import igzip, isal_zlib
+from isal import igzip, igzip_lib, isal_zlib
 
 from bcda.client import BcdaClient
 from bcda.errors import (
@@ -210,7 +209,9 @@ class _Download:
                     job_id=self._job_id,
                 )
             if response.status_code in {404, 410}:
-                raise ServerError(f"{self._file.name}: {response.status_code}, although job {self._job_id} is complete.")
+                raise ServerError(
+                    f"{self._file.name}: {response.status_code}, although job {self._job_id} is complete."
+                )
             raise CredentialsError(
                 f"{self._file.name}: {response.status_code} with a fresh token, although job {self._job_id} is there. "
                 "Check that the connection has the credentials that started the job."
@@ -268,7 +269,11 @@ class _Download:
     def _remember(self, response: httpx.Response) -> None:
         last_modified = response.headers.get("Last-Modified")
         # Ranges count compressed bytes, so only a stored gzip stream can be resumed (wire contract §15).
-        if last_modified and "gzip" in response.headers.get("Content-Encoding", "") and "bytes" in response.headers.get("Accept-Ranges", ""):
+        if (
+            last_modified
+            and "gzip" in response.headers.get("Content-Encoding", "")
+            and "bytes" in response.headers.get("Accept-Ranges", "")
+        ):
             write_durably(self._memo, json.dumps({"url": self._file.url, "last_modified": last_modified}).encode())
 
     def _discard(self) -> None:
@@ -288,6 +293,8 @@ def verify_gzip(path: Path) -> Proof:
     Raises:
         IncompleteFileError: the stream ends early or is damaged.
     """
+    if path.stat().st_size == 0:
+        raise IncompleteFileError(f"{path.name}: the gzip stream ends early.", file_name=path.name, bytes_received=0)
     size = lines = 0
     last = b"\n"
     try:
@@ -296,9 +303,7 @@ def verify_gzip(path: Path) -> Proof:
                 size += len(chunk)
                 lines += chunk.count(b"\n")
                 last = chunk[-1:]
-        if path.stat().st_size == 0:
-            raise EOFError
-    except (EOFError, igzip.BadGzipFile, isal_zlib.error, zlib.error) as error:
+    except (EOFError, igzip.BadGzipFile, igzip_lib.IsalError) as error:
         raise IncompleteFileError(
             f"{path.name}: the gzip stream {'ends early' if isinstance(error, EOFError) else 'is damaged'}.",
             file_name=path.name,

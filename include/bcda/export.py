@@ -96,12 +96,11 @@ def plan(places: Places, wish: Wish, *, now: datetime) -> ExportRun | NotNeeded:
     Source: design §2.4, §5.
     """
     covered = warehouse.covered_intervals(places, wish.api_version, wish.scope, wish.resource_types)
-    if wish.interval is not None and not wish.force and not wish.full:
-        if all(coverage.is_covered(wish.interval, intervals) for intervals in covered.values()):
-            return NotNeeded(
-                f"{_show(wish.interval.since)} to {_show(wish.interval.until)} is covered for {', '.join(wish.resource_types)}. "
-                "Set `force` to fetch it again."
-            )
+    if wish.interval is not None and not (wish.force or wish.full) and _has(covered, wish.interval):
+        return NotNeeded(
+            f"{_show(wish.interval.since)} to {_show(wish.interval.until)} is covered for {', '.join(wish.resource_types)}. "
+            "Set `force` to fetch it again."
+        )
     since = _since(wish, covered)
     request = ExportRequest(wish.api_version, wish.scope, wish.resource_types, since)
     run_id = f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{wish.scope}-{wish.api_version}-{secrets.token_hex(3)}"
@@ -111,15 +110,24 @@ def plan(places: Places, wish: Wish, *, now: datetime) -> ExportRun | NotNeeded:
     return run
 
 
+def _has(covered: dict[str, list[Interval]], wanted: Interval) -> bool:
+    return all(coverage.is_covered(wanted, intervals) for intervals in covered.values())
+
+
 def _since(wish: Wish, covered: dict[str, list[Interval]]) -> datetime | None:
     if wish.full:
         log.info("asking for everything because `full` is set; what came before stays and is compared")
         return None
     if wish.since is not None:
-        log.info("asking from %s because `since` is set; the watermark is not moved past what is not covered", _show(wish.since))
+        log.info(
+            "asking from %s because `since` is set; the watermark is not moved past what is not covered",
+            _show(wish.since),
+        )
         return wish.since
     if wish.interval is not None:
-        log.info("asking from the start of the backfill's interval; everything up to now comes, BCDA has no upper bound")
+        log.info(
+            "asking from the start of the backfill's interval; everything up to now comes, BCDA has no upper bound"
+        )
         return wish.interval.since
     since = coverage.next_since({name: list(intervals) for name, intervals in covered.items()}, wish.api_version)
     if since is None:
@@ -130,7 +138,9 @@ def _since(wish: Wish, covered: dict[str, list[Interval]]) -> datetime | None:
     return since
 
 
-async def kick_off(client: BcdaClient, places: Places, run_id: str, *, stale_job_ids: tuple[str, ...] = ()) -> KickedOff:
+async def kick_off(
+    client: BcdaClient, places: Places, run_id: str, *, stale_job_ids: tuple[str, ...] = ()
+) -> KickedOff:
     """Adopt a live job with the run's request, or start one.
 
     Looking first is what makes a crash between request and record harmless: the job it left is found and adopted.
@@ -172,7 +182,12 @@ async def save_manifest(client: BcdaClient, places: Places, run_id: str, job_id:
     if status.manifest is None:
         raise job_error(job_id, status.state, status.reason)
     write_durably(folder / "manifest.json", status.manifest.to_bytes())
-    log.info("job %s is complete: %d files, transactionTime %s", job_id, len(status.manifest.files), _show(status.manifest.transaction_time))
+    log.info(
+        "job %s is complete: %d files, transactionTime %s",
+        job_id,
+        len(status.manifest.files),
+        _show(status.manifest.transaction_time),
+    )
     return status.manifest
 
 
@@ -185,7 +200,8 @@ def job_error(job_id: str, state: JobState, reason: str) -> ExportFailedError | 
         )
     if state is JobState.CANCELLED:
         return ExportFailedError(
-            f"Job {job_id} has been cancelled. Clear `kick_off` with everything after it to start another.", job_id=job_id
+            f"Job {job_id} has been cancelled. Clear `kick_off` with everything after it to start another.",
+            job_id=job_id,
         )
     if state is JobState.FAILED:
         return ExportFailedError(
@@ -203,7 +219,9 @@ def read_manifest(places: Places, run_id: str) -> Manifest:
     """
     path = places.run_folder(run_id) / "manifest.json"
     if not path.exists():
-        raise ManifestError(f"{path} is missing. All tasks of a run need the same BCDA_HOME; clear the wait task to save it again.")
+        raise ManifestError(
+            f"{path} is missing. All tasks of a run need the same BCDA_HOME; clear the wait task to save it again."
+        )
     return Manifest.from_bytes(path.read_bytes())
 
 
@@ -228,8 +246,16 @@ async def fetch_batch(client: BcdaClient, places: Places, run_id: str, batch: in
         if done % 50 == 0:
             log.info("fetched %d files of batch %d", done, batch)
 
-    receipts = await download.fetch_batch(client, files, places.run_folder(run_id), job_id=manifest.job_id, on_file=report)
-    log.info("batch %d: %d files, %d of them fetched now, %d bytes", batch, len(files), done, sum(r.wire_bytes for r in receipts))
+    receipts = await download.fetch_batch(
+        client, files, places.run_folder(run_id), job_id=manifest.job_id, on_file=report
+    )
+    log.info(
+        "batch %d: %d files, %d of them fetched now, %d bytes",
+        batch,
+        len(files),
+        done,
+        sum(r.wire_bytes for r in receipts),
+    )
     return receipts
 
 

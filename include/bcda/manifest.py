@@ -89,4 +89,6 @@ class Manifest:
                 ),
             )
         except (ValueError, KeyError, TypeError) as error:
-            raise ManifestError(f"The stored manifest cannot be read ({type(error).__name__}); start a new run.") from error
+            raise ManifestError(
+                f"The stored manifest cannot be read ({type(error).__name__}); start a new run."
+            ) from error

@@ -185,7 +185,9 @@ def token_of(body: bytes) -> tuple[str, float]:
         document = json.loads(body)
         token, seconds = document["access_token"], float(document.get("expires_in", 1200))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ServerError("The token endpoint answered 200 without a token; try again, then tell BCDA's help desk.") from error
+        raise ServerError(
+            "The token endpoint answered 200 without a token; try again, then tell BCDA's help desk."
+        ) from error
     if not isinstance(token, str) or not token.isascii() or not token.isprintable() or not token:
         raise ServerError("The token endpoint answered with a token that cannot be sent in a header.")
     return token, seconds
@@ -233,14 +235,20 @@ def manifest_of(body: bytes, *, base_url: str, expires_in: float | None) -> Mani
     """
     try:
         document = json.loads(body)
-        entries = [(kind, entry) for kind in (FileKind.OUTPUT, FileKind.DELETED, FileKind.ERROR) for entry in document.get(kind.value) or []]
+        entries = [
+            (kind, entry)
+            for kind in (FileKind.OUTPUT, FileKind.DELETED, FileKind.ERROR)
+            for entry in document.get(kind.value) or []
+        ]
         if not isinstance(document["output"], list):
             raise TypeError("output")  # noqa: TRY301
         files: dict[str, OutputFile] = {}
         for kind, entry in entries:
             url, resource_type = check_origin(entry["url"], base_url), entry["type"]
             if not _TYPE_NAME.fullmatch(resource_type):
-                raise ManifestError("BCDA's manifest names a resource type that is no FHIR type name; nothing was fetched.")
+                raise ManifestError(
+                    "BCDA's manifest names a resource type that is no FHIR type name; nothing was fetched."
+                )
             name = f"{len(files) + 1:05d}-{resource_type}.ndjson.gz"
             files.setdefault(url, OutputFile(name, kind, resource_type, url))
         return Manifest(
@@ -330,7 +338,7 @@ def error_for(status: int, body: bytes, *, what: str, retry_after: float | None)
         return RateLimitedError(
             f"{what}: 429, too many requests or an overlapping job is running.", retry_after_seconds=retry_after
         )
-    if status >= 500 or status in {408}:  # noqa: PLR2004
+    if status >= 500 or status == 408:  # noqa: PLR2004
         return ServerError(f"{what}: {status}, {said}.", retry_after_seconds=retry_after)
     if status in {401, 403}:
         return CredentialsError(
@@ -340,7 +348,9 @@ def error_for(status: int, body: bytes, *, what: str, retry_after: float | None)
     if status == 404:  # noqa: PLR2004
         return AttributionMissingError(f"{what}: 404, {said}.", reason=reason)
     if 300 <= status < 400:  # noqa: PLR2004
-        return ManifestError(f"{what}: {status}, a redirect, which BCDA never sends. Check the base URL; nothing was followed.")
+        return ManifestError(
+            f"{what}: {status}, a redirect, which BCDA never sends. Check the base URL; nothing was followed."
+        )
     return InvalidRequestError(f"{what}: {status}, {said}. Change the request; the same one will be refused again.")
 
 
@@ -350,7 +360,9 @@ def _lenient_instant(text: str | None) -> datetime | None:
     odd = re.match(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(\.\d{1,6})?\d* ?(?:([+-]\d{4})|Z|UTC|$)", text.strip())
     if odd:
         zone = odd.group(4) or "+0000"
-        return datetime.strptime(f"{odd.group(1)} {odd.group(2)}{odd.group(3) or '.0'} {zone}", "%Y-%m-%d %H:%M:%S.%f %z")
+        return datetime.strptime(
+            f"{odd.group(1)} {odd.group(2)}{odd.group(3) or '.0'} {zone}", "%Y-%m-%d %H:%M:%S.%f %z"
+        )
     try:
         at = email.utils.parsedate_to_datetime(text)
     except ValueError:

@@ -101,11 +101,17 @@ class ConnectionSettings:
                 f"The base URL {self.base_url!r} must be scheme and host, such as https://sandbox.bcda.cms.gov."
             )
         if parts.username or parts.password or parts.path or parts.query or parts.fragment:
-            raise InvalidRequestError("The base URL must hold scheme, host and port only; put credentials into login and password.")
+            raise InvalidRequestError(
+                "The base URL must hold scheme, host and port only; put credentials into login and password."
+            )
         if parts.scheme == "http" and not is_loopback(parts.hostname):
-            raise InvalidRequestError(f"The base URL {self.base_url!r} is plain http; use https, tokens must not travel in the clear.")
+            raise InvalidRequestError(
+                f"The base URL {self.base_url!r} is plain http; use https, tokens must not travel in the clear."
+            )
         if self.auth is AuthMode.BASIC and not (self.client_id and self.client_secret):
-            raise InvalidRequestError("Client id (login) and client secret (password) are both needed; fill them in on the connection.")
+            raise InvalidRequestError(
+                "Client id (login) and client secret (password) are both needed; fill them in on the connection."
+            )
 
 
 def is_loopback(host: str) -> bool:

@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from bcda_simulator import control, kickoff
 from bcda_simulator.clock import Clock
 from bcda_simulator.downloads import BodyCutError, send_file
-from bcda_simulator.faults import FaultKind, Faults
+from bcda_simulator.faults import Fault, FaultKind, Faults
 from bcda_simulator.jobs import Job, JobStore
 from bcda_simulator.metadata import capability_statement
 from bcda_simulator.outcomes import go_json, outcome
@@ -27,8 +27,24 @@ from bcda_simulator.tokens import BearerError, Tokens
 
 _FHIR = {"Content-Type": "application/fhir+json"}
 _JSON = {"Content-Type": "application/json"}
-_STATES = ("Archived", "Cancelled", "CancelledExpired", "Completed", "Expired", "Failed", "FailedExpired", "In Progress", "Pending")
-_TASK = {"Pending": "accepted", "In Progress": "in-progress", "Completed": "completed", "Archived": "completed", "Expired": "completed"}
+_STATES = (
+    "Archived",
+    "Cancelled",
+    "CancelledExpired",
+    "Completed",
+    "Expired",
+    "Failed",
+    "FailedExpired",
+    "In Progress",
+    "Pending",
+)
+_TASK = {
+    "Pending": "accepted",
+    "In Progress": "in-progress",
+    "Completed": "completed",
+    "Archived": "completed",
+    "Expired": "completed",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +155,7 @@ class Simulator:
         if strike(FaultKind.CLEAN_UP, endpoint, target):
             self.store.archive_finished()
         if fault := strike(FaultKind.ANSWER, endpoint, target):
-            headers = {"Retry-After": fault.retry_after} if fault.retry_after is not None else {}
-            if fault.body == "html":
-                return Response("<html><body>Down for maintenance</body></html>", fault.status, headers, "text/html")
-            if fault.body == "outcome":
-                return Response(outcome(version, fault.status, fault.text), fault.status, headers | _FHIR)
-            return Response(fault.text if fault.body == "text" else None, fault.status, headers, "text/plain")
+            return _faulty_answer(fault, version)
         try:
             return await handler(request, **found)
         except BearerError as error:
@@ -168,7 +179,9 @@ class Simulator:
 
     async def _kick_off(self, request: Request, version: str, group: str | None = None) -> Response:
         job = kickoff.start(self.store, self._asked(request, version, group))
-        return Response(status_code=202, headers={"Content-Location": f"{_base(request)}/api/{version}/jobs/{job.number}"})
+        return Response(
+            status_code=202, headers={"Content-Location": f"{_base(request)}/api/{version}/jobs/{job.number}"}
+        )
 
     def _asked(self, request: Request, version: str, group: str | None) -> kickoff.KickOff:
         query = request.scope["query_string"].decode("latin-1")
@@ -211,7 +224,9 @@ class Simulator:
         completed = job.completed_at or self.clock.now()
         expires = completed + timedelta(hours=self.settings.file_hours)
         text = (
-            expires.strftime("%Y-%m-%d %H:%M:%S.%f +0000 UTC") if quirks.odd_expires else format_datetime(expires, usegmt=True)
+            expires.strftime("%Y-%m-%d %H:%M:%S.%f +0000 UTC")
+            if quirks.odd_expires
+            else format_datetime(expires, usegmt=True)
         )
         if self.clock.now() >= expires:
             return Response(outcome(version, 410), 410, _FHIR | {"Expires": text})
@@ -222,7 +237,11 @@ class Simulator:
         base = foreign.origin if foreign else _base(request)
         listed = [file for file in job.files if file.is_listed]
         entries = {
-            kind: [{"type": f.resource_type, "url": f"{base}/data/{job.number}/{f.name}"} for f in listed if f.kind in kinds]
+            kind: [
+                {"type": f.resource_type, "url": f"{base}/data/{job.number}/{f.name}"}
+                for f in listed
+                if f.kind in kinds
+            ]
             for kind, kinds in (("output", {"output"}), ("error", {"warning", "error"}))
         }
         instant = job.transaction_time.strftime("%Y-%m-%dT%H:%M:%S.%f").rstrip("0").rstrip(".") + "Z"
@@ -258,14 +277,17 @@ class Simulator:
             if name not in _STATES:
                 supported = " ".join(f"{state}:{{}}" for state in _STATES)
                 raise kickoff.Refusal(400, f"invalid status type {name}. Supported types map[{supported}]")
-        found = [job for job in self.store.jobs.values() if job.entity == asked.entity and self.store.state(job) in names]
+        found = [
+            job for job in self.store.jobs.values() if job.entity == asked.entity and self.store.state(job) in names
+        ]
         if not found:
             text = f"no Jobs found for acoID {asked.entity.cms_id} with job statuses [{' '.join(names)}]"
             bundle = go_json({"resourceType": "Bundle", "type": "searchset", "total": 0})
             return Response(outcome(version, 404, text) + bundle, 404, _FHIR)
         entries = [{"resource": self._task(request, version, job)} for job in found]
         return Response(
-            go_json({"resourceType": "Bundle", "type": "searchset", "total": len(entries), "entry": entries}), headers=_JSON
+            go_json({"resourceType": "Bundle", "type": "searchset", "total": len(entries), "entry": entries}),
+            headers=_JSON,
         )
 
     def _task(self, request: Request, version: str, job: Job) -> dict[str, object]:
@@ -273,7 +295,9 @@ class Simulator:
         changed = job.cancelled_at or job.completed_at or job.created_at
         return {
             "resourceType": "Task",
-            "identifier": [{"use": "official", "system": f"{_base(request)}/api/{version}/jobs", "value": str(job.number)}],
+            "identifier": [
+                {"use": "official", "system": f"{_base(request)}/api/{version}/jobs", "value": str(job.number)}
+            ],
             "status": _TASK.get(state, "failed" if state.startswith("Failed") else "cancelled"),
             "intent": "order",
             "input": [{"type": {"text": "BULK FHIR Export"}, "valueString": f"GET {job.request_url}"}],
@@ -306,7 +330,9 @@ class Simulator:
             "auth": {"auth_provider": "ssas", "version": "r297"},
             "health": {"database": "ok", "ssas": "ok", "ssas_introspect": "ok"},
         }
-        return Response(go_json(bodies[what]), headers={"Content-Type": "text/plain; charset=utf-8"} if what == "health" else _JSON)
+        return Response(
+            go_json(bodies[what]), headers={"Content-Type": "text/plain; charset=utf-8"} if what == "health" else _JSON
+        )
 
     async def _data(self, request: Request, number: str, file: str) -> Response:
         job = self._job(request, "v1", number)
@@ -331,6 +357,15 @@ class Simulator:
             extra_member=self.settings.quirks.extra_gzip_member,
             damage=[fault for kind in kinds if (fault := strike(kind, "data", target))],
         )
+
+
+def _faulty_answer(fault: Fault, version: str) -> Response:
+    headers = {"Retry-After": fault.retry_after} if fault.retry_after is not None else {}
+    if fault.body == "html":
+        return Response("<html><body>Down for maintenance</body></html>", fault.status, headers, "text/html")
+    if fault.body == "outcome":
+        return Response(outcome(version, fault.status, fault.text), fault.status, headers | _FHIR)
+    return Response(fault.text if fault.body == "text" else None, fault.status, headers, "text/plain")
 
 
 def _target(request: Request) -> str:

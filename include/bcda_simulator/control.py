@@ -30,7 +30,9 @@ async def answer(simulator: "Simulator", request: Request, path: str) -> Respons
         return JSONResponse({"now": simulator.clock.now().isoformat()})
     if action == ("POST", "faults"):
         wish = await request.json()
-        simulator.faults.add(Fault(**{**wish, "kind": FaultKind(wish["kind"]), "people": tuple(wish.get("people", ()))}))
+        simulator.faults.add(
+            Fault(**{**wish, "kind": FaultKind(wish["kind"]), "people": tuple(wish.get("people", ()))})
+        )
         return JSONResponse({"active": len(simulator.faults.active)})
     if action == ("DELETE", "faults"):
         simulator.faults.clear()

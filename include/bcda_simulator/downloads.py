@@ -22,7 +22,13 @@ class BodyCutError(Exception):
 
 
 def send_file(
-    path: Path, *, range_header: str | None, if_range: str | None, gzip_asked: bool, extra_member: bool, damage: list[Fault]
+    path: Path,
+    *,
+    range_header: str | None,
+    if_range: str | None,
+    gzip_asked: bool,
+    extra_member: bool,
+    damage: list[Fault],
 ) -> Response:
     """Return the answer for a stored file.
 
@@ -68,7 +74,7 @@ def _body(path: Path, start: int, stop: int, tail: bytes, damage: list[Fault]) -
             if flip is not None and position <= flip < position + len(chunk):
                 damaged = bytearray(chunk)
                 damaged[flip - position] ^= 0xFF
-                chunk = bytes(damaged)  # noqa: PLW2901
+                chunk = bytes(damaged)
             if slow:
                 time.sleep(len(chunk) / slow.bytes_per_second)
             position += len(chunk)

@@ -42,9 +42,7 @@ class FolderSource:
     def attribution_lists(self, cms_id: str, kind: ListKind, as_of: datetime) -> Sequence[AttributionList]:  # noqa: ARG002
         """Return one list with everybody, dated 5 days before `as_of`, and one a month older."""
         year = as_of.year if kind == "all" else as_of.year - 1
-        return [
-            AttributionList(kind, as_of - timedelta(days=days), year, self._people) for days in (35, 5)
-        ]
+        return [AttributionList(kind, as_of - timedelta(days=days), year, self._people) for days in (35, 5)]
 
     def last_load_at(self, as_of: datetime) -> datetime:
         """Return the instant an hour before `as_of`."""
@@ -82,8 +80,10 @@ def _read(raw: bytes) -> _Line:
         updated_at = datetime.fromisoformat(updated).astimezone(UTC) if updated else None
     except (ValueError, AttributeError):
         return _Line(_NOBODY, None, text)
-    reference = (
-        resource.get("patient", {}).get("reference") or resource.get("beneficiary", {}).get("reference") or ""
+    reference = resource.get("patient", {}).get("reference") or resource.get("beneficiary", {}).get("reference") or ""
+    person = (
+        reference.rpartition("/")[2]
+        if reference
+        else (resource["id"] if resource.get("resourceType") == "Patient" else "")
     )
-    person = reference.rpartition("/")[2] if reference else (resource["id"] if resource.get("resourceType") == "Patient" else "")
     return _Line(person or _NOBODY, updated_at, text)

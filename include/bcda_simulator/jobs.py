@@ -190,7 +190,9 @@ class JobStore:
         if has_data:
             job.files.append(JobFile(f"{name}.ndjson", "output", part.resource_type, is_listed=True))
         if failed:
-            self._store(folder / f"{name}-error.ndjson", (self._failure(job, part, person) for person in sorted(failed)))
+            self._store(
+                folder / f"{name}-error.ndjson", (self._failure(job, part, person) for person in sorted(failed))
+            )
             listed = has_data or not self.settings.quirks.unlisted_errors
             job.files.append(JobFile(f"{name}-error.ndjson", "error", "OperationOutcome", is_listed=listed))
 

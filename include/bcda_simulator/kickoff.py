@@ -51,7 +51,11 @@ def check_request(store: JobStore, asked: KickOff) -> tuple[tuple[str, ...], dat
     Raises:
         Refusal: the first row that applies.
     """
-    if asked.version == "v3" and store.settings.v3_entities is not None and asked.entity.cms_id not in store.settings.v3_entities:
+    if (
+        asked.version == "v3"
+        and store.settings.v3_entities is not None
+        and asked.entity.cms_id not in store.settings.v3_entities
+    ):
         raise Refusal(403, "V3 access not enabled for this ACO")
     if asked.version != "v3" and re.match(r"IOTA|ACCES|GUIDE", asked.entity.cms_id):
         raise Refusal(403, "v1 nor v2 access not enabled for this ACO")
@@ -79,8 +83,10 @@ def start(store: JobStore, asked: KickOff) -> Job:
         Refusal: the first row that applies.
     """
     types, since = check_request(store, asked)
-    if store.settings.refuse_duplicates and not asked.entity.is_exempt and store.overlapping(
-        asked.entity, asked.version, asked.path_and_query, types
+    if (
+        store.settings.refuse_duplicates
+        and not asked.entity.is_exempt
+        and store.overlapping(asked.entity, asked.version, asked.path_and_query, types)
     ):
         raise Refusal(429, retry_after=store.settings.kick_off_retry_after, has_body=False)
     if asked.group not in {None, "all", "runout"}:
@@ -107,7 +113,9 @@ def _since(store: JobStore, text: str | None) -> datetime | None:
     except ValueError:
         raise Refusal(400, malformed) from None
     if since > store.clock.now():
-        raise Refusal(400, "Invalid date format supplied in _since parameter. Date must be a date that has already passed")
+        raise Refusal(
+            400, "Invalid date format supplied in _since parameter. Date must be a date that has already passed"
+        )
     return since
 
 
@@ -145,9 +153,7 @@ def _entitled(asked: KickOff, types: tuple[str, ...]) -> tuple[str, ...]:
     return types
 
 
-def _lists(
-    store: JobStore, asked: KickOff, since: datetime | None
-) -> tuple[AttributionList, AttributionList | None]:
+def _lists(store: JobStore, asked: KickOff, since: datetime | None) -> tuple[AttributionList, AttributionList | None]:
     now, is_runout = store.clock.now(), asked.group == "runout"
     lists = store.source.attribution_lists(asked.entity.cms_id, "runout" if is_runout else "all", now)
     limit = timedelta(days=store.settings.runout_days if is_runout else store.settings.attribution_days)

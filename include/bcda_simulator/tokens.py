@@ -101,7 +101,9 @@ class Tokens:
 
     def _over_limit(self, entity: Entity) -> bool:
         now = self._clock.now()
-        if self._window_start is None or now - self._window_start >= timedelta(seconds=self._settings.token_window_seconds):
+        if self._window_start is None or now - self._window_start >= timedelta(
+            seconds=self._settings.token_window_seconds
+        ):
             self._window_start, self._used = now, {}
         self._used[entity.cms_id] = self._used.get(entity.cms_id, 0) + 1
         return self._used[entity.cms_id] > self._settings.token_limit

@@ -51,7 +51,9 @@ def _pair_refusal(name: str, text: str) -> str | None:
         return None
     if name == "outcome":
         bad = [value for value in text.split(",") if value not in {"complete", "partial"}]
-        return f"invalid outcome value: {bad[0]}. Supported outcome values are 'complete' and 'partial'" if bad else None
+        return (
+            f"invalid outcome value: {bad[0]}. Supported outcome values are 'complete' and 'partial'" if bad else None
+        )
     if name == "service-date":
         bad = [value for value in text.split(",") if not _DATE.fullmatch(value)]
         return f"invalid service-date value: {bad[0]}. Pass a valid FHIR date parameter" if bad else None

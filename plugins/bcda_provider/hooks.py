@@ -80,7 +80,10 @@ class BcdaHook(BaseHook):
         except BcdaError as error:
             return False, str(error)
         newest = dates.get("last_attribution_update", "none yet")
-        return True, f"BCDA {settings.api_version} (FHIR {fhir_version}) accepts the credentials; newest attribution list: {newest}."
+        return (
+            True,
+            f"BCDA {settings.api_version} (FHIR {fhir_version}) accepts the credentials; newest attribution list: {newest}.",
+        )
 
 
 class _OpenEndpoints(HttpHook):
@@ -120,6 +123,7 @@ def settings_of(connection: Any, api_version: str | None = None) -> ConnectionSe
     unknown = sorted(extra.keys() - known - {"api_version", "auth"})
     if unknown:
         raise InvalidRequestError(f"The connection's extra has unknown fields: {', '.join(unknown)}.")
+    tuning: dict[str, Any] = {key: _number(key, value) for key, value in extra.items() if key in known}
     try:
         return ConnectionSettings(
             base_url=_base_url(connection),
@@ -127,7 +131,7 @@ def settings_of(connection: Any, api_version: str | None = None) -> ConnectionSe
             client_secret=connection.password or "",
             api_version=ApiVersion(api_version or extra.get("api_version", "v2")),
             auth=AuthMode(extra.get("auth", "basic")),
-            tuning=Tuning(**{key: _number(key, value) for key, value in extra.items() if key in known}),
+            tuning=Tuning(**tuning),
         )
     except InvalidRequestError:
         raise

@@ -14,7 +14,10 @@ _TUNING_LABELS = {
     "poll_seconds": ("First poll interval (s)", "First wait between two status requests."),
     "poll_max_seconds": ("Longest poll interval (s)", "Longest wait between two status requests."),
     "job_deadline_seconds": ("Job deadline (s)", "A job that is not done by then is cancelled."),
-    "failed_grace_seconds": ("Grace for failed jobs (s)", "How long a job may answer 500; BCDA repeats for about an hour."),
+    "failed_grace_seconds": (
+        "Grace for failed jobs (s)",
+        "How long a job may answer 500; BCDA repeats for about an hour.",
+    ),
     "file_attempts": ("Attempts per file", "Downloads of one file before it counts as damaged at the source."),
 }
 
@@ -37,7 +40,11 @@ def get_provider_info() -> dict[str, Any]:
     for name, (label, description) in _TUNING_LABELS.items():
         value = getattr(defaults, name)
         kind = "integer" if isinstance(value, int) else "number"
-        fields[name] = {"label": label, "schema": {"type": [kind, "null"], "default": value}, "description": description}
+        fields[name] = {
+            "label": label,
+            "schema": {"type": [kind, "null"], "default": value},
+            "description": description,
+        }
     return {
         "package-name": "airflow-provider-bcda",
         "name": "BCDA",

@@ -32,7 +32,9 @@ class BcdaRetryPolicy(RetryPolicy):
         if isinstance(exception, TerminalError):
             return RetryDecision.fail(reason="this run is over")
         if isinstance(exception, TransientError) and exception.retry_after_seconds:
-            return RetryDecision.retry(delay=timedelta(seconds=exception.retry_after_seconds), reason="the server asked to wait")
+            return RetryDecision.retry(
+                delay=timedelta(seconds=exception.retry_after_seconds), reason="the server asked to wait"
+            )
         return RetryDecision.default()
 
     def serialize(self) -> dict[str, Any]:

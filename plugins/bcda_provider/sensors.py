@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from airflow.sdk import BaseSensorOperator, Context
+from airflow.sdk import BaseSensorOperator, Context, XComArg
 
 from bcda.errors import ExportFailedError
 from bcda_provider.events import JobEvent, Outcome
@@ -31,11 +31,18 @@ class BcdaJobSensor(BaseSensorOperator):
     template_fields: Sequence[str] = ("run_id", "job_id", "batches", "bcda_conn_id", "api_version")
 
     def __init__(
-        self, *, run_id: str, job_id: str, batches: int | str, bcda_conn_id: str, api_version: str = "", **kwargs: Any
+        self,
+        *,
+        run_id: str | XComArg,
+        job_id: str | XComArg,
+        batches: int | str,
+        bcda_conn_id: str,
+        api_version: str = "",
+        **kwargs: Any,
     ) -> None:
         super().__init__(retry_policy=BcdaRetryPolicy(), **kwargs)
-        self.run_id = run_id
-        self.job_id = job_id
+        self.run_id: Any = run_id
+        self.job_id: Any = job_id
         self.batches = batches
         self.bcda_conn_id = bcda_conn_id
         self.api_version = api_version
@@ -45,16 +52,15 @@ class BcdaJobSensor(BaseSensorOperator):
         hook = BcdaHook(self.bcda_conn_id, api_version=self.api_version or None)
         settings = hook.settings()
         store, key = context["task_state_store"], f"deadline:{self.job_id}"
-        deadline = store.get(key)
-        if deadline is None:
-            deadline = time.time() + settings.tuning.job_deadline_seconds
-            store.set(key, deadline)
+        recorded = store.get(key)
+        deadline = float(str(recorded)) if recorded else time.time() + settings.tuning.job_deadline_seconds
+        store.set(key, deadline)
         self.log.info("waiting for job %s; it is cancelled if it is not complete by %s", self.job_id, _show(deadline))
         trigger = BcdaJobTrigger(
             bcda_conn_id=self.bcda_conn_id,
             api_version=settings.api_version.value,
             job_id=str(self.job_id),
-            deadline_epoch_seconds=float(deadline),
+            deadline_epoch_seconds=deadline,
         )
         self.defer(trigger=trigger, method_name="execute_complete")
 

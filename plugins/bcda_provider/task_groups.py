@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import Param, XComArg, task_group
+from airflow.sdk import Param, task_group
 
 from bcda.batches import MAX_BATCHES
 from bcda.export_request import DEFAULT_RESOURCE_TYPES, RESOURCE_TYPES
@@ -37,7 +37,9 @@ EXPORT_PARAMS: dict[str, Param] = {
         description="Ask for changes after this instant. Empty: continue where the covered interval ends.",
     ),
     "full": Param(False, type="boolean", title="Full", description="Ask for everything from the beginning."),
-    "force": Param(False, type="boolean", title="Force", description="Run a backfill even when its interval is covered."),
+    "force": Param(
+        False, type="boolean", title="Force", description="Run a backfill even when its interval is covered."
+    ),
     "batches": Param(
         2,
         type="integer",
@@ -77,7 +79,7 @@ def export_and_publish(scope: str, *, retries: int = 3, retry_delay: timedelta =
     )
 
     @task_group(group_id="batch")
-    def batch(number: Any) -> XComArg:
+    def batch(number: Any) -> Any:
         fetch = BcdaFetchOperator(
             task_id="fetch", run_id=run_id, batch=number, batches=_BATCHES, **_CONNECTION, **patience
         )

@@ -27,7 +27,7 @@ class BcdaJobTrigger(BaseTrigger):
     """
 
     def __init__(self, *, bcda_conn_id: str, api_version: str, job_id: str, deadline_epoch_seconds: float) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.bcda_conn_id = bcda_conn_id
         self.api_version = api_version
         self.job_id = job_id

@@ -86,7 +86,9 @@ def land_files(
         engine = Engine(run.request.api_version, spill=Path(spill), memory_bytes=memory_bytes)
         try:
             landing = _Landing(run.run_id, folder, engine, writer)
-            files = tuple(landing.land(receipt) for receipt in sorted(receipts, key=lambda r: (r.resource_type, r.name)))
+            files = tuple(
+                landing.land(receipt) for receipt in sorted(receipts, key=lambda r: (r.resource_type, r.name))
+            )
             landing.flush()
             lake_files = writer.commit()
         finally:
@@ -161,11 +163,11 @@ class _Landing:
             reasons = _why_not_json(self._engine.invalid_lines(rows), lines)
             rows = self._set_aside(rows, lines, reasons, receipt, account)
             keys = self._engine.parse(rows, raw_file=receipt.name, resource_type=receipt.resource_type)
-        unkeyed = _unusable_keys(rows["raw_line"].to_pylist(), keys, receipt)
+        unkeyed = _unusable_keys(_numbers(rows), keys, receipt)
         self._gathered_bytes += lines.offsets[-1]
         if unkeyed:
             self._engine.drop_lines(list(unkeyed))
-            kept = [number not in unkeyed for number in rows["raw_line"].to_pylist()]
+            kept = [number not in unkeyed for number in _numbers(rows)]
             rows = self._set_aside(rows, lines, unkeyed, receipt, account)
             keys = _keep(keys, kept)
         account.rows_landed += rows.num_rows
@@ -180,15 +182,18 @@ class _Landing:
         """Quarantine lines of a slice and return the others."""
         first = lines.first_line
         entries = [
-            (number, reason, lines.offsets[number - first + 1] - lines.offsets[number - first], lines.line(number - first))
+            (
+                number,
+                reason,
+                lines.offsets[number - first + 1] - lines.offsets[number - first],
+                lines.line(number - first),
+            )
             for number, reason in sorted(reasons.items())
         ]
         self._quarantine(receipt, entries, account)
-        return rows.filter(pa.array([number not in reasons for number in rows["raw_line"].to_pylist()], pa.bool_()))
+        return rows.filter(pa.array([number not in reasons for number in _numbers(rows)], pa.bool_()))
 
-    def _quarantine(
-        self, receipt: Receipt, entries: Sequence[tuple[int, str, int, bytes]], account: _Account
-    ) -> None:
+    def _quarantine(self, receipt: Receipt, entries: Sequence[tuple[int, str, int, bytes]], account: _Account) -> None:
         account.lines_quarantined += len(entries)
         columns = {
             "run_id": pa.array([self._run_id] * len(entries), pa.string()),
@@ -205,11 +210,13 @@ class _Landing:
         offsets, first = lines.offsets, lines.first_line
         hashes = [
             content_hash(
-                lines.buffer, offsets[number - first], offsets[number - first + 1], last_updated=updated, created=created
+                lines.buffer,
+                offsets[number - first],
+                offsets[number - first + 1],
+                last_updated=updated,
+                created=created,
             )
-            for number, updated, created in zip(
-                rows["raw_line"].to_pylist(), keys.last_updated, keys.created, strict=True
-            )
+            for number, updated, created in zip(_numbers(rows), keys.last_updated, keys.created, strict=True)
         ]
         return pa.table(
             {
@@ -225,14 +232,17 @@ class _Landing:
         )
 
 
+def _numbers(rows: pa.Table) -> list[int]:
+    numbers: list[int] = rows["raw_line"].to_pylist()  # type: ignore[assignment]  # never null
+    return numbers
+
+
 def _not_utf8(rows: pa.Table, lines: Slice) -> dict[int, str]:
     """Return the lines of a slice that are not UTF-8."""
     try:
         rows["body"].validate(full=True)
     except pa.ArrowInvalid:
-        return {
-            lines.first_line + index: "not UTF-8" for index in range(len(lines)) if not _decodes(lines.line(index))
-        }
+        return {lines.first_line + index: "not UTF-8" for index in range(len(lines)) if not _decodes(lines.line(index))}
     return {}
 
 

@@ -32,7 +32,7 @@ class ParsedKeys:
     resource_type: list[str | None]
     resource_id: list[str | None]
     last_updated: list[str | None]
-    last_updated_at: pa.ChunkedArray
+    last_updated_at: pa.ChunkedArray[pa.TimestampScalar]
     created: list[str | None]
 
 
@@ -47,7 +47,10 @@ class Engine:
             config={"memory_limit": f"{memory_bytes // 2**20}MiB", "temp_directory": str(spill), "threads": 1}
         )
         self._types = self._read_types()
-        self._run("CREATE TABLE state AS SELECT * FROM read_csv($path, all_varchar = true)", path=model.data_path("states.csv"))
+        self._run(
+            "CREATE TABLE state AS SELECT * FROM read_csv($path, all_varchar = true)",
+            path=model.data_path("states.csv"),
+        )
         for statement in mapping.macros().split(";\n"):
             if statement.strip():
                 self._run(statement)

@@ -44,7 +44,9 @@ class LakeWriter:
                 self._writers[table] = self._open(table, data.schema)
             self._writers[table].write_table(data, row_group_size=data.num_rows)
         except OSError as error:
-            raise StorageError(f"Cannot write to the lake {self._lake}: {error}. Check owner and free space.") from error
+            raise StorageError(
+                f"Cannot write to the lake {self._lake}: {error}. Check owner and free space."
+            ) from error
         self._rows[table] = self._rows.get(table, 0) + data.num_rows
 
     def commit(self) -> tuple[LakeFile, ...]:
@@ -63,7 +65,9 @@ class LakeWriter:
                 sync_folder(target.parent)
                 done.append(LakeFile(table, target.relative_to(self._lake).as_posix(), self._rows[table]))
         except OSError as error:
-            raise StorageError(f"Cannot write to the lake {self._lake}: {error}. Check owner and free space.") from error
+            raise StorageError(
+                f"Cannot write to the lake {self._lake}: {error}. Check owner and free space."
+            ) from error
         return tuple(sorted(done, key=lambda file: file.table))
 
     def discard(self) -> None:
@@ -86,7 +90,12 @@ class LakeWriter:
         temporary.touch(mode=0o600)
         short = [name for name in schema.names if name not in _LONG_TEXT]
         return pq.ParquetWriter(
-            temporary, schema, compression="zstd", use_dictionary=short, write_statistics=short, store_schema=False
+            temporary,
+            schema,
+            compression="zstd",
+            use_dictionary=short,  # type: ignore[arg-type]  # names of columns are as good
+            write_statistics=short,
+            store_schema=False,
         )
 
 

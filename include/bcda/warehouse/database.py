@@ -56,7 +56,9 @@ def open_warehouse(
             f"The warehouse {path} needs more temporary space than there is. Free some space beside it and try again."
         ) from error
     except duckdb.IOException as error:
-        raise StorageError(f"The warehouse {path} cannot be written: {_first_line(error)}. Check free space.") from error
+        raise StorageError(
+            f"The warehouse {path} cannot be written: {_first_line(error)}. Check free space."
+        ) from error
     finally:
         connection.close()
 
@@ -98,7 +100,9 @@ def _connect_once(path: Path, read_only: bool) -> duckdb.DuckDBPyConnection:
     except duckdb.IOException as error:
         text = str(error)
         if "lock" not in text.lower():
-            raise StorageError(f"The warehouse {path} cannot be opened: {_first_line(error)}. Check owner and space.") from error
+            raise StorageError(
+                f"The warehouse {path} cannot be opened: {_first_line(error)}. Check owner and space."
+            ) from error
         holder = re.search(r"PID (\d+)", text)
         raise _LockedError(f"held by process {holder.group(1)}" if holder else "held by another process") from error
 
@@ -124,4 +128,3 @@ def _ensure_schema(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
 
 def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0].strip().rstrip(".")
-

@@ -57,7 +57,9 @@ def publish(places: Places, *, lock_wait_seconds: float = LOCK_WAIT_SECONDS) -> 
             _copy(places.warehouse, temporary)
         except OSError as error:
             temporary.unlink(missing_ok=True)
-            raise StorageError(f"Cannot write the snapshot {target}: {error.strerror}. Check owner and free space.") from error
+            raise StorageError(
+                f"Cannot write the snapshot {target}: {error.strerror}. Check owner and free space."
+            ) from error
     _prove(temporary, runs)
     temporary.replace(target)
     sync_folder(target.parent)
@@ -91,7 +93,9 @@ def _prove(path: Path, runs: int) -> None:
     except duckdb.Error as error:
         raise StorageError(f"The snapshot {path} cannot be read back; the published file is as it was.") from error
     if found != runs:
-        raise StorageError(f"The snapshot {path} holds {found} runs instead of {runs}; the published file is as it was.")
+        raise StorageError(
+            f"The snapshot {path} holds {found} runs instead of {runs}; the published file is as it was."
+        )
 
 
 def _count_runs(connection: duckdb.DuckDBPyConnection) -> int:

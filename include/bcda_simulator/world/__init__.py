@@ -114,24 +114,23 @@ class World:
     def _resources(
         self, version: str, kind: str, number: int, first: int, last: int, delivered_at: datetime, cap: date | None
     ) -> Iterator[Json]:
-        someone = make_person(self._seed, number)
-        if kind == "Patient":
-            if first <= max(someone.change_weeks(last)):
-                yield patient_v2(someone, last) if version == "v2" else other_versions.patient(version, someone, last)
-        elif kind == "Coverage":
-            week = max(coverage_weeks(last))
-            if first <= week:
-                if version == "v2":
-                    yield from coverages_v2(someone, calendar.load_at(week).year)
-                else:
-                    yield from (other_versions.coverage(version, someone, part, week) for part in "abcd")
-        elif kind == "ExplanationOfBenefit":
+        someone, is_v2 = make_person(self._seed, number), version == "v2"
+        if kind == "Patient" and first <= max(someone.change_weeks(last)):
+            yield patient_v2(someone, last) if is_v2 else other_versions.patient(version, someone, last)
+        if kind == "Coverage" and first <= (week := max(coverage_weeks(last))):
+            yield from (
+                coverages_v2(someone, calendar.load_at(week).year)
+                if is_v2
+                else (other_versions.coverage(version, someone, part, week) for part in "abcd")
+            )
+        if kind == "ExplanationOfBenefit":
             for claim in self._claims(number, first, last, cap):
-                if version == "v2":
-                    yield eob(claim, someone.patient_id, delivered_at)
-                else:
-                    yield other_versions.eob(version, claim, someone.patient_id, delivered_at)
-        elif kind in {"Claim", "ClaimResponse"}:
+                yield (
+                    eob(claim, someone.patient_id, delivered_at)
+                    if is_v2
+                    else other_versions.eob(version, claim, someone.patient_id, delivered_at)
+                )
+        if kind in {"Claim", "ClaimResponse"}:
             # They vanish 60 days after their last change.
             for week in range(max(first, last - 8), last + 1):
                 if (number + week) % 5 == 0:

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
 
@@ -16,9 +16,32 @@ CLAIMS_PER_WEEK = 0.5
 LATEST_CHANGE_WEEKS = 48
 """Weeks after its service within which a claim is loaded and adjusted, if ever."""
 
-_LINES = {"CARRIER": (1, 5), "PDE": (1, 1), "OUTPATIENT": (2, 9), "DME": (1, 3), "HHA": (2, 7), "INPATIENT": (5, 14), "SNF": (3, 8), "HOSPICE": (2, 6)}
+_LINES = {
+    "CARRIER": (1, 5),
+    "PDE": (1, 1),
+    "OUTPATIENT": (2, 9),
+    "DME": (1, 3),
+    "HHA": (2, 7),
+    "INPATIENT": (5, 14),
+    "SNF": (3, 8),
+    "HOSPICE": (2, 6),
+}
 _DAYS = {"INPATIENT": (2, 9), "SNF": (5, 28), "HOSPICE": (7, 30), "HHA": (10, 30)}
-_ICD10 = ("E119", "I10", "I2510", "J449", "M179", "N183", "F329", "E785", "K219", "Z7901", "R0789", "S72001A", "W1830XA")
+_ICD10 = (
+    "E119",
+    "I10",
+    "I2510",
+    "J449",
+    "M179",
+    "N183",
+    "F329",
+    "E785",
+    "K219",
+    "Z7901",
+    "R0789",
+    "S72001A",
+    "W1830XA",
+)
 _ICD9 = ("25000", "4019", "41401", "496", "71536")
 
 
@@ -76,14 +99,6 @@ class Claim:
         return sum((line.charge for line in self.lines if not line.is_total), Decimal(0))
 
 
-@dataclass(frozen=True, slots=True)
-class _Event:
-    roll: random.Random
-    week: int
-    place: int
-    kind: str = field(default="")
-
-
 def claims_of(seed: int, person: int, *, first_week: int, last_week: int) -> Iterator[Claim]:
     """Yield every version of every claim of a person that was loaded in a range of weeks, both included."""
     for week in range(first_week - LATEST_CHANGE_WEEKS, last_week + 1):
@@ -105,16 +120,15 @@ def _versions(roll: random.Random, person: int, week: int, place: int) -> list[C
     if roll.random() < 0.02:  # noqa: PLR2004
         number = -number
     original = _claim(roll, kind, number, week, loaded)
-    if roll.random() >= 0.05:  # noqa: PLR2004
+    fate = roll.random()
+    if fate >= 0.09:  # noqa: PLR2004
         return [original]
+    if fate >= 0.05:  # noqa: PLR2004
+        # Loaded again as it was: only lastUpdated moves.
+        return [original, replace(original, updated_week=loaded + roll.randint(2, 20))]
     adjusted = loaded + roll.randint(2, 12)
     successor = _claim(roll, kind, number - 1 if number < 0 else number + 1, week, adjusted, group=original.group)
-    cancelled = Claim(
-        **{name: getattr(original, name) for name in Claim.__slots__ if name not in {"status", "updated_week"}},
-        status="cancelled",
-        updated_week=adjusted,
-    )
-    return [original, cancelled, successor]
+    return [original, replace(original, status="cancelled", updated_week=adjusted), successor]
 
 
 def _claim(roll: random.Random, kind: str, number: int, week: int, loaded: int, group: int | None = None) -> Claim:

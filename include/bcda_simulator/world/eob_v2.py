@@ -23,7 +23,15 @@ from bcda_simulator.world.fhir import (
     variable_identifier,
 )
 
-_NCH_TYPE = {"HHA": "10", "SNF": "20", "OUTPATIENT": "40", "HOSPICE": "50", "INPATIENT": "60", "CARRIER": "71", "DME": "82"}
+_NCH_TYPE = {
+    "HHA": "10",
+    "SNF": "20",
+    "OUTPATIENT": "40",
+    "HOSPICE": "50",
+    "INPATIENT": "60",
+    "CARRIER": "71",
+    "DME": "82",
+}
 _PROFILE = {
     "OUTPATIENT": "Outpatient-Institutional",
     "HHA": "Outpatient-Institutional",
@@ -51,8 +59,12 @@ def eob(claim: Claim, patient_id: str, delivered_at: datetime) -> Json:
         "resourceType": "ExplanationOfBenefit",
         "id": f"{claim.kind.lower()}-{claim.number}",
         "meta": {
-            "lastUpdated": (updated - timedelta(hours=5)).isoformat(timespec="milliseconds").replace("+00:00", "-05:00"),
-            "profile": [f"http://hl7.org/fhir/us/carin-bb/StructureDefinition/C4BB-ExplanationOfBenefit-{_PROFILE[claim.kind]}"],
+            "lastUpdated": (updated - timedelta(hours=5))
+            .isoformat(timespec="milliseconds")
+            .replace("+00:00", "-05:00"),
+            "profile": [
+                f"http://hl7.org/fhir/us/carin-bb/StructureDefinition/C4BB-ExplanationOfBenefit-{_PROFILE[claim.kind]}"
+            ],
         },
         "created": delivered_at.isoformat(timespec="seconds"),
         "status": claim.status,
@@ -62,7 +74,9 @@ def eob(claim: Claim, patient_id: str, delivered_at: datetime) -> Json:
         "identifier": _identifiers(claim, roll),
         "patient": {"reference": f"Patient/{patient_id}"},
         "insurer": {"identifier": {"value": "CMS"}},
-        "insurance": [{"coverage": {"reference": f"Coverage/{_PART.get(claim.kind, 'part-b')}-{patient_id}"}, "focal": True}],
+        "insurance": [
+            {"coverage": {"reference": f"Coverage/{_PART.get(claim.kind, 'part-b')}-{patient_id}"}, "focal": True}
+        ],
     }
     if claim.has_period:
         resource["billablePeriod"] = {"start": claim.service_from.isoformat(), "end": claim.service_thru.isoformat()}
@@ -106,7 +120,9 @@ def _diagnosis(claim: Claim, place: int, roll: random.Random) -> Json:
             coding("http://hl7.org/fhir/sid/icd-10-cm", code, "SYNTHETIC CONDITION"),
             coding("http://hl7.org/fhir/sid/icd-10", code, "SYNTHETIC CONDITION"),
         ]
-    system = f"{TERMINOLOGY}ex-diagnosistype" if kind in {"principal", "admitting"} else f"{CARIN}C4BBClaimDiagnosisType"
+    system = (
+        f"{TERMINOLOGY}ex-diagnosistype" if kind in {"principal", "admitting"} else f"{CARIN}C4BBClaimDiagnosisType"
+    )
     element: Json = {
         "sequence": place + 1,
         "diagnosisCodeableConcept": concept(*codings),
@@ -155,7 +171,9 @@ def _balance(amounts: list[tuple[str, Decimal]]) -> list[Json]:
             "category": concept(coding(f"{TERMINOLOGY}ex-benefitcategory", "1", "Medical Care")),
             "financial": [
                 {
-                    "type": concept(coding(f"{CODESYSTEM}benefit-balance", VARIABLES + name, name.replace("_", " ").title())),
+                    "type": concept(
+                        coding(f"{CODESYSTEM}benefit-balance", VARIABLES + name, name.replace("_", " ").title())
+                    ),
                     "usedMoney": money(amount),
                 }
                 for name, amount in amounts
@@ -189,12 +207,23 @@ def _institutional(claim: Claim, roll: random.Random) -> Json:
         "facility": {"extension": [variable("clm_fac_type_cd", "1", "Hospital")]},
         "careTeam": _care_team(care),
         "extension": extensions,
-        "subType": {"coding": [coding(f"{CARIN}C4BBInstitutionalClaimSubType", claim.kind.lower())], "text": claim.kind.title()},
+        "subType": {
+            "coding": [coding(f"{CARIN}C4BBInstitutionalClaimSubType", claim.kind.lower())],
+            "text": claim.kind.title(),
+        },
         "supportingInfo": _institutional_information(claim, roll, processed),
         "benefitBalance": _balance(
             [
-                ("nch_ip_tot_ddctn_amt" if claim.kind in {"INPATIENT", "SNF"} else "nch_bene_ptb_ddctbl_amt", Decimal(112)),
-                ("nch_bene_pta_coinsrnc_lblty_amt" if claim.kind in {"INPATIENT", "SNF"} else "nch_bene_ptb_coinsrnc_amt", Decimal("175.73")),
+                (
+                    "nch_ip_tot_ddctn_amt" if claim.kind in {"INPATIENT", "SNF"} else "nch_bene_ptb_ddctbl_amt",
+                    Decimal(112),
+                ),
+                (
+                    "nch_bene_pta_coinsrnc_lblty_amt"
+                    if claim.kind in {"INPATIENT", "SNF"}
+                    else "nch_bene_ptb_coinsrnc_amt",
+                    Decimal("175.73"),
+                ),
                 ("nch_bene_blood_ddctbl_lblty_am", Decimal(0)),
                 ("prpayamt", Decimal(0)),
                 ("clm_tot_pps_cptl_amt", Decimal(roll.randint(0, 9999)) / 100),
@@ -285,7 +314,9 @@ def _institutional_line(claim: Claim, line: Line, roll: random.Random, performer
             "extension": [variable("rev_cntr_stus_ind_cd", "A", "Services not paid under OPPS")],
         },
         "productOrService": concept(
-            coding(f"{CODESYSTEM}hcpcs", line.code) if line.code else coding(f"{TERMINOLOGY}data-absent-reason", "not-applicable")
+            coding(f"{CODESYSTEM}hcpcs", line.code)
+            if line.code
+            else coding(f"{TERMINOLOGY}data-absent-reason", "not-applicable")
         ),
         "modifier": [
             {"coding": [coding("http://unitsofmeasure.org", "ML")]},
@@ -294,7 +325,9 @@ def _institutional_line(claim: Claim, line: Line, roll: random.Random, performer
         "locationAddress": {"state": f"{roll.randint(1, 53):02d}"},
         "quantity": {"value": 0},
         "careTeamSequence": [performer],
-        "adjudication": [adjudication(category, name, amount, name.replace("_", " ").title()) for category, name, amount in amounts],
+        "adjudication": [
+            adjudication(category, name, amount, name.replace("_", " ").title()) for category, name, amount in amounts
+        ],
     }
     if line.units:
         item["extension"] = [{"url": f"{VARIABLES}rev_cntr_unit_cnt", "valueQuantity": {"value": line.units}}]
@@ -310,7 +343,11 @@ def _professional(claim: Claim, roll: random.Random) -> Json:
         variable("nch_near_line_rec_ident_cd", "O", "Part B physician/supplier claim record"),
         variable_identifier("carr_num", str(roll.randint(10000, 15999))),
         variable_identifier("carr_clm_cntl_num", f"{abs(claim.number) * 3}"),
-        variable("carr_clm_pmt_dnl_cd", "0" if claim.is_denied else "1", "Denied" if claim.is_denied else "Physician/supplier"),
+        variable(
+            "carr_clm_pmt_dnl_cd",
+            "0" if claim.is_denied else "1",
+            "Denied" if claim.is_denied else "Physician/supplier",
+        ),
         variable("asgmntcd", "A", "Assigned claim"),
         variable("carr_clm_entry_cd", "1", "Original debit"),
     ]
@@ -373,7 +410,9 @@ def _professional_line(claim: Claim, line: Line, roll: random.Random) -> Json:
             variable("line_service_deductible", "0", "Service subject to deductible"),
             variable("tax_num", "999999999"),
         ],
-        "adjudication": [adjudication(category, name, amount, name.replace("_", " ").title()) for category, name, amount in amounts],
+        "adjudication": [
+            adjudication(category, name, amount, name.replace("_", " ").title()) for category, name, amount in amounts
+        ],
     }
 
 
@@ -409,7 +448,10 @@ def _drug_event(claim: Claim, roll: random.Random) -> Json:
     ]
     return {
         "payment": {"date": claim.service_from.isoformat()},
-        "facility": {"extension": [variable("phrmcy_srvc_type_cd", "01", "Community/retail pharmacy")], "identifier": npi(_npi(roll))},
+        "facility": {
+            "extension": [variable("phrmcy_srvc_type_cd", "01", "Community/retail pharmacy")],
+            "identifier": npi(_npi(roll)),
+        },
         "provider": {"identifier": npi(_npi(roll))},
         "careTeam": _care_team([("prescribing", _npi(roll), "207Q00000X")]),
         "supportingInfo": infos,
@@ -418,11 +460,16 @@ def _drug_event(claim: Claim, roll: random.Random) -> Json:
             {
                 "sequence": 1,
                 "servicedDate": claim.service_from.isoformat(),
-                "productOrService": concept(coding("http://hl7.org/fhir/sid/ndc", f"{roll.randint(10**9, 10**10):011d}", "Synthetic drug")),
+                "productOrService": concept(
+                    coding("http://hl7.org/fhir/sid/ndc", f"{roll.randint(10**9, 10**10):011d}", "Synthetic drug")
+                ),
                 "quantity": {"value": number(Decimal(roll.randint(1, 90)))},
-                "detail": [{"sequence": 1, "productOrService": concept(coding(f"{TERMINOLOGY}v3-ActCode", "01", "Drug"))}],
+                "detail": [
+                    {"sequence": 1, "productOrService": concept(coding(f"{TERMINOLOGY}v3-ActCode", "01", "Drug"))}
+                ],
                 "adjudication": [
-                    adjudication(category, name, amount, name.replace("_", " ").title()) for category, name, amount in amounts
+                    adjudication(category, name, amount, name.replace("_", " ").title())
+                    for category, name, amount in amounts
                 ],
             }
         ],

@@ -4,7 +4,6 @@ import json
 from decimal import Decimal
 from typing import Any
 
-
 VARIABLES = "https://bluebutton.cms.gov/resources/variables/"
 CODESYSTEM = "https://bluebutton.cms.gov/resources/codesystem/"
 CARIN = "http://hl7.org/fhir/us/carin-bb/CodeSystem/"
@@ -52,11 +51,16 @@ def variable_identifier(name: str, value: str) -> Json:
 
 def adjudication(category: str, name: str, amount: Decimal, label: str) -> Json:
     """Return an adjudication: the standard's category beside the CMS variable."""
-    system = f"{TERMINOLOGY}adjudication" if category in {"submitted", "benefit", "deductible", "coinsurance", "eligible"} else f"{CARIN}C4BBAdjudication"
+    system = (
+        f"{TERMINOLOGY}adjudication"
+        if category in {"submitted", "benefit", "deductible", "coinsurance", "eligible"}
+        else f"{CARIN}C4BBAdjudication"
+    )
     return {
         "amount": money(amount),
         "category": concept(
-            coding(system, category, category.capitalize()), coding(f"{CODESYSTEM}adjudication", VARIABLES + name, label)
+            coding(system, category, category.capitalize()),
+            coding(f"{CODESYSTEM}adjudication", VARIABLES + name, label),
         ),
     }
 
@@ -75,4 +79,7 @@ def information(sequence: int, name: str, code: str, display: str | None = None)
 
 def npi(value: str) -> Json:
     """Return an identifier that is an NPI."""
-    return {"type": concept(coding(f"{CARIN}C4BBIdentifierType", "npi", "National Provider Identifier")), "value": value}
+    return {
+        "type": concept(coding(f"{CARIN}C4BBIdentifierType", "npi", "National Provider Identifier")),
+        "value": value,
+    }

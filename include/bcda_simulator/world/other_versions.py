@@ -75,4 +75,7 @@ def partially_adjudicated(resource_type: str, someone: Person, week: int, place:
     }
     if resource_type == "ClaimResponse":
         return resource | {"request": {"reference": f"Claim/{identifier}"}, "outcome": "queued"}
-    return resource | {"total": {"currency": "USD", "value": 100 + place}, "priority": concept(coding(f"{TERMINOLOGY}processpriority", "normal"))}
+    return resource | {
+        "total": {"currency": "USD", "value": 100 + place},
+        "priority": concept(coding(f"{TERMINOLOGY}processpriority", "normal")),
+    }

@@ -154,7 +154,7 @@ def _identifiers(someone: Person, week: int) -> list[Json]:
 
 def _coverage(someone: Person, part: str, year: int) -> Json:
     week = 0 if year == calendar.EPOCH.year else calendar.week_of(datetime(year, 1, 14, tzinfo=calendar.EPOCH.tzinfo))
-    extensions = [{"url": f"{VARIABLES}rfrnc_yr", "valueDate": str(year)}]
+    extensions: list[Json] = [{"url": f"{VARIABLES}rfrnc_yr", "valueDate": str(year)}]
     if part in "abd":
         extensions.append(variable("ms_cd", "10", "Aged without end-stage renal disease"))
     if part in "ab":

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from airflow.sdk import BaseAsyncOperator, Context
+from airflow.sdk import BaseAsyncOperator, Context, XComArg
 
 from bcda_provider.hooks import BcdaHook, client_of, places
 from bcda_provider.retry import BcdaRetryPolicy
@@ -26,7 +26,7 @@ class BcdaFetchOperator(BaseAsyncOperator):
     def __init__(
         self,
         *,
-        run_id: str,
+        run_id: str | XComArg,
         batch: int | str,
         batches: int | str,
         bcda_conn_id: str,
@@ -34,7 +34,7 @@ class BcdaFetchOperator(BaseAsyncOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(retry_policy=BcdaRetryPolicy(), **kwargs)
-        self.run_id = run_id
+        self.run_id: Any = run_id
         self.batch = batch
         self.batches = batches
         self.bcda_conn_id = bcda_conn_id

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
-from airflow.sdk import BaseOperator, Context
+from airflow.sdk import BaseOperator, Context, XComArg
 
 from bcda.errors import ExportFailedError, RateLimitedError
 from bcda.settings import ConnectionSettings
@@ -30,9 +30,9 @@ class BcdaKickOffOperator(BaseOperator):
 
     template_fields: Sequence[str] = ("run_id", "bcda_conn_id", "api_version")
 
-    def __init__(self, *, run_id: str, bcda_conn_id: str, api_version: str = "", **kwargs: Any) -> None:
+    def __init__(self, *, run_id: str | XComArg, bcda_conn_id: str, api_version: str = "", **kwargs: Any) -> None:
         super().__init__(retry_policy=BcdaRetryPolicy(), **kwargs)
-        self.run_id = run_id
+        self.run_id: Any = run_id
         self.bcda_conn_id = bcda_conn_id
         self.api_version = api_version
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from airflow.sdk import BaseOperator, Context
+from airflow.sdk import BaseOperator, Context, XComArg
 
 from bcda_provider.hooks import places
 from bcda_provider.retry import BcdaRetryPolicy
@@ -20,9 +20,9 @@ class BcdaLandOperator(BaseOperator):
 
     template_fields: Sequence[str] = ("run_id", "batch", "batches")
 
-    def __init__(self, *, run_id: str, batch: int | str, batches: int | str, **kwargs: Any) -> None:
+    def __init__(self, *, run_id: str | XComArg, batch: int | str, batches: int | str, **kwargs: Any) -> None:
         super().__init__(retry_policy=BcdaRetryPolicy(), **kwargs)
-        self.run_id = run_id
+        self.run_id: Any = run_id
         self.batch = batch
         self.batches = batches
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow.sdk import BaseOperator, Context
+from airflow.sdk import BaseOperator, Context, XComArg
 
 from bcda_provider.assets import TABLE_ASSETS
 from bcda_provider.hooks import places
@@ -21,9 +21,9 @@ class BcdaMergeOperator(BaseOperator):
 
     template_fields: Sequence[str] = ("run_id", "batches")
 
-    def __init__(self, *, run_id: str, batches: int | str, **kwargs: Any) -> None:
+    def __init__(self, *, run_id: str | XComArg, batches: int | str, **kwargs: Any) -> None:
         super().__init__(retry_policy=BcdaRetryPolicy(), outlets=list(TABLE_ASSETS), **kwargs)
-        self.run_id = run_id
+        self.run_id: Any = run_id
         self.batches = batches
 
     def execute(self, context: Context) -> dict[str, object]:
@@ -32,5 +32,8 @@ class BcdaMergeOperator(BaseOperator):
 
         summary = export.merge(places(), self.run_id, int(self.batches), now=datetime.now(UTC))
         for asset in TABLE_ASSETS:
-            context["outlet_events"][asset].extra = {"run_id": summary.run_id, "transaction_time": summary.transaction_time}
+            context["outlet_events"][asset].extra = {
+                "run_id": summary.run_id,
+                "transaction_time": summary.transaction_time,
+            }
         return summary.to_json()
