@@ -252,7 +252,7 @@ class BcdaClient:
 def _back_off(settings: ConnectionSettings, attempt: int, error: BaseException | None) -> float:
     tuning = settings.tuning
     wait = tenacity.wait_exponential_jitter(
-        initial=tuning.backoff_initial_seconds, max=tuning.backoff_max_seconds, jitter=tuning.backoff_initial_seconds
+        multiplier=tuning.backoff_initial_seconds, max=tuning.backoff_max_seconds, jitter=tuning.backoff_initial_seconds
     )
     state = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
     state.attempt_number = attempt

@@ -303,7 +303,7 @@ def verify_gzip(path: Path) -> Proof:
                 size += len(chunk)
                 lines += chunk.count(b"\n")
                 last = chunk[-1:]
-    except (EOFError, igzip.BadGzipFile, igzip_lib.IsalError) as error:
+    except (EOFError, igzip.BadGzipFile, igzip_lib.IsalError) as error:  # type: ignore[misc]  # the stub declares an instance
         raise IncompleteFileError(
             f"{path.name}: the gzip stream {'ends early' if isinstance(error, EOFError) else 'is damaged'}.",
             file_name=path.name,

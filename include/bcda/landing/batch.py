@@ -271,7 +271,9 @@ def _unusable_keys(numbers: Sequence[int], keys: ParsedKeys, receipt: Receipt) -
     reasons = {}
     needs_id = receipt.kind is FileKind.OUTPUT
     for number, resource_type, resource_id in zip(numbers, keys.resource_type, keys.resource_id, strict=True):
-        if resource_type != receipt.resource_type:
+        if resource_type is None:
+            reasons[number] = "no resource type"
+        elif resource_type != receipt.resource_type:
             reasons[number] = "wrong resource type"
         elif needs_id and not (resource_id and _FHIR_ID.fullmatch(resource_id)):
             reasons[number] = "no id"

@@ -32,7 +32,7 @@ class ParsedKeys:
     resource_type: list[str | None]
     resource_id: list[str | None]
     last_updated: list[str | None]
-    last_updated_at: pa.ChunkedArray[pa.TimestampScalar]
+    last_updated_at: "pa.ChunkedArray[pa.TimestampScalar]"
     created: list[str | None]
 
 
@@ -46,6 +46,8 @@ class Engine:
             # One thread: a slice is too small to share, and batches run side by side already.
             config={"memory_limit": f"{memory_bytes // 2**20}MiB", "temp_directory": str(spill), "threads": 1}
         )
+        # An instant without offset is taken as UTC, whatever the machine's zone is.
+        self._run("SET TimeZone = 'UTC'")
         self._types = self._read_types()
         self._run(
             "CREATE TABLE state AS SELECT * FROM read_csv($path, all_varchar = true)",
@@ -92,7 +94,7 @@ class Engine:
         self._gathered.append(name)
         keys = self._connection.sql(
             "SELECT r.resourceType AS type, r.id AS id, r.meta.lastUpdated AS updated, "
-            f"try_cast(r.meta.lastUpdated AS TIMESTAMP) AS updated_at, r.created AS created FROM {name}"
+            f"instant_of(r.meta.lastUpdated) AS updated_at, r.created AS created FROM {name}"
         ).to_arrow_table()
         return ParsedKeys(
             keys["type"].to_pylist(),

@@ -127,7 +127,7 @@ class LineReader:
 def _read_into(file: igzip.IGzipFile, view: memoryview, path: Path) -> int:
     try:
         return int(file.readinto(view))
-    except (EOFError, igzip.BadGzipFile, igzip_lib.IsalError) as error:
+    except (EOFError, igzip.BadGzipFile, igzip_lib.IsalError) as error:  # type: ignore[misc]  # the stub declares an instance
         raise IncompleteFileError(
             f"The raw file {path.name} is damaged on disk ({type(error).__name__}), although its receipt says it was "
             "whole. Delete it with its receipt and run the fetch task again.",

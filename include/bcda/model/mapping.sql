@@ -10,8 +10,8 @@ CREATE OR REPLACE MACRO date_of(value) AS
   CASE WHEN left(value, 10) IN ('0999-12-27', '1000-01-01', '9999-12-31') THEN NULL
        ELSE try_cast(left(value, 10) AS DATE) END;
 
--- Instants with any offset become UTC without zone.
-CREATE OR REPLACE MACRO instant_of(value) AS try_cast(value AS TIMESTAMP);
+-- Instants with any offset become UTC without zone. A direct cast to TIMESTAMP would drop the offset.
+CREATE OR REPLACE MACRO instant_of(value) AS try_cast(value AS TIMESTAMPTZ) AT TIME ZONE 'UTC';
 
 CREATE OR REPLACE MACRO money_of(value) AS try_cast(value AS DECIMAL(18, 2));
 

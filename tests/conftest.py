@@ -1,0 +1,66 @@
+"""What all tests share: an empty home, the samples' folder, a running simulator."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from bcda.places import Places
+from bcda.settings import ConnectionSettings, Tuning
+from bcda_simulator import SimulatorServer
+from bcda_simulator.world import World
+
+PROJECT = Path(__file__).resolve().parents[1]
+SAMPLES = Path(os.environ.get("BCDA_SAMPLES") or PROJECT.parent / "shared" / "samples")
+
+FAST = Tuning(
+    backoff_initial_seconds=0.05,
+    backoff_max_seconds=0.2,
+    poll_seconds=0.05,
+    poll_max_seconds=0.1,
+    max_attempts=4,
+    file_attempts=3,
+)
+
+
+@pytest.fixture
+def samples() -> Path:
+    """Folder of the public sample resources; they are not part of the project."""
+    if not SAMPLES.exists():
+        pytest.skip(f"no public samples in {SAMPLES}; set BCDA_SAMPLES to their folder")
+    return SAMPLES
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
+    """An empty BCDA_HOME."""
+    return Places.below(tmp_path / "home")
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., SimulatorServer]]:
+    """Start simulators that are stopped at the end of the test; a small world unless a source is given."""
+    with ExitStack() as stack:
+
+        def start(source: object = None, **options: object) -> SimulatorServer:
+            return stack.enter_context(SimulatorServer(source or World(people=6, seed=3, history_weeks=20), **options))
+
+        yield start
+
+
+@pytest.fixture
+def settings_for() -> Callable[..., ConnectionSettings]:
+    """Settings for a simulator, with short waits."""
+
+    def make(server: SimulatorServer, **changes: object) -> ConnectionSettings:
+        values = {
+            "base_url": server.base_url,
+            "client_id": server.entity.client_id,
+            "client_secret": server.entity.client_secret,
+            "tuning": FAST,
+        }
+        return ConnectionSettings(**{**values, **changes})
+
+    return make

@@ -1,0 +1,210 @@
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from bcda import export
+from bcda.client import BcdaClient
+from bcda.download import fetch_batch, verify_gzip
+from bcda.errors import CredentialsError, ExportExpiredError, IncompleteFileError, ServerError, StorageError
+from bcda.receipts import read_receipt
+from bcda_simulator import Fault, FaultKind
+from exporting import planned
+
+EOB = ("ExplanationOfBenefit",)
+
+
+async def manifest_of(client, places, settings, types=EOB):
+    """Kick off, wait and save the manifest; return it with the run's folder."""
+    run = planned(settings, places, resource_types=types)
+    job = await export.kick_off(client, places, run.run_id)
+    while (await client.status(job.job_id)).manifest is None:
+        pass
+    manifest = await export.save_manifest(client, places, run.run_id, job.job_id)
+    return manifest, places.run_folder(run.run_id)
+
+
+def data_requests(server):
+    return [entry for entry in server.requests if entry.endpoint == "data"]
+
+
+def stored_bytes(server, manifest):
+    """Sizes of the files as the server stores them, with the empty member that a full answer ends with."""
+    number = int(manifest.job_id)
+    folder = Path(server._simulator.store.folder) / str(number)
+    return {file.name: (folder / file.url.rpartition("/")[2]).stat().st_size for file in manifest.files}
+
+
+async def test_files_are_kept_as_received_and_proved(serve, settings_for, places):
+    server = serve()
+    async with BcdaClient(settings_for(server)) as client:
+        manifest, folder = await manifest_of(client, places, settings_for(server), ("Patient", "ExplanationOfBenefit"))
+        receipts = await fetch_batch(client, manifest.files, folder, job_id=manifest.job_id)
+    for receipt in receipts:
+        raw = (folder / receipt.name).read_bytes()
+        text = gzip.decompress(raw)
+        assert (receipt.wire_bytes, receipt.content_bytes, receipt.lines) == (len(raw), len(text), text.count(b"\n"))
+        assert all(json.loads(line)["resourceType"] == receipt.resource_type for line in text.splitlines())
+        assert (folder / receipt.name).stat().st_mode & 0o777 == 0o600
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert {path.name.partition(".")[0] for path in folder.iterdir()} >= {receipt.name.partition(".")[0] for receipt in receipts}
+    assert not list(folder.glob(".*"))
+
+
+async def test_a_receipted_file_is_not_requested_again(serve, settings_for, places):
+    server = serve()
+    async with BcdaClient(settings_for(server)) as client:
+        manifest, folder = await manifest_of(client, places, settings_for(server))
+        first = await fetch_batch(client, manifest.files, folder, job_id=manifest.job_id)
+        before = len(data_requests(server))
+        assert await fetch_batch(client, manifest.files, folder, job_id=manifest.job_id) == first
+    assert len(data_requests(server)) == before
+
+
+async def test_a_cut_download_is_resumed_by_range_and_no_byte_comes_twice(serve, settings_for, places):
+    server = serve()
+    async with BcdaClient(settings_for(server)) as client:
+        manifest, folder = await manifest_of(client, places, settings_for(server))
+        server.faults.add(Fault(FaultKind.CUT, "data", fraction=0.5, times=1))
+        await fetch_batch(client, manifest.files, folder, job_id=manifest.job_id)
+    cut, resumed = data_requests(server)
+    size = stored_bytes(server, manifest)[manifest.files[0].name]
+    assert (cut.status, resumed.status) == (200, 206)
+    assert resumed.range_header == f"bytes={cut.body_bytes}-"
+    assert cut.body_bytes + resumed.body_bytes == size
+
+
+@pytest.mark.parametrize(
+    ("fault", "requests"),
+    [
+        (Fault(FaultKind.SHORT, "data", fraction=0.5, times=1), 2),
+        (Fault(FaultKind.SHORT, "data", fraction=0.999, times=1), 2),
+        (Fault(FaultKind.CORRUPT, "data", fraction=0.5, times=1), 2),
+        (Fault(FaultKind.EXPIRE_TOKENS, "data", times=1), 2),
+        (Fault(FaultKind.ANSWER, "data", status=200, body="html", times=1), 2),
+        (Fault(FaultKind.ANSWER, "data", status=429, retry_after="0", times=2), 3),
+        (Fault(FaultKind.ANSWER, "data", status=503, times=2), 3),
+        (Fault(FaultKind.DROP, "data", times=1), 2),
+    ],
+    ids=["clean-short-half", "clean-short-end", "flipped-byte", "token-expires", "html-page", "429", "503", "closed"],
+)
+async def test_a_passing_fault_is_noticed_and_the_file_fetched_again(serve, settings_for, places, fault, requests):
+    server = serve()
+    async with BcdaClient(settings_for(server)) as client:
+        manifest, folder = await manifest_of(client, places, settings_for(server))
+        server.faults.add(fault)
+        (receipt,) = await fetch_batch(client, manifest.files, folder, job_id=manifest.job_id)
+    assert len(data_requests(server)) == requests
+    expected = len(gzip.decompress((folder / receipt.name).read_bytes()).splitlines())
+    assert receipt.lines == expected > 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "message"),
+    [
+        (Fault(FaultKind.CORRUPT, "data", fraction=0.5), IncompleteFileError, "damaged at BCDA"),
+        (Fault(FaultKind.SHORT, "data", fraction=0.5), IncompleteFileError, "stream is short"),
+        (Fault(FaultKind.ANSWER, "data", status=500, body="text", text="Internal Server Error\n"), ServerError, "500"),
+        (Fault(FaultKind.ANSWER, "data", status=401), CredentialsError, "fresh token"),
+    ],
+    ids=["corrupt", "short", "500", "401"],
+)
+async def test_a_lasting_fault_fails_clearly_after_bounded_tries(serve, settings_for, places, fault, error, message):
+    server = serve()
+    async with BcdaClient(settings_for(server)) as client:
+        manifest, folder = await manifest_of(client, places, settings_for(server))
+        server.faults.add(fault)
+        with pytest.raises(error, match=message):
+            await fetch_batch(client, manifest.files, folder, job_id=manifest.job_id)
+    assert 1 <= len(data_requests(server)) <= 3
+    assert not list(folder.glob("*.receipt.json"))
+    assert not list(folder.glob("0*.ndjson.gz"))
+
+
+async def test_files_that_were_cleaned_up_end_the_run(serve, settings_for, places):
+    server = serve()
+    async with BcdaClient(settings_for(server)) as client:
+        manifest, folder = await manifest_of(client, places, settings_for(server), ("Patient", "ExplanationOfBenefit"))
+        server.faults.add(Fault(FaultKind.CLEAN_UP, "data", times=1))
+        with pytest.raises(ExportExpiredError, match="start a new run"):
+            await fetch_batch(client, manifest.files, folder, job_id=manifest.job_id)
+
+
+async def test_a_folder_that_cannot_be_written_is_a_storage_error(serve, settings_for, places):
+    server = serve()
+    async with BcdaClient(settings_for(server)) as client:
+        manifest, folder = await manifest_of(client, places, settings_for(server))
+        # Where the part file would grow stands a folder: permissions would not stop the superuser.
+        (folder / f".{manifest.files[0].name}.part").mkdir()
+        with pytest.raises(StorageError):
+            await fetch_batch(client, manifest.files, folder, job_id=manifest.job_id)
+
+
+async def test_a_killed_process_resumes_where_it_stopped(serve, settings_for, places):
+    server = serve()
+    settings = settings_for(server)
+    async with BcdaClient(settings) as client:
+        manifest, folder = await manifest_of(client, places, settings)
+        name = manifest.files[0].name
+        server.faults.add(Fault(FaultKind.SLOW, "data", bytes_per_second=40_000, times=1))
+        script = f"""
+            import asyncio
+            from pathlib import Path
+            from bcda.client import BcdaClient
+            from bcda.download import fetch_batch
+            from bcda.manifest import Manifest
+            from bcda.settings import ConnectionSettings
+            folder = Path({str(folder)!r})
+            manifest = Manifest.from_bytes((folder / "manifest.json").read_bytes())
+            async def main():
+                settings = ConnectionSettings({settings.base_url!r}, {settings.client_id!r}, {settings.client_secret!r})
+                async with BcdaClient(settings) as client:
+                    await fetch_batch(client, manifest.files, folder, job_id=manifest.job_id)
+            asyncio.run(main())
+        """
+        process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)])
+        part = folder / f".{name}.part"
+        deadline = time.monotonic() + 20
+        while not (part.exists() and part.stat().st_size > 8192):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        held = part.stat().st_size
+        await fetch_batch(client, manifest.files, folder, job_id=manifest.job_id)
+    resumed = data_requests(server)[-1]
+    assert resumed.range_header == f"bytes={held}-"
+    assert read_receipt(folder, name).wire_bytes == stored_bytes(server, manifest)[name]
+
+
+def test_verify_gzip_reads_every_member(tmp_path):
+    member = gzip.compress(b"one\ntwo\n")
+    path = tmp_path / "x.gz"
+    path.write_bytes(member + gzip.compress(b"three") + bytes.fromhex("1f8b08000000000000ff010000ffff0000000000000000"))
+    proof = verify_gzip(path)
+    assert (proof.lines, proof.content_bytes) == (3, 13)
+
+
+@pytest.mark.parametrize("cut", range(1, 11), ids=lambda n: f"cut-at-{n}-tenths" if n < 10 else "last-byte")
+def test_verify_gzip_refuses_every_cut(tmp_path, cut):
+    whole = gzip.compress(b'{"a":1}\n' * 5000)
+    path = tmp_path / "x.gz"
+    path.write_bytes(whole[: min(len(whole) * cut // 10, len(whole) - 1)])
+    with pytest.raises(IncompleteFileError):
+        verify_gzip(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", gzip.compress(b"x\n") + b"garbage"], ids=["empty", "html", "garbage"])
+def test_verify_gzip_refuses_what_is_no_gzip(tmp_path, content):
+    path = tmp_path / "x.gz"
+    path.write_bytes(content)
+    with pytest.raises(IncompleteFileError):
+        verify_gzip(path)

@@ -1,0 +1,331 @@
+import json
+import signal
+import subprocess
+import sys
+import textwrap
+from datetime import timedelta
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from bcda import model
+from bcda.coverage import Interval
+from bcda.errors import CountMismatchError, ManifestError, StorageError, WarehouseLockedError
+from bcda.export_request import Scope
+from bcda.settings import ApiVersion
+from bcda.warehouse import covered_intervals, merge_run, open_warehouse, publish
+from rawfiles import NOON, counts, land, load
+
+EOB = "ExplanationOfBenefit"
+LATER = NOON + timedelta(days=7)
+TABLES = [table.name for table in model.core_tables()] + ["resource_version"]
+
+
+def claim(number=1, *, lines=2, status="active", updated="2026-01-01T00:00:00Z", created="2026-01-01", kind="CARRIER", **changes):
+    eob_type = {"system": "https://bluebutton.cms.gov/resources/codesystem/eob-type", "code": kind}
+    resource = {
+        "resourceType": EOB,
+        "id": f"{kind.lower()}-{number}",
+        "meta": {"lastUpdated": updated},
+        "created": created,
+        "status": status,
+        "type": {"coding": [eob_type]},
+        "patient": {"reference": "Patient/-7"},
+        "payment": {"amount": {"value": 10.25}},
+        "item": [{"sequence": n + 1} for n in range(lines)],
+    }
+    return json.dumps({**resource, **changes}, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+
+
+def patient(mbis=("1AA0", "2BB0"), **changes):
+    system = "http://hl7.org/fhir/sid/us-mbi"
+    resource = {"resourceType": "Patient", "id": "-7", "meta": {"lastUpdated": "2026-01-01T00:00:00Z"}, "birthDate": "1940-02-03"}
+    resource["identifier"] = [{"system": system, "value": mbi} for mbi in mbis]
+    return json.dumps({**resource, **changes}, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+
+
+def failure(text, severity="error"):
+    issue = {"severity": severity, "code": "not-found", "diagnostics": text}
+    return json.dumps({"resourceType": "OperationOutcome", "issue": [issue]}).encode() + b"\n"
+
+
+def query(places, sql):
+    with duckdb.connect(str(places.warehouse), read_only=True) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def contents(places, tables=TABLES):
+    return {table: query(places, f"FROM {table} ORDER BY ALL") for table in tables}
+
+
+def test_a_first_run_is_new_and_its_ledger_agrees(places):
+    summary = load(places, [("Patient", patient()), (EOB, claim(1) + claim(2) + b"broken\n")])
+    assert counts(summary, EOB) == {"new": 2, "quarantined": 1}
+    assert counts(summary, "Patient") == {"new": 1}
+    assert query(places, "SELECT claim_id, is_current, superseded_reason FROM claim ORDER BY ALL") == [
+        ("carrier-1", True, None),
+        ("carrier-2", True, None),
+    ]
+    assert query(places, "SELECT lines_read, rows_landed, lines_quarantined, output_files, is_full FROM ops.export_run") == [(4, 3, 1, 2, True)]
+    assert query(places, "SELECT sum(lines_read), sum(rows_landed), sum(lines_quarantined) FROM ops.export_file") == [(4, 3, 1)]
+    assert query(places, "SELECT file_name, line_number, resource_type, reason FROM ops.quarantine") == [
+        ("00002-ExplanationOfBenefit.ndjson.gz", 3, EOB, "not JSON")
+    ]
+
+
+def test_the_same_data_again_changes_nothing_but_last_seen(places):
+    load(places, [("Patient", patient()), (EOB, claim())])
+    before = contents(places, ["patient", "patient_identifier", "claim_line", "claim_diagnosis"])
+    claim_before = query(places, "SELECT * EXCLUDE (last_seen_run_id) FROM claim")
+    again = claim(updated="2026-06-01T00:00:00Z", created="2026-06-06")
+    summary = load(places, [("Patient", patient()), (EOB, again)], run_id="r2", transaction_time=LATER)
+    assert counts(summary, EOB) == {"unchanged": 1}
+    assert counts(summary, "Patient") == {"unchanged": 1}
+    assert contents(places, list(before)) == before
+    assert query(places, "SELECT * EXCLUDE (last_seen_run_id) FROM claim") == claim_before
+    assert query(places, "SELECT last_seen_run_id FROM claim") == [("r2",)]
+
+
+def test_an_update_replaces_the_claim_and_all_its_lines(places):
+    load(places, [(EOB, claim(lines=3) + claim(2, lines=2))])
+    summary = load(places, [(EOB, claim(lines=1, updated="2026-02-02T00:00:00Z"))], run_id="r2", transaction_time=LATER)
+    assert counts(summary, EOB) == {"changed": 1}
+    assert query(places, "SELECT claim_id, line_number FROM claim_line ORDER BY ALL") == [
+        ("carrier-1", 1),
+        ("carrier-2", 1),
+        ("carrier-2", 2),
+    ]
+    versions = "SELECT is_latest, first_run_id FROM resource_version WHERE resource_id = 'carrier-1' ORDER BY ALL"
+    assert query(places, versions) == [(False, "r1"), (True, "r2")]
+
+
+def test_equal_last_updated_with_other_content_lets_the_later_run_win(places):
+    load(places, [(EOB, claim(lines=1))])
+    load(places, [(EOB, claim(lines=4))], run_id="r2", transaction_time=LATER)
+    assert query(places, "SELECT count(*) FROM claim_line") == [(4,)]
+
+
+def test_a_late_older_run_is_recorded_and_changes_no_core_table(places):
+    load(places, [(EOB, claim(lines=4, updated="2026-03-03T00:00:00Z"))], run_id="r2", transaction_time=LATER)
+    before = contents(places, ["claim", "claim_line"])
+    summary = load(places, [(EOB, claim(lines=1, updated="2026-01-01T00:00:00Z"))])
+    assert counts(summary, EOB) == {"older": 1}
+    assert contents(places, ["claim", "claim_line"]) == before
+    assert query(places, "SELECT first_run_id, is_latest FROM resource_version ORDER BY ALL") == [("r1", False), ("r2", True)]
+
+
+def test_content_that_comes_back_has_one_version_row(places):
+    load(places, [(EOB, claim(lines=1))])
+    load(places, [(EOB, claim(lines=2, updated="2026-02-01T00:00:00Z"))], run_id="r2", transaction_time=LATER)
+    third = LATER + timedelta(days=7)
+    load(places, [(EOB, claim(lines=1, updated="2026-03-01T00:00:00Z"))], run_id="r3", transaction_time=third)
+    assert query(places, "SELECT count(*), count(*) FILTER (WHERE is_latest) FROM resource_version") == [(2, 1)]
+    assert query(places, "SELECT count(*) FROM claim_line") == [(1,)]
+
+
+def test_within_a_run_the_newest_line_wins_then_the_last(places):
+    old, new = claim(lines=1, updated="2026-01-01T00:00:00Z"), claim(lines=2, updated="2026-02-01T00:00:00Z")
+    summary = load(places, [(EOB, new + old), (EOB, claim(2, lines=5) + claim(2, lines=6))])
+    assert counts(summary, EOB) == {"new": 2, "duplicates": 2}
+    assert query(places, "SELECT claim_id, count(*) FROM claim_line GROUP BY ALL ORDER BY ALL") == [("carrier-1", 2), ("carrier-2", 6)]
+
+
+def test_a_cancelled_claim_and_a_deleted_drug_event_do_not_count(places):
+    deleted = [{"category": {"coding": [{"code": "https://bluebutton.cms.gov/resources/variables/adjstmt_dltn_cd"}]}, "code": {"coding": [{"code": "D"}]}}]
+    load(places, [(EOB, claim(1, status="cancelled") + claim(2) + claim(3, kind="PDE", supportingInfo=deleted))])
+    assert query(places, "SELECT claim_id, superseded_reason FROM claim WHERE NOT is_current ORDER BY ALL") == [
+        ("carrier-1", "cancelled"),
+        ("pde-3", "deleted drug event"),
+    ]
+    assert query(places, "SELECT claim_id, paid_amount::VARCHAR FROM claim_current") == [("carrier-2", "10.25")]
+
+
+def test_a_changed_mbi_keeps_the_person_and_both_numbers(places):
+    load(places, [("Patient", patient(("1AA0",)))])
+    before = query(places, "SELECT person_key FROM patient")
+    load(places, [("Patient", patient(("1AA0", "2BB0")))], run_id="r2", transaction_time=LATER)
+    assert query(places, "SELECT person_key FROM patient") == before
+    assert query(places, "SELECT id_value FROM patient_identifier ORDER BY ALL") == [("1AA0",), ("2BB0",)]
+
+
+def test_the_ledger_covers_the_interval_of_a_run(places):
+    assert covered_intervals(places, ApiVersion.V2, Scope.PATIENT, ["Patient", EOB]) == {"Patient": [], EOB: []}
+    load(places, [(EOB, claim())])
+    load(places, [(EOB, b"")], run_id="r2", since=NOON, transaction_time=LATER)
+    found = covered_intervals(places, ApiVersion.V2, Scope.PATIENT, ["Patient", EOB])
+    assert found == {"Patient": [], EOB: [Interval(None, NOON), Interval(NOON, LATER)]}
+    assert covered_intervals(places, ApiVersion.V3, Scope.PATIENT, [EOB]) == {EOB: []}
+
+
+def test_people_that_bcda_could_not_retrieve_hold_the_watermark_back_until_they_come(places):
+    text = "Error retrieving ExplanationOfBenefit for beneficiary MBI 1AA0 in ACO 0000"
+    files = [("Patient", patient()), (EOB, claim()), ("OperationOutcome!", failure(text) + failure("note", "warning"))]
+    summary = load(places, files)
+    assert summary.gaps == 1
+    assert query(places, "SELECT resource_type, mbi, closed_run_id FROM ops.gap") == [(EOB, "1AA0", None)]
+    found = covered_intervals(places, ApiVersion.V2, Scope.PATIENT, ["Patient", EOB])
+    assert found == {"Patient": [Interval(None, NOON)], EOB: []}
+    load(places, [(EOB, claim())], run_id="r2", transaction_time=LATER)
+    assert query(places, "SELECT closed_run_id FROM ops.gap") == [("r2",)]
+    assert "1AA0" not in json.dumps(summary.to_json())
+
+
+def test_a_failure_that_names_no_type_is_a_gap_of_every_type(places):
+    text = "Error retrieving BlueButton ID for cclfBeneficiary MBI 1AA0"
+    load(places, [("Patient", patient()), (EOB, claim()), ("OperationOutcome!", failure(text))])
+    assert query(places, "SELECT resource_type, mbi FROM ops.gap ORDER BY ALL") == [(EOB, "1AA0"), ("Patient", "1AA0")]
+
+
+def test_a_run_is_merged_once(places):
+    run, manifest, landed = land(places, [(EOB, claim())])
+    first = merge_run(places, run, manifest, [landed], now=NOON)
+    before = contents(places)
+    assert merge_run(places, run, manifest, [landed], now=LATER) == first
+    assert contents(places) == before
+
+
+def test_a_file_that_did_not_land_leaves_the_warehouse_as_it_was(places):
+    load(places, [(EOB, claim())])
+    before = contents(places)
+    run, manifest, _ = land(places, [(EOB, claim(2))], run_id="r2")
+    with pytest.raises(ManifestError, match="1 have not landed"):
+        merge_run(places, run, manifest, [], now=NOON)
+    assert contents(places) == before
+
+
+def test_a_lake_file_with_other_rows_leaves_the_warehouse_as_it_was(places):
+    load(places, [(EOB, claim())])
+    before = contents(places)
+    run, manifest, landed = land(places, [(EOB, claim(2))], run_id="r2")
+    path = places.lake / next(file.path for file in landed.lake_files if file.table == "resource")
+    duckdb.connect().execute(f"COPY (FROM '{path}' LIMIT 0) TO '{path}'")
+    with pytest.raises(CountMismatchError):
+        merge_run(places, run, manifest, [landed], now=NOON)
+    assert contents(places) == before
+
+
+def hold(places, then="time.sleep(60)"):
+    script = f"""
+        import sys, time
+        from pathlib import Path
+        from bcda.warehouse import open_warehouse
+        with open_warehouse(Path({str(places.warehouse)!r})) as connection:
+            print("held", flush=True)
+            {then}
+    """
+    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_a_held_lock_is_named_and_not_waited_for_for_ever(places):
+    holder = hold(places)
+    try:
+        with pytest.raises(WarehouseLockedError, match=f"process {holder.pid}"), open_warehouse(places.warehouse, wait_seconds=1):
+            pass
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+def test_a_lock_that_is_released_is_waited_for(places, caplog):
+    holder = hold(places, then="time.sleep(1.5)")
+    with caplog.at_level("INFO"), open_warehouse(places.warehouse, wait_seconds=30) as connection:
+        assert connection.execute("SELECT count(*) FROM claim").fetchall() == [(0,)]
+    holder.wait()
+    assert f"held by process {holder.pid}" in caplog.text
+
+
+@pytest.mark.parametrize("moment", ["merge/stage", "merge/version_insert", "merge/claim_line", "ledger/coverage"])
+def test_a_merge_killed_at_any_statement_leaves_all_or_nothing(places, moment):
+    load(places, [(EOB, claim(1))])
+    before = contents(places)
+    files = [(EOB, claim(1, lines=1, updated="2026-02-01T00:00:00Z") + claim(2)), ("Patient", patient())]
+    run, manifest, landed = land(places, files, run_id="r2", transaction_time=LATER)
+    script = f"""
+        import os, signal, sys
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        from pathlib import Path
+        from bcda import model
+        from bcda.landed import read_landed
+        from bcda.manifest import Manifest, OutputFile
+        from bcda.places import Places
+        from bcda.runs import read_run
+        from bcda.warehouse import merge_run
+        from rawfiles import NOON
+        places = Places.below(Path({str(places.raw.parent)!r}))
+        read = model.sql
+        def deadly(name):
+            if name == {moment!r}:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return read(name)
+        model.sql = deadly
+        landed = read_landed(places.run_folder("r2"), 0)
+        manifest = Manifest("1", NOON, "", None, tuple(OutputFile(f.name, f.kind, f.resource_type, "u") for f in landed.files))
+        merge_run(places, read_run(places.run_folder("r2")), manifest, [landed], now=NOON)
+    """
+    killed = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert contents(places) == before
+    merge_run(places, run, manifest, [landed], now=LATER)
+    assert query(places, "SELECT claim_id, count(*) FROM claim_line GROUP BY ALL ORDER BY ALL") == [("carrier-1", 1), ("carrier-2", 2)]
+
+
+def test_readers_keep_the_snapshot_they_opened(places):
+    load(places, [(EOB, claim(1))])
+    first = publish(places)
+    assert (first.path, first.runs) == (places.published, 1)
+    with duckdb.connect(str(places.published), read_only=True) as reader:
+        load(places, [(EOB, claim(2))], run_id="r2", transaction_time=LATER)
+        assert publish(places).runs == 2
+        assert reader.execute("SELECT count(*) FROM claim").fetchall() == [(1,)]
+    with duckdb.connect(str(places.published), read_only=True) as reader:
+        assert reader.execute("SELECT count(*) FROM claim_current").fetchall() == [(2,)]
+    assert places.published.stat().st_mode & 0o777 == 0o600
+
+
+def test_publishing_removes_what_a_killed_one_left(places):
+    load(places, [(EOB, claim(1))])
+    leftover = places.published.parent / f".{places.published.name}.99999.tmp"
+    leftover.write_bytes(b"half")
+    publish(places)
+    assert not leftover.exists()
+    assert [path.name for path in places.published.parent.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_warehouse_of_another_schema_version_is_refused(places):
+    load(places, [(EOB, claim(1))])
+    with duckdb.connect(str(places.warehouse)) as connection:
+        connection.execute("UPDATE ops.schema_info SET schema_version = 99")
+    with pytest.raises(StorageError, match="schema version 99"), open_warehouse(places.warehouse):
+        pass
+
+
+def test_keys_are_unique_after_many_runs(places):
+    for number in range(6):
+        lines = b"".join(claim(n, lines=1 + (n + number) % 3, updated=f"2026-0{number + 1}-01T00:00:00Z") for n in range(20))
+        load(places, [(EOB, lines)], run_id=f"r{number}", transaction_time=NOON + timedelta(days=number))
+    assert query(places, "SELECT count(*), count(DISTINCT claim_id) FROM claim") == [(20, 20)]
+    assert query(places, "SELECT count(*) FROM (SELECT claim_id, line_number FROM claim_line GROUP BY ALL HAVING count(*) > 1)") == [(0,)]
+    assert query(places, "SELECT count(*) FROM resource_version WHERE is_latest") == [(20,)]
+
+
+def test_every_sql_file_of_the_model_is_used_by_an_empty_merge_or_a_full_one(places):
+    text = "Error retrieving Patient for beneficiary MBI 1AA0 in ACO 0000"
+    used: set[str] = set()
+    read = model.sql
+
+    def noting(name):
+        used.add(name)
+        return read(name)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "sql", noting)
+        coverage = json.dumps({"resourceType": "Coverage", "id": "part-a--7"}).encode() + b"\n"
+        diagnosed = claim(diagnosis=[{"diagnosisCodeableConcept": {"coding": [{"code": "I10"}]}}])
+        load(places, [("Patient", patient()), ("Coverage", coverage), (EOB, diagnosed + b"x\n"), ("OperationOutcome!", failure(text))])
+        load(places, [(EOB, b"")], run_id="r2", transaction_time=LATER)
+    folder = Path(model.data_path(""))
+    written = {str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.sql")} - {"mapping"}
+    assert used == written
