@@ -84,6 +84,6 @@ def _read(raw: bytes) -> _Line:
     person = (
         reference.rpartition("/")[2]
         if reference
-        else (resource["id"] if resource.get("resourceType") == "Patient" else "")
+        else (resource.get("id", "") if resource.get("resourceType") == "Patient" else "")
     )
     return _Line(person or _NOBODY, updated_at, text)

@@ -49,6 +49,7 @@ def get_provider_info() -> dict[str, Any]:
         "package-name": "airflow-provider-bcda",
         "name": "BCDA",
         "description": "Exports of CMS's Beneficiary Claims Data API to Parquet and DuckDB.",
+        "asset-uris": [{"schemes": ["bcda"], "handler": "bcda_provider.asset_uris.sanitize"}],
         "connection-types": [
             {
                 "connection-type": "bcda",

@@ -146,6 +146,7 @@ class _Merge:
             files = self._files(table.name)
             if files:
                 self._sql(f"merge/{table.name}", {"files": files}, self._version, self._insert_parameters(table.name))
+        self._sql("merge/person_key", self._version)
 
     def write_ledger(self, now: datetime) -> None:
         """Record the run, its files, its counts, what it covers and what is missing."""
@@ -201,8 +202,6 @@ class _Merge:
                 )
 
     def _insert_parameters(self, table: str) -> _Parameters:
-        if table == "patient":
-            return {**self._id, "identifier_files": self._files("patient_identifier")}
         return {} if table in {"claim_line", "claim_diagnosis"} else self._id
 
     def _files(self, table: str) -> list[str]:

@@ -56,6 +56,8 @@ class BcdaPlanOperator(BaseOperator):
         )
         planned = export.plan(places(), wish, now=datetime.now(UTC))
         if isinstance(planned, export.NotNeeded):
+            # Airflow does not show a skip's text, and people look for it in the log.
+            self.log.info("not needed: %s", planned.reason)
             raise AirflowSkipException(planned.reason)
         hook.check_open_endpoints(settings)
         return planned.run_id

@@ -1,17 +1,10 @@
--- Rows of `patient` for every new or changed resource of the run.
--- Parameters: files, identifier_files (lake files of `patient` and `patient_identifier`), api_version, run_id.
--- person_key: hash of the person's smallest MBI, so that it stays when the current MBI changes.
+-- Rows of `patient` for every new or changed resource of the run; `person_key` is set afterwards.
+-- Parameters: files (lake files of `patient`), api_version, run_id.
 INSERT INTO patient
-WITH k AS (
-  SELECT raw_file, raw_line, sha256(min(id_value)) AS person_key
-  FROM read_parquet($identifier_files, hive_partitioning = false)
-  WHERE id_kind = 'MBI'
-  GROUP BY raw_file, raw_line
-)
 SELECT
   $api_version,
   l.patient_id,
-  k.person_key,
+  NULL,
   l.mbi_current,
   NULL,
   l.first_name,
@@ -38,7 +31,4 @@ FROM read_parquet($files, hive_partitioning = false) AS l
 JOIN staged AS s
   ON s.raw_file = l.raw_file
   AND s.raw_line = l.raw_line
-LEFT JOIN k
-  ON k.raw_file = l.raw_file
-  AND k.raw_line = l.raw_line
 WHERE s.verdict IN ('new', 'changed');

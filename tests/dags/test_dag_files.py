@@ -1,0 +1,113 @@
+import json
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def dagbag(airflow_database):
+    from airflow.dag_processing.dagbag import DagBag
+
+    return DagBag()
+
+
+def test_exactly_these_dags_load_without_error(dagbag):
+    assert dagbag.import_errors == {}
+    assert set(dagbag.dags) == {"bcda_weekly_export"}
+
+
+def test_every_dag_is_documented_tagged_and_retries(dagbag):
+    for dag in dagbag.dags.values():
+        assert dag.doc_md
+        assert "bcda" in dag.tags
+        assert dag.max_active_runs == 1
+        assert not dag.catchup
+        for task in dag.tasks:
+            assert task.retries == 3, task.task_id
+
+
+def test_the_weekly_dag_has_a_true_weekly_interval(dagbag):
+    from airflow.sdk import CronDataIntervalTimetable
+
+    timetable = dagbag.dags["bcda_weekly_export"].timetable
+    assert type(timetable).__name__ == CronDataIntervalTimetable.__name__
+
+
+def test_the_tasks_follow_each_other(dagbag):
+    dag = dagbag.dags["bcda_weekly_export"]
+    assert {task.task_id: sorted(task.downstream_task_ids) for task in dag.tasks} == {
+        "plan": ["batch.fetch", "batch.land", "kick_off", "merge", "wait_for_job"],
+        "kick_off": ["wait_for_job"],
+        "wait_for_job": ["batch.fetch", "batch.land", "merge"],
+        "batch.fetch": ["batch.land"],
+        "batch.land": ["merge"],
+        "merge": ["publish"],
+        "publish": [],
+    }
+
+
+def test_every_param_of_the_form_is_explained(dagbag):
+    params = dagbag.dags["bcda_weekly_export"].params
+    assert set(params) == {"resource_types", "since", "full", "force", "batches", "conn_id", "api_version"}
+    for name in params:
+        param = params.get_param(name)
+        assert param.schema["title"], name
+        assert param.description, name
+
+
+def test_every_table_is_an_asset_of_the_merge(dagbag):
+    outlets = {asset.uri for asset in dagbag.dags["bcda_weekly_export"].get_task("merge").outlets}
+    assert outlets == {
+        f"bcda://{table}" for table in ("patient", "patient_identifier", "coverage", "claim", "claim_line", "claim_diagnosis")
+    }
+
+
+def in_a_new_process(script):
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def test_reading_a_dag_imports_no_engine_and_speaks_to_nobody(airflow_database):
+    loaded = in_a_new_process(
+        """
+        import json, socket, sys
+        def refuse(*args): raise RuntimeError("a DAG file opened a connection")
+        socket.socket.connect = refuse
+        import bcda_provider.task_groups, bcda_provider.triggers
+        print(json.dumps([name for name in ("duckdb", "pyarrow", "pandas") if name in sys.modules]))
+        """
+    )
+    assert loaded == []
+
+
+def test_loading_plugins_executes_one_file_only(airflow_database):
+    found = in_a_new_process(
+        """
+        import json, sys
+        from airflow import plugins_manager
+        plugins, errors = plugins_manager._get_plugins()
+        names = [name for name in ("hooks", "operators", "triggers", "sensors", "retry", "events", "assets") if name in sys.modules]
+        print(json.dumps({"plugins": [p.name for p in plugins], "errors": errors, "stray": names}))
+        """
+    )
+    assert "bcda" in found["plugins"]
+    assert found["errors"] == {}
+    assert found["stray"] == []
+
+
+def test_the_connection_type_is_registered_with_its_fields(airflow_database):
+    from dataclasses import fields
+
+    from airflow.providers_manager import ProvidersManager
+
+    from bcda.settings import Tuning
+    from bcda_provider.hooks import BcdaHook
+    from bcda_provider.provider_info import get_provider_info
+
+    manager = ProvidersManager()
+    assert manager.hooks["bcda"].hook_class_name == "bcda_provider.hooks.BcdaHook"
+    (kind,) = get_provider_info()["connection-types"]
+    assert kind["connection-type"] == BcdaHook.conn_type
+    assert set(kind["conn-fields"]) == {"api_version", "auth"} | {field.name for field in fields(Tuning)}

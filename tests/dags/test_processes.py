@@ -1,0 +1,180 @@
+"""Airflow as it runs in earnest: four processes, a scheduler that dies, people who clear and backfill."""
+
+import time
+from datetime import UTC, datetime
+
+import duckdb
+import httpx
+import pytest
+
+from airflow_processes import AirflowProcesses
+from simulator_process import SimulatorProcess
+
+DAG = "bcda_weekly_export"
+pytestmark = pytest.mark.processes
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory):
+    """A simulator process and a running Airflow that is connected to it; the schedule's first run is over."""
+    home = tmp_path_factory.mktemp("processes")
+    with SimulatorProcess(home, "--people", "6", "--clock", "2026-11-10T12:00:00+00:00") as simulator:
+        environment = {
+            "AIRFLOW_CONN_BCDA_DEFAULT": simulator.connection(poll_seconds=0.5, poll_max_seconds=1),
+            "BCDA_HOME": str(home / "data"),
+        }
+        with AirflowProcesses(home / "airflow", environment=environment) as airflow:
+            airflow.unpause(DAG)
+            deadline = time.monotonic() + 60
+            while not (runs := airflow.api("GET", f"/dags/{DAG}/dagRuns")["dag_runs"]):
+                assert time.monotonic() < deadline
+                time.sleep(0.5)
+            assert airflow.wait_for_run(DAG, runs[0]["dag_run_id"]) == "success"
+            yield airflow, simulator, home
+
+
+@pytest.fixture
+def airflow(stage):
+    return stage[0]
+
+
+@pytest.fixture
+def simulator(stage):
+    simulator = stage[1]
+    yield simulator
+    simulator.control("DELETE", "faults")
+
+
+def jobs(simulator):
+    return {job["number"]: job["state"] for job in simulator.control("GET", "state")["jobs"]}
+
+
+def wait_until(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.3)
+
+
+def test_a_waiting_run_holds_no_worker_and_survives_a_killed_scheduler_and_is_cancelled_with_its_task(airflow, simulator):
+    simulator.control("POST", "faults", {"kind": "stuck", "endpoint": "kick-off", "times": 1})
+    before = jobs(simulator)
+    run = airflow.trigger(DAG, {"resource_types": ["Patient"]})
+    airflow.wait_for_task(DAG, run, "wait_for_job", ["deferred"])
+    (job,) = set(jobs(simulator)) - set(before)
+
+    # No worker slot, no pool slot: the wait lives in the triggerer.
+    pool = airflow.api("GET", "/pools/default_pool")
+    assert (pool["running_slots"], pool["queued_slots"], pool["occupied_slots"]) == (0, 0, 0)
+    assert pool["deferred_slots"] == 1
+    assert [ti["task_id"] for ti in airflow.task_instances(DAG, run) if ti["state"] in {"running", "queued"}] == []
+
+    airflow.kill("scheduler")
+    airflow.start("scheduler")
+    polls = len([r for r in simulator.control("GET", "state")["requests"] if r["endpoint"] == "status"])
+    wait_until(lambda: len([r for r in simulator.control("GET", "state")["requests"] if r["endpoint"] == "status"]) > polls + 3)
+    health = httpx.get(f"{airflow.base_url}/api/v2/monitor/health").json()
+    wait_until(lambda: httpx.get(f"{airflow.base_url}/api/v2/monitor/health").json()["scheduler"]["status"] == "healthy")
+    assert health["triggerer"]["status"] == "healthy"
+    assert set(jobs(simulator)) - set(before) == {job}
+    assert jobs(simulator)[job] in {"Pending", "In Progress"}
+
+    body = {"dry_run": False, "dag_run_id": run, "task_ids": ["kick_off"], "include_downstream": True, "only_failed": False}
+    airflow.api("POST", f"/dags/{DAG}/clearTaskInstances", body)
+    wait_until(lambda: jobs(simulator)[job] == "Cancelled")
+    # Cleared from the kick-off on, the run starts another job and ends well.
+    assert airflow.wait_for_run(DAG, run) == "success"
+    (second,) = set(jobs(simulator)) - set(before) - {job}
+    assert jobs(simulator)[second] == "Completed"
+
+
+def test_clearing_the_waiting_task_alone_cancels_its_job_and_says_what_to_do(airflow, simulator):
+    simulator.control("POST", "faults", {"kind": "stuck", "endpoint": "kick-off", "times": 1})
+    before = set(jobs(simulator))
+    run = airflow.trigger(DAG, {"resource_types": ["Coverage"]})
+    airflow.wait_for_task(DAG, run, "wait_for_job", ["deferred"])
+    (job,) = set(jobs(simulator)) - before
+    # The trigger reads its connection when it first runs; what it has not started yet it could not cancel.
+    wait_until(lambda: any(f"/jobs/{job}" in r["target"] for r in simulator.control("GET", "state")["requests"]))
+    body = {"dry_run": False, "dag_run_id": run, "task_ids": ["wait_for_job"], "only_failed": False}
+    airflow.api("POST", f"/dags/{DAG}/clearTaskInstances", body)
+    wait_until(lambda: jobs(simulator)[job] == "Cancelled")
+    assert airflow.wait_for_run(DAG, run) == "failed"
+    instance = airflow.api("GET", f"/dags/{DAG}/dagRuns/{run}/taskInstances/wait_for_job")
+    assert "Clear `kick_off` with everything after it" in airflow.task_log(DAG, run, instance)
+
+
+def test_a_backfill_created_through_the_api_runs(airflow, simulator, stage):
+    simulator.control("POST", "clock", {"advance_seconds": 14 * 86_400})
+    body = {
+        "dag_id": DAG,
+        "from_date": "2026-10-20T00:00:00Z",
+        "to_date": "2026-10-28T00:00:00Z",
+        "reprocess_behavior": "none",
+        "max_active_runs": 1,
+        "run_backwards": False,
+        "dag_run_conf": {"force": True, "resource_types": ["Patient"]},
+    }
+    backfill = airflow.api("POST", "/backfills", body)
+    wait_until(lambda: airflow.api("GET", f"/backfills/{backfill['id']}")["completed_at"] is not None, 120)
+    runs = [run for run in airflow.api("GET", f"/dags/{DAG}/dagRuns?limit=100")["dag_runs"] if run["run_type"] == "backfill"]
+    assert [run["state"] for run in runs] == ["success"] * len(runs)
+    assert len(runs) >= 1
+    with duckdb.connect(str(stage[2] / "data" / "bcda.duckdb"), read_only=True) as connection:
+        since = {row[0].replace(tzinfo=UTC) for row in connection.execute("SELECT since_ts FROM ops.export_run WHERE since_ts IS NOT NULL").fetchall()}
+    assert {datetime.fromisoformat(run["data_interval_start"]) for run in runs} <= since
+
+
+def test_a_covered_backfill_is_skipped_with_the_reason(airflow, simulator):
+    before = set(jobs(simulator))
+    body = {
+        "dag_id": DAG,
+        "from_date": "2026-09-01T00:00:00Z",
+        "to_date": "2026-09-09T00:00:00Z",
+        "reprocess_behavior": "none",
+        "max_active_runs": 1,
+        "run_backwards": False,
+        "dag_run_conf": {},
+    }
+    backfill = airflow.api("POST", "/backfills", body)
+    wait_until(lambda: airflow.api("GET", f"/backfills/{backfill['id']}")["completed_at"] is not None, 120)
+    runs = [
+        run
+        for run in airflow.api("GET", f"/dags/{DAG}/dagRuns?limit=100")["dag_runs"]
+        if run["run_type"] == "backfill" and run["data_interval_start"] < "2026-09-15"
+    ]
+    assert runs
+    for run in runs:
+        plan = airflow.api("GET", f"/dags/{DAG}/dagRuns/{run['dag_run_id']}/taskInstances/plan")
+        assert plan["state"] == "skipped"
+        assert "is covered for" in airflow.task_log(DAG, run["dag_run_id"], plan)
+    assert set(jobs(simulator)) == before
+
+
+def test_the_test_button_answers_in_a_sentence(airflow, simulator):
+    connection = {
+        "connection_id": "try_it",
+        "conn_type": "bcda",
+        "host": simulator.facts["base_url"],
+        "login": simulator.facts["client_id"],
+        "password": simulator.facts["client_secret"],
+    }
+    good = airflow.api("POST", "/connections/test", connection)
+    assert good["status"] is True, good
+    assert "accepts the credentials" in good["message"]
+    bad = airflow.api("POST", "/connections/test", {**connection, "password": "not-the-secret"})
+    assert bad["status"] is False
+    assert "client secret" in bad["message"]
+    assert "not-the-secret" not in bad["message"]
+
+
+def test_nothing_secret_or_personal_is_in_airflows_database(airflow, simulator, stage):
+    home = stage[2]
+    with duckdb.connect(str(home / "data" / "bcda.duckdb"), read_only=True) as connection:
+        mbis = [row[0] for row in connection.execute("SELECT DISTINCT id_value FROM patient_identifier WHERE id_kind = 'MBI'").fetchall()]
+    assert mbis
+    content = (home / "airflow" / "airflow.db").read_bytes()
+    for path in (home / "airflow" / "logs").rglob("*.log"):
+        content += path.read_bytes()
+    for private in [*mbis, simulator.facts["client_secret"]]:
+        assert private.encode() not in content
