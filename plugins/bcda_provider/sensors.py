@@ -49,6 +49,9 @@ class BcdaJobSensor(BaseSensorOperator):
 
     def execute(self, context: Context) -> None:
         """Defer at once."""
+        self._wait(context)
+
+    def _wait(self, context: Context) -> None:
         hook = BcdaHook(self.bcda_conn_id, api_version=self.api_version or None)
         settings = hook.settings()
         store, key = context["task_state_store"], f"deadline:{self.job_id}"
@@ -64,7 +67,7 @@ class BcdaJobSensor(BaseSensorOperator):
         )
         self.defer(trigger=trigger, method_name="execute_complete")
 
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> list[int]:  # noqa: ARG002 - the interface's
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> list[int]:
         """Save the manifest of a completed job and deal its files to batches.
 
         Args:
@@ -78,6 +81,10 @@ class BcdaJobSensor(BaseSensorOperator):
         from bcda import export
 
         ended = JobEvent.from_json(event)
+        if ended.job_id != str(self.job_id):
+            # After a clear the trigger of the try before can still deliver: its job's end is not this wait's.
+            self.log.info("job %s of an earlier try is %s; waiting on", ended.job_id, ended.state)
+            self._wait(context)
         if ended.outcome is Outcome.DEADLINE:
             raise ExportFailedError(
                 f"Job {ended.job_id} was still {ended.state} at its deadline and has been cancelled at BCDA. "

@@ -56,6 +56,15 @@ def wait_until(condition, seconds=60):
         time.sleep(0.3)
 
 
+def ended(airflow, run):
+    """Wait for a run; the logs of failed tasks go into pytest's report."""
+    state = airflow.wait_for_run(DAG, run)
+    for instance in airflow.task_instances(DAG, run):
+        if instance["state"] == "failed":
+            print(instance["task_id"], instance["try_number"], airflow.task_log(DAG, run, instance))
+    return state
+
+
 def test_a_waiting_run_holds_no_worker_and_survives_a_killed_scheduler_and_is_cancelled_with_its_task(airflow, simulator):
     simulator.control("POST", "faults", {"kind": "stuck", "endpoint": "kick-off", "times": 1})
     before = jobs(simulator)
@@ -83,7 +92,7 @@ def test_a_waiting_run_holds_no_worker_and_survives_a_killed_scheduler_and_is_ca
     airflow.api("POST", f"/dags/{DAG}/clearTaskInstances", body)
     wait_until(lambda: jobs(simulator)[job] == "Cancelled")
     # Cleared from the kick-off on, the run starts another job and ends well.
-    assert airflow.wait_for_run(DAG, run) == "success"
+    assert ended(airflow, run) == "success"
     (second,) = set(jobs(simulator)) - set(before) - {job}
     assert jobs(simulator)[second] == "Completed"
 

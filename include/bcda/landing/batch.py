@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 ENGINE_BYTES = 192 << 20
 """Memory of the parsing engine; buffers, Parquet and the interpreter come on top, 600 MiB in all."""
 
-GATHER_BYTES = 48 << 20
+GATHER_BYTES = 160 << 20
 """Text that is parsed before the tables are filled: enough to make planning seven queries cheap."""
 
 _FHIR_ID = re.compile(r"[A-Za-z0-9.\-]{1,64}")
@@ -166,7 +166,7 @@ class _Landing:
         unkeyed = _unusable_keys(_numbers(rows), keys, receipt)
         self._gathered_bytes += lines.offsets[-1]
         if unkeyed:
-            self._engine.drop_lines(list(unkeyed))
+            self._engine.drop_lines(receipt.name, list(unkeyed))
             kept = [number not in unkeyed for number in _numbers(rows)]
             rows = self._set_aside(rows, lines, unkeyed, receipt, account)
             keys = _keep(keys, kept)

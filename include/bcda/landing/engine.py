@@ -41,7 +41,7 @@ class Engine:
 
     def __init__(self, api_version: ApiVersion, *, spill: Path, memory_bytes: int) -> None:
         self._api_version = api_version
-        self._gathered: list[str] = []
+        self._has_gathered = False
         self._connection = duckdb.connect(
             # One thread: a slice is too small to share, and batches run side by side already.
             config={"memory_limit": f"{memory_bytes // 2**20}MiB", "temp_directory": str(spill), "threads": 1}
@@ -81,20 +81,16 @@ class Engine:
         Raises:
             duckdb.InvalidInputException: some line is not JSON; nothing was kept.
         """
-        name = f"gathered_{len(self._gathered)}"
         self._connection.register("incoming", lines)
         try:
-            self._run(
-                f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT $raw_file AS raw_file, raw_line, "
-                f"json_transform(body, '{mapping.shape(self._api_version, resource_type)}') AS r FROM incoming",
-                raw_file=raw_file,
-            )
+            self._gather(raw_file, mapping.shape(self._api_version, resource_type))
         finally:
             self._connection.unregister("incoming")
-        self._gathered.append(name)
         keys = self._connection.sql(
-            "SELECT r.resourceType AS type, r.id AS id, r.meta.lastUpdated AS updated, "
-            f"instant_of(r.meta.lastUpdated) AS updated_at, r.created AS created FROM {name}"
+            "SELECT resourceType AS type, id, meta.lastUpdated AS updated, "
+            "instant_of(meta.lastUpdated) AS updated_at, created FROM gathered "
+            "WHERE raw_file = $raw_file AND raw_line >= $first ORDER BY raw_line",
+            params={"raw_file": raw_file, "first": lines["raw_line"][0].as_py() if lines.num_rows else 0},
         ).to_arrow_table()
         return ParsedKeys(
             keys["type"].to_pylist(),
@@ -104,10 +100,12 @@ class Engine:
             keys["created"].to_pylist(),
         )
 
-    def drop_lines(self, line_numbers: Sequence[int]) -> None:
-        """Forget lines of the slice parsed last."""
+    def drop_lines(self, raw_file: str, line_numbers: Sequence[int]) -> None:
+        """Forget some lines of a file."""
         self._run(
-            f"DELETE FROM {self._gathered[-1]} WHERE raw_line IN (SELECT unnest($numbers))", numbers=list(line_numbers)
+            "DELETE FROM gathered WHERE raw_file = $raw_file AND raw_line IN (SELECT unnest($numbers))",
+            raw_file=raw_file,
+            numbers=list(line_numbers),
         )
 
     def tables(self, resource_type: str) -> Iterator[tuple[str, pa.Table]]:
@@ -119,15 +117,24 @@ class Engine:
         Yields:
             Name of the table and its rows, columns typed as in the table's definition.
         """
-        if not self._gathered:
+        if not self._has_gathered:
             return
-        source = "(" + " UNION ALL ".join(f"SELECT raw_file, raw_line, r FROM {t}" for t in self._gathered) + ")"
         for declaration in mapping.declarations(self._api_version, resource_type):
-            query = declaration.query(source, self._types.get(declaration.table, {}))
+            query = declaration.query("gathered", self._types.get(declaration.table, {}))
             yield declaration.table, self._connection.sql(query).to_arrow_table()
-        for name in self._gathered:
-            self._run(f"DROP TABLE {name}")
-        self._gathered = []
+        self._run("DROP TABLE gathered")
+        self._has_gathered = False
+
+    def _gather(self, raw_file: str, shape: str) -> None:
+        # One table for all slices: a union of tables would be planned once for each of them. A column for each
+        # element: a table that needs three of them reads three.
+        target = "INSERT INTO gathered" if self._has_gathered else "CREATE TEMP TABLE gathered AS"
+        self._run(
+            f"{target} SELECT $raw_file AS raw_file, raw_line, unnest(r) "
+            f"FROM (SELECT raw_line, json_transform(body, '{shape}') AS r FROM incoming)",
+            raw_file=raw_file,
+        )
+        self._has_gathered = True
 
     def _run(self, statement: str, **parameters: object) -> duckdb.DuckDBPyConnection:
         return self._connection.execute(statement, parameters or None)

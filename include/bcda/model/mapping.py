@@ -2,7 +2,8 @@
 
 A shape names the elements of a resource that some table needs; DuckDB parses each line into it once. A declaration
 says, per API version, which resource type a table comes from, whether it has a row per resource or per element
-(`each`), and one expression a column, over `r` (the resource), `e` (the element) and `n` (its place from 1).
+(`each`), and one expression a column, over `r` (the resource), `e` (the element) and `n` (its place from 1). Named
+expressions (`let`) must not have the name of an element of the resource.
 """
 
 import json
@@ -44,7 +45,7 @@ class Declaration:
         """Return the SELECT that fills the table.
 
         Args:
-            source: relation with the columns raw_file, raw_line and `r`.
+            source: relation with the columns raw_file, raw_line and one for each element of the shape.
             types: SQL type per column; a column not named keeps the type of its expression.
         """
         element = f", unnest({self.each}) AS e, generate_subscripts({self.each}, 1) AS n" if self.each else ""
@@ -55,9 +56,9 @@ class Declaration:
         )
         where = f"\nWHERE {self.where}" if self.where else ""
         return (
-            f"WITH element AS (SELECT raw_file, raw_line, r{element} FROM {source}),\n"
-            f"named AS (SELECT *{named} FROM element)\n"
-            f"SELECT raw_file, raw_line{columns}\nFROM named{where}"
+            f"WITH element AS (SELECT r.*{element} FROM {source} AS r),\n"
+            f"named AS (SELECT r.*{named} FROM element AS r)\n"
+            f"SELECT raw_file, raw_line{columns}\nFROM named AS r{where}"
         )
 
 

@@ -31,35 +31,39 @@ CREATE OR REPLACE MACRO icd_version(coding_system) AS
 -- The name of a CMS variable, without its URL; other texts stay as they are.
 CREATE OR REPLACE MACRO variable_name(url) AS replace(url, 'https://bluebutton.cms.gov/resources/variables/', '');
 
--- The CMS variable among the codings of a category; without one, the first code. The variable comes last on the
--- wire, so that place is tried before the whole list is searched.
+-- The CMS variable among the codings of a category, as its URL; without one, the first code. The variable comes last
+-- on the wire, so that place is tried before the whole list is searched.
 CREATE OR REPLACE MACRO category_of(codings) AS
-  variable_name(
-    CASE WHEN starts_with(codings[-1].code, 'https://bluebutton.cms.gov/resources/variables/') THEN codings[-1].code
-         ELSE coalesce(
-           list_filter(codings, lambda c: starts_with(c.code, 'https://bluebutton.cms.gov/resources/variables/'))[1].code,
-           codings[1].code) END);
+  CASE WHEN starts_with(codings[-1].code, 'https://bluebutton.cms.gov/resources/variables/') THEN codings[-1].code
+       ELSE coalesce(
+         list_filter(codings, lambda c: starts_with(c.code, 'https://bluebutton.cms.gov/resources/variables/'))[1].code,
+         codings[1].code) END;
 
 -- The code of one system among codings.
 CREATE OR REPLACE MACRO code_in(codings, wanted_system) AS
   text_of(CASE WHEN codings[1].system = wanted_system THEN codings[1].code
                ELSE list_filter(codings, lambda c: c.system = wanted_system)[1].code END);
 
--- The value at the first place where `names` holds `name`.
+-- The value at the first place where `names` holds a name.
 CREATE OR REPLACE MACRO at_name(elements, names, name) AS elements[list_position(names, name)];
+
+-- The value at the first place where `urls` holds the URL of a CMS variable.
+CREATE OR REPLACE MACRO at_variable(elements, urls, name) AS
+  elements[list_position(urls, 'https://bluebutton.cms.gov/resources/variables/' || name)];
 
 -- Whether an element of `diagnosis` is typed so; the types may be one coding each or several codings of one.
 CREATE OR REPLACE MACRO diagnosis_typed(diagnosis, wanted) AS
   CASE WHEN diagnosis.type[1].coding[1].code = wanted THEN true
+       WHEN len(diagnosis.type) = 1 AND len(diagnosis.type[1].coding) = 1 THEN false
        ELSE coalesce(list_contains(
          flatten(list_transform(diagnosis.type, lambda t: list_transform(t.coding, lambda c: c.code))), wanted), false) END;
 
--- The NPI of the first care team member in a role; members known by another kind of number do not count.
-CREATE OR REPLACE MACRO npi_in_role(care_team, wanted_role) AS
-  text_of(list_filter(care_team, lambda m:
-    m.role.coding[1].code = wanted_role
-    AND (m.provider.identifier.type.coding[1].code = 'npi' OR m.provider.identifier.system = 'http://hl7.org/fhir/sid/us-npi')
-    AND text_of(m.provider.identifier.value) IS NOT NULL)[1].provider.identifier.value);
+-- The role of a care team member that is known by an NPI; members known by another kind of number have none.
+CREATE OR REPLACE MACRO npi_role_of(member) AS
+  CASE WHEN (member.provider.identifier.type.coding[1].code = 'npi'
+             OR member.provider.identifier.system = 'http://hl7.org/fhir/sid/us-npi')
+            AND text_of(member.provider.identifier.value) IS NOT NULL
+       THEN member.role.coding[1].code END;
 
 -- States come as SSA codes on the wire, in some synthetic data as postal letters. `state` is filled from states.csv.
 CREATE OR REPLACE MACRO state_usps_of(value) AS

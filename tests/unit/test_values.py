@@ -1,0 +1,171 @@
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bcda.batches import split_into_batches
+from bcda.coverage import V3_OVERLAP, Interval, covered_until, is_covered, next_since
+from bcda.errors import InvalidRequestError, ManifestError, StorageError
+from bcda.governor import Governor
+from bcda.manifest import FileKind, Manifest, OutputFile
+from bcda.places import Places, private_folder, write_durably
+from bcda.receipts import Receipt, read_receipt, write_receipt
+from bcda.settings import ApiVersion, ConnectionSettings, Tuning
+
+T0 = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def day(number):
+    return T0 + timedelta(days=number)
+
+
+def interval(since, until):
+    return Interval(None if since is None else day(since), day(until))
+
+
+@pytest.mark.parametrize(
+    ("intervals", "reached"),
+    [
+        ([], None),
+        ([(3, 9)], None),
+        ([(None, 5)], 5),
+        ([(None, 5), (5, 9)], 9),
+        ([(5, 9), (None, 5)], 9),
+        ([(None, 5), (6, 9)], 5),
+        ([(None, 5), (3, 4)], 5),
+        ([(None, 5), (None, 7), (2, 9), (11, 12)], 9),
+    ],
+    ids=["none", "no-beginning", "full", "chain", "any-order", "hole", "inside", "mixed"],
+)
+def test_covered_until_stops_at_the_first_hole(intervals, reached):
+    assert covered_until(interval(*pair) for pair in intervals) == (None if reached is None else day(reached))
+
+
+@given(st.lists(st.tuples(st.one_of(st.none(), st.integers(0, 30)), st.integers(0, 30)), max_size=8), st.integers(0, 30), st.integers(0, 30))
+def test_coverage_agrees_with_counting_days(pairs, since, until):
+    intervals = [interval(a, b) for a, b in pairs if a is None or a < b]
+    # Day n stands for the changes in (n - 1, n]; the beginning is everything up to day 0.
+    covered = {n for i in intervals for n in range(0 if i.since is None else (i.since - T0).days + 1, (i.until - T0).days + 1)}
+    reached = covered_until(intervals)
+    expected = next(n for n in range(32) if n not in covered) - 1
+    assert ((reached - T0).days if reached else -1) == max(expected, -1)
+    if since < until:
+        assert is_covered(interval(since, until), intervals) == (set(range(since + 1, until + 1)) <= covered)
+
+
+def test_the_next_export_starts_where_the_least_covered_type_ends():
+    loaded = {"Patient": [interval(None, 9)], "Coverage": [interval(None, 5), interval(5, 7)]}
+    assert next_since(loaded, ApiVersion.V2) == day(7)
+    assert next_since(loaded, ApiVersion.V3) == day(7) - V3_OVERLAP
+    assert next_since({**loaded, "ExplanationOfBenefit": []}, ApiVersion.V2) is None
+    assert next_since({}, ApiVersion.V2) is None
+
+
+def files(*types):
+    listed = tuple(OutputFile(f"{n:05d}-{t}.ndjson.gz", FileKind.OUTPUT, t, f"u{n}") for n, t in enumerate(types))
+    return Manifest("1", T0, "", None, listed)
+
+
+@given(st.lists(st.sampled_from(["Patient", "Coverage", "ExplanationOfBenefit"]), max_size=50), st.integers(1, 64))
+def test_batches_hold_every_file_once_and_are_even(types, count):
+    manifest = files(*types)
+    batches = split_into_batches(manifest, count)
+    held = [file for batch in batches for file in batch.files]
+    assert sorted(held, key=lambda f: f.name) == list(manifest.files)
+    assert [batch.number for batch in batches] == list(range(min(count, len(types))))
+    sizes = {len(batch.files) for batch in batches}
+    assert not sizes or max(sizes) - min(sizes) <= 1
+    assert split_into_batches(manifest, count) == batches
+
+
+@pytest.mark.parametrize("count", [0, -1, 65])
+def test_a_count_of_batches_out_of_range_is_refused(count):
+    with pytest.raises(InvalidRequestError):
+        split_into_batches(files("Patient"), count)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"base_url": "http://api.example.org"},
+        {"base_url": "api.example.org"},
+        {"base_url": "https://"},
+        {"base_url": "https://user:word@api.example.org"},
+        {"base_url": "https://api.example.org/api/v2"},
+        {"client_id": ""},
+        {"client_secret": ""},
+    ],
+    ids=["plain-http", "no-scheme", "no-host", "credentials", "path", "no-id", "no-secret"],
+)
+def test_settings_that_cannot_work_are_refused(changes):
+    with pytest.raises(InvalidRequestError):
+        ConnectionSettings(**{"base_url": "https://api.example.org", "client_id": "a", "client_secret": "b", **changes})
+
+
+@pytest.mark.parametrize("host", ["localhost:1", "127.0.0.1:8888", "[::1]:9"])
+def test_plain_http_is_for_loopback(host):
+    assert ConnectionSettings(f"http://{host}/", "a", "b").base_url == f"http://{host}"
+
+
+@pytest.mark.parametrize("value", [0, -1, "5", True, None, float("nan")])
+def test_tuning_that_cannot_work_is_refused(value):
+    with pytest.raises(InvalidRequestError):
+        Tuning(poll_seconds=value)
+
+
+@pytest.mark.parametrize("run_id", ["../x", "", ".", "a/b", "x" * 200, "-x"])
+def test_a_run_id_cannot_leave_the_raw_folder(run_id):
+    with pytest.raises(InvalidRequestError):
+        Places.below(Path("home")).run_folder(run_id)
+
+
+def test_places_follow_the_environment(tmp_path):
+    home = str(tmp_path)
+    assert Places.from_environment({"BCDA_HOME": home}, default_home=Path("x")) == Places.below(tmp_path)
+    moved = Places.from_environment({"BCDA_HOME": home, "BCDA_LAKE": "/elsewhere"}, default_home=Path("x"))
+    assert (moved.lake, moved.raw) == (Path("/elsewhere"), tmp_path / "raw")
+
+
+RECEIPT = Receipt("00001-Patient.ndjson.gz", FileKind.OUTPUT, "Patient", "u", 3, "0" * 64, 9, 1)
+
+
+def test_a_receipt_needs_its_file(tmp_path):
+    assert read_receipt(tmp_path, RECEIPT.name) is None
+    write_receipt(tmp_path, RECEIPT)
+    with pytest.raises(ManifestError, match="does not match"):
+        read_receipt(tmp_path, RECEIPT.name)
+    (tmp_path / RECEIPT.name).write_bytes(b"abc")
+    assert read_receipt(tmp_path, RECEIPT.name) == RECEIPT
+    (tmp_path / f"{RECEIPT.name}.receipt.json").write_text("{")
+    with pytest.raises(ManifestError, match="cannot be read"):
+        read_receipt(tmp_path, RECEIPT.name)
+
+
+def test_small_files_are_written_whole_private_and_leave_nothing_else(tmp_path):
+    folder = private_folder(tmp_path / "a" / "b")
+    write_durably(folder / "x", b"one")
+    write_durably(folder / "x", b"two")
+    assert [(path.name, path.read_bytes()) for path in folder.iterdir()] == [("x", b"two")]
+    assert (folder.stat().st_mode & 0o777, (folder / "x").stat().st_mode & 0o777) == (0o700, 0o600)
+    with pytest.raises(StorageError):
+        write_durably(tmp_path / "missing" / "x", b"")
+
+
+async def test_the_governor_never_lets_more_than_the_budget_pass_in_five_minutes():
+    now, passed = 0.0, []
+
+    async def sleep(seconds):
+        nonlocal now
+        now += seconds
+
+    governor = Governor(3, clock=lambda: now, sleep=sleep)
+    for _ in range(10):
+        await governor.acquire()
+        passed.append(now)
+        now += 1
+    for start in passed:
+        assert sum(start <= at < start + 300 for at in passed) <= 3
+    assert passed[:3] == [0, 1, 2]
+    assert passed[3] == 300
