@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from generate import write_claims
 
 RESULTS = Path(__file__).parent / "results" / "landing.json"
@@ -78,8 +79,14 @@ def main(
         size, lines = write_claims(packed, megabytes)
         with plain.open("wb") as file:
             subprocess.run(["gzip", "-dc", str(packed)], stdout=file, check=True)
-        typer.echo(f"{size / 1e6:.0f} MB of generated v2 claims, {lines} lines, {packed.stat().st_size / 1e6:.0f} MB as gzip\n")
-        ways = {"landing, from gzip": (LAND, packed), "naive COPY, from gzip": (NAIVE, packed), "naive COPY, from plain": (NAIVE, plain)}
+        typer.echo(
+            f"{size / 1e6:.0f} MB of generated v2 claims, {lines} lines, {packed.stat().st_size / 1e6:.0f} MB as gzip\n"
+        )
+        ways = {
+            "landing, from gzip": (LAND, packed),
+            "naive COPY, from gzip": (NAIVE, packed),
+            "naive COPY, from plain": (NAIVE, plain),
+        }
         found: dict[str, list[Measured]] = {name: [] for name in ways}
         for number in range(rounds):
             for name, (script, source) in ways.items():
@@ -98,10 +105,13 @@ def report(size: int, found: dict[str, list[Measured]]) -> None:
         peak, wall = max(run.peak_mib for run in runs), statistics.median(run.wall_seconds for run in runs)
         typer.echo(f"{name:24} {rates[name]:12.0f}  {peak:8.0f}  {wall:6.1f}")
     pairs = {
-        rival: [b.cpu_seconds / a.cpu_seconds for a, b in zip(found[ours], found[rival], strict=True)] for rival in rivals
+        rival: [b.cpu_seconds / a.cpu_seconds for a, b in zip(found[ours], found[rival], strict=True)]
+        for rival in rivals
     }
     for rival, ratios in pairs.items():
-        typer.echo(f"{ours} is {statistics.median(ratios):.2f} times as fast as {rival} ({min(ratios):.2f} to {max(ratios):.2f})")
+        typer.echo(
+            f"{ours} is {statistics.median(ratios):.2f} times as fast as {rival} ({min(ratios):.2f} to {max(ratios):.2f})"
+        )
     RESULTS.parent.mkdir(exist_ok=True)
     document = {
         "ndjson_bytes": size,

@@ -60,7 +60,8 @@ def test_every_param_of_the_form_is_explained(dagbag):
 def test_every_table_is_an_asset_of_the_merge(dagbag):
     outlets = {asset.uri for asset in dagbag.dags["bcda_weekly_export"].get_task("merge").outlets}
     assert outlets == {
-        f"bcda://{table}" for table in ("patient", "patient_identifier", "coverage", "claim", "claim_line", "claim_diagnosis")
+        f"bcda://{table}"
+        for table in ("patient", "patient_identifier", "coverage", "claim", "claim_line", "claim_diagnosis")
     }
 
 

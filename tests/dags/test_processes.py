@@ -65,7 +65,9 @@ def ended(airflow, run):
     return state
 
 
-def test_a_waiting_run_holds_no_worker_and_survives_a_killed_scheduler_and_is_cancelled_with_its_task(airflow, simulator):
+def test_a_waiting_run_holds_no_worker_and_survives_a_killed_scheduler_and_is_cancelled_with_its_task(
+    airflow, simulator
+):
     simulator.control("POST", "faults", {"kind": "stuck", "endpoint": "kick-off", "times": 1})
     before = jobs(simulator)
     run = airflow.trigger(DAG, {"resource_types": ["Patient"]})
@@ -81,14 +83,24 @@ def test_a_waiting_run_holds_no_worker_and_survives_a_killed_scheduler_and_is_ca
     airflow.kill("scheduler")
     airflow.start("scheduler")
     polls = len([r for r in simulator.control("GET", "state")["requests"] if r["endpoint"] == "status"])
-    wait_until(lambda: len([r for r in simulator.control("GET", "state")["requests"] if r["endpoint"] == "status"]) > polls + 3)
+    wait_until(
+        lambda: len([r for r in simulator.control("GET", "state")["requests"] if r["endpoint"] == "status"]) > polls + 3
+    )
     health = httpx.get(f"{airflow.base_url}/api/v2/monitor/health").json()
-    wait_until(lambda: httpx.get(f"{airflow.base_url}/api/v2/monitor/health").json()["scheduler"]["status"] == "healthy")
+    wait_until(
+        lambda: httpx.get(f"{airflow.base_url}/api/v2/monitor/health").json()["scheduler"]["status"] == "healthy"
+    )
     assert health["triggerer"]["status"] == "healthy"
     assert set(jobs(simulator)) - set(before) == {job}
     assert jobs(simulator)[job] in {"Pending", "In Progress"}
 
-    body = {"dry_run": False, "dag_run_id": run, "task_ids": ["kick_off"], "include_downstream": True, "only_failed": False}
+    body = {
+        "dry_run": False,
+        "dag_run_id": run,
+        "task_ids": ["kick_off"],
+        "include_downstream": True,
+        "only_failed": False,
+    }
     airflow.api("POST", f"/dags/{DAG}/clearTaskInstances", body)
     wait_until(lambda: jobs(simulator)[job] == "Cancelled")
     # Cleared from the kick-off on, the run starts another job and ends well.
@@ -126,11 +138,16 @@ def test_a_backfill_created_through_the_api_runs(airflow, simulator, stage):
     }
     backfill = airflow.api("POST", "/backfills", body)
     wait_until(lambda: airflow.api("GET", f"/backfills/{backfill['id']}")["completed_at"] is not None, 120)
-    runs = [run for run in airflow.api("GET", f"/dags/{DAG}/dagRuns?limit=100")["dag_runs"] if run["run_type"] == "backfill"]
+    runs = [
+        run for run in airflow.api("GET", f"/dags/{DAG}/dagRuns?limit=100")["dag_runs"] if run["run_type"] == "backfill"
+    ]
     assert [run["state"] for run in runs] == ["success"] * len(runs)
     assert len(runs) >= 1
     with duckdb.connect(str(stage[2] / "data" / "bcda.duckdb"), read_only=True) as connection:
-        since = {row[0].replace(tzinfo=UTC) for row in connection.execute("SELECT since_ts FROM ops.export_run WHERE since_ts IS NOT NULL").fetchall()}
+        since = {
+            row[0].replace(tzinfo=UTC)
+            for row in connection.execute("SELECT since_ts FROM ops.export_run WHERE since_ts IS NOT NULL").fetchall()
+        }
     assert {datetime.fromisoformat(run["data_interval_start"]) for run in runs} <= since
 
 
@@ -180,7 +197,12 @@ def test_the_test_button_answers_in_a_sentence(airflow, simulator):
 def test_nothing_secret_or_personal_is_in_airflows_database(airflow, simulator, stage):
     home = stage[2]
     with duckdb.connect(str(home / "data" / "bcda.duckdb"), read_only=True) as connection:
-        mbis = [row[0] for row in connection.execute("SELECT DISTINCT id_value FROM patient_identifier WHERE id_kind = 'MBI'").fetchall()]
+        mbis = [
+            row[0]
+            for row in connection.execute(
+                "SELECT DISTINCT id_value FROM patient_identifier WHERE id_kind = 'MBI'"
+            ).fetchall()
+        ]
     assert mbis
     content = (home / "airflow" / "airflow.db").read_bytes()
     for path in (home / "airflow" / "logs").rglob("*.log"):

@@ -55,10 +55,18 @@ def test_real_samples_arrive_with_every_claim_line_and_diagnosis(serve, connect,
         for claim in claims
         for dx in claim.get("diagnosis", [])
     )
-    assert {row[0] for row in query(places, "SELECT patient_id FROM patient")} == {i for k, i in newest if k == "Patient"}
-    assert {row[0] for row in query(places, "SELECT coverage_id FROM coverage")} == {i for k, i in newest if k == "Coverage"}
-    assert dict(query(places, "SELECT resource_type, sum(lines_read)::INT FROM ops.export_file GROUP BY ALL")) == dict(lines)
-    assert query(places, "SELECT sum(lines_quarantined), sum(lines_read - rows_landed) FROM ops.export_file") == [(0, 0)]
+    assert {row[0] for row in query(places, "SELECT patient_id FROM patient")} == {
+        i for k, i in newest if k == "Patient"
+    }
+    assert {row[0] for row in query(places, "SELECT coverage_id FROM coverage")} == {
+        i for k, i in newest if k == "Coverage"
+    }
+    assert dict(query(places, "SELECT resource_type, sum(lines_read)::INT FROM ops.export_file GROUP BY ALL")) == dict(
+        lines
+    )
+    assert query(places, "SELECT sum(lines_quarantined), sum(lines_read - rows_landed) FROM ops.export_file") == [
+        (0, 0)
+    ]
     assert query(places, "SELECT count(*) FROM resource_version WHERE is_latest") == [(len(newest),)]
 
 
@@ -76,11 +84,15 @@ def test_a_full_export_then_an_incremental_one_hold_the_world_as_it_is(serve, co
     expected = world.expected(now, people=people)
     assert dict(query(places, "SELECT claim_type, count(*) FROM claim GROUP BY ALL")) == dict(expected.claims)
     assert dict(query(places, "SELECT claim_type, count(*) FROM claim_current GROUP BY ALL")) == dict(expected.active)
-    paid = query(places, "SELECT claim_type, sum(paid_amount) FROM claim_current WHERE claim_type <> 'PDE' GROUP BY ALL")
+    paid = query(
+        places, "SELECT claim_type, sum(paid_amount) FROM claim_current WHERE claim_type <> 'PDE' GROUP BY ALL"
+    )
     assert dict(paid) == expected.paid
     assert query(places, "SELECT count(*) FROM claim_line") == [(expected.lines,)]
 
-    (first, second) = query(places, "SELECT since_ts, transaction_time, is_full FROM ops.export_run ORDER BY finished_at")
+    (first, second) = query(
+        places, "SELECT since_ts, transaction_time, is_full FROM ops.export_run ORDER BY finished_at"
+    )
     assert (first[0], first[2], second[2]) == (None, True, False)
     assert second[0] == first[1]
     kick_offs = [entry.target for entry in server.requests if entry.endpoint == "kick-off"]
@@ -102,10 +114,14 @@ def test_broken_lines_are_set_aside_and_the_rest_arrives(serve, connect, weekly,
     folder = tmp_path / "v2"
     folder.mkdir()
     good = json.dumps({"resourceType": "Patient", "id": "-1"})
-    (folder / "Patient.ndjson").write_text(f'{good}\n{{"id":"x"\n{{"resourceType":"Coverage","id":"a"}}\n{{"resourceType":"Patient"}}\n')
+    (folder / "Patient.ndjson").write_text(
+        f'{good}\n{{"id":"x"\n{{"resourceType":"Coverage","id":"a"}}\n{{"resourceType":"Patient"}}\n'
+    )
     connect(serve(FolderSource({"v2": folder})))
     assert weekly(resource_types=["Patient"])[0] == "success"
-    assert Counter(query(places, "SELECT reason FROM ops.quarantine")) == Counter([("no id",), ("not JSON",), ("wrong resource type",)])
+    assert Counter(query(places, "SELECT reason FROM ops.quarantine")) == Counter(
+        [("no id",), ("not JSON",), ("wrong resource type",)]
+    )
     assert query(places, "SELECT patient_id FROM patient") == [("-1",)]
 
 
@@ -119,7 +135,12 @@ def test_broken_lines_are_set_aside_and_the_rest_arrives(serve, connect, weekly,
             "failed to start job; attribution file not found",
             "kick_off[-1]",
         ),
-        ([Fault(FaultKind.STUCK, "kick-off")], {"extra": {"job_deadline_seconds": 1}}, "at its deadline", "wait_for_job[-1]"),
+        (
+            [Fault(FaultKind.STUCK, "kick-off")],
+            {"extra": {"job_deadline_seconds": 1}},
+            "at its deadline",
+            "wait_for_job[-1]",
+        ),
         (
             [Fault(FaultKind.JOB_FAILS, "kick-off")],
             {"extra": {"failed_grace_seconds": 0.3}},
@@ -130,7 +151,9 @@ def test_broken_lines_are_set_aside_and_the_rest_arrives(serve, connect, weekly,
     ],
     ids=["wrong-credentials", "missing-attribution", "stuck-job", "failed-job", "corrupt-file"],
 )
-def test_a_failure_says_what_and_leaves_no_trace(serve, connect, weekly, places, capfd, caplog, faults, changes, said, failed):
+def test_a_failure_says_what_and_leaves_no_trace(
+    serve, connect, weekly, places, capfd, caplog, faults, changes, said, failed
+):
     server = serve(faults=faults)
     connect(server, **changes)
     state, tasks = weekly()

@@ -29,7 +29,9 @@ async def wait_for(client: BcdaClient, job_id: str) -> JobState:
 
 async def test_kick_off_sends_a_literal_dollar_and_exact_headers(serve, settings_for):
     server = serve()
-    request = replace(PATIENTS, resource_types=("Patient", "Coverage"), since=parse_instant("2026-01-01T00:00:00.5+01:00"))
+    request = replace(
+        PATIENTS, resource_types=("Patient", "Coverage"), since=parse_instant("2026-01-01T00:00:00.5+01:00")
+    )
     async with BcdaClient(settings_for(server)) as client:
         job_id = await client.kick_off(request)
     assert job_id == "1"
@@ -264,4 +266,7 @@ async def test_all_versions_export(serve, settings_for, version):
     # v3 lists a warning beside the data unless the request names a source system (contract §11).
     warnings = [file for file in manifest.files if file.kind == "error"]
     assert len(warnings) == (1 if version == "v3" else 0)
-    assert {file.resource_type for file in manifest.files if file.kind == "output"} == {"ExplanationOfBenefit", "Patient"}
+    assert {file.resource_type for file in manifest.files if file.kind == "output"} == {
+        "ExplanationOfBenefit",
+        "Patient",
+    }

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from exporting import planned
 
 from bcda import export
 from bcda.client import BcdaClient
@@ -16,7 +17,6 @@ from bcda.download import fetch_batch, verify_gzip
 from bcda.errors import CredentialsError, ExportExpiredError, IncompleteFileError, ServerError, StorageError
 from bcda.receipts import read_receipt
 from bcda_simulator import Fault, FaultKind
-from exporting import planned
 
 EOB = ("ExplanationOfBenefit",)
 
@@ -54,7 +54,9 @@ async def test_files_are_kept_as_received_and_proved(serve, settings_for, places
         assert all(json.loads(line)["resourceType"] == receipt.resource_type for line in text.splitlines())
         assert (folder / receipt.name).stat().st_mode & 0o777 == 0o600
     assert folder.stat().st_mode & 0o777 == 0o700
-    assert {path.name.partition(".")[0] for path in folder.iterdir()} >= {receipt.name.partition(".")[0] for receipt in receipts}
+    assert {path.name.partition(".")[0] for path in folder.iterdir()} >= {
+        receipt.name.partition(".")[0] for receipt in receipts
+    }
     assert not list(folder.glob(".*"))
 
 
@@ -202,7 +204,9 @@ def test_verify_gzip_refuses_every_cut(tmp_path, cut):
         verify_gzip(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"<html>", gzip.compress(b"x\n") + b"garbage"], ids=["empty", "html", "garbage"])
+@pytest.mark.parametrize(
+    "content", [b"", b"<html>", gzip.compress(b"x\n") + b"garbage"], ids=["empty", "html", "garbage"]
+)
 def test_verify_gzip_refuses_what_is_no_gzip(tmp_path, content):
     path = tmp_path / "x.gz"
     path.write_bytes(content)

@@ -38,7 +38,9 @@ def land(
         wire = gzip.compress(content)
         (folder / name).write_bytes(wire)
         lines = content.count(b"\n") + (0 if content.endswith(b"\n") or not content else 1)
-        receipts.append(Receipt(name, file_kind, kind.rstrip("!"), f"http://x/{name}", len(wire), "0" * 64, len(content), lines))
+        receipts.append(
+            Receipt(name, file_kind, kind.rstrip("!"), f"http://x/{name}", len(wire), "0" * 64, len(content), lines)
+        )
         listed.append(OutputFile(name, file_kind, kind.rstrip("!"), f"http://x/{name}"))
     manifest = Manifest("1", transaction_time, "http://x", None, tuple(listed))
     return run, manifest, land_files(run, manifest, receipts, batch=0, places=places)

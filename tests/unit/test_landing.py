@@ -10,6 +10,7 @@ from decimal import Decimal
 
 import duckdb
 import pytest
+from rawfiles import NOON, land
 
 from bcda.errors import CountMismatchError, IncompleteFileError
 from bcda.landing import land_files
@@ -18,13 +19,17 @@ from bcda.landing.lines import LineReader
 from bcda.receipts import Receipt
 from bcda.settings import ApiVersion
 from bcda_simulator.world import World
-from rawfiles import NOON, land
 
 EOB = "ExplanationOfBenefit"
 
 
 def line(**changes: object) -> bytes:
-    resource_ = {"id": "carrier-1", "meta": {"lastUpdated": "2026-01-02T03:04:05.678-05:00"}, "resourceType": EOB, "status": "active"}
+    resource_ = {
+        "id": "carrier-1",
+        "meta": {"lastUpdated": "2026-01-02T03:04:05.678-05:00"},
+        "resourceType": EOB,
+        "status": "active",
+    }
     return json.dumps({**resource_, **changes}, sort_keys=True, separators=(",", ":")).encode() + b"\n"
 
 
@@ -40,7 +45,9 @@ def reasons(places):
 def test_a_landed_resource_keeps_its_text_and_its_place(places):
     text = line(extension=[{"url": "x", "valueString": "Käse <&> 💊"}])
     _, _, landed = land(places, [(EOB, line(id="pde-9") + text)])
-    (found,) = rows(places, "resource", "resource_id, meta_last_updated::VARCHAR, body, raw_file, raw_line", "raw_line")[1:]
+    (found,) = rows(
+        places, "resource", "resource_id, meta_last_updated::VARCHAR, body, raw_file, raw_line", "raw_line"
+    )[1:]
     assert found == ("carrier-1", "2026-01-02 08:04:05.678", text.decode().rstrip("\n"), f"00001-{EOB}.ndjson.gz", 2)
     assert [(file.table, file.rows) for file in landed.lake_files] == [("claim", 2), ("resource", 2)]
     assert landed.lake_files[1].path == "resource/api_version=v2/export_date=2026-11-10/r1-000.parquet"
@@ -61,7 +68,19 @@ def test_a_landed_resource_keeps_its_text_and_its_place(places):
         (b'{"id":"a b","resourceType":"ExplanationOfBenefit"}\n', "no id"),
         (b'{"id":"\xff","resourceType":"ExplanationOfBenefit"}\n', "not UTF-8"),
     ],
-    ids=["broken", "array", "string", "null", "empty", "other-type", "no-type", "no-id", "empty-id", "bad-id", "not-utf8"],
+    ids=[
+        "broken",
+        "array",
+        "string",
+        "null",
+        "empty",
+        "other-type",
+        "no-type",
+        "no-id",
+        "empty-id",
+        "bad-id",
+        "not-utf8",
+    ],
 )
 def test_a_bad_line_is_set_aside_and_its_neighbours_land(places, bad, reason):
     _, _, landed = land(places, [(EOB, line(id="carrier-1") + bad + line(id="carrier-2"))])
@@ -122,7 +141,9 @@ def test_a_receipt_that_counts_other_lines_stops_the_batch(places):
         land_files(run, manifest, [receipt], batch=1, places=places)
     assert caught.value.lines_read == 1
     assert not (folder / "landed-001.json").exists()
-    assert not [path for path in places.lake.rglob("*") if path.is_file() and ("001" in path.name or path.name.startswith("."))]
+    assert not [
+        path for path in places.lake.rglob("*") if path.is_file() and ("001" in path.name or path.name.startswith("."))
+    ]
 
 
 def test_a_file_damaged_on_disk_is_noticed(places):
@@ -169,24 +190,36 @@ def _grouped(places):
 def _paid(places):
     pattern = str(places.lake / "claim" / "*" / "*" / "*.parquet")
     query = f"SELECT claim_type, sum(paid_amount) FROM '{pattern}' WHERE eob_status = 'active' GROUP BY ALL"
-    return [(kind, Decimal(amount) if amount is not None else None) for kind, amount in duckdb.connect().execute(query).fetchall()]
+    return [
+        (kind, Decimal(amount) if amount is not None else None)
+        for kind, amount in duckdb.connect().execute(query).fetchall()
+    ]
 
 
 def test_line_payments_add_up_to_the_header(places):
     world, people = World(people=8, seed=11, history_weeks=60), [str(n) for n in range(8)]
     land(places, [(EOB, b"".join(world.lines("v2", EOB, people, after=None, up_to=NOON)))])
     claims, lines = (str(places.lake / table / "*" / "*" / "*.parquet") for table in ("claim", "claim_line"))
-    checked, wrong = duckdb.connect().execute(
-        f"""SELECT count(*), count(*) FILTER (WHERE header <> lines) FROM (
+    checked, wrong = (
+        duckdb.connect()
+        .execute(
+            f"""SELECT count(*), count(*) FILTER (WHERE header <> lines) FROM (
           SELECT c.claim_id, c.paid_amount AS header, sum(l.paid_amount) FILTER (WHERE NOT l.is_total_line) AS lines
           FROM '{claims}' AS c JOIN '{lines}' AS l USING (claim_id)
           WHERE c.claim_type IN ('CARRIER', 'DME', 'OUTPATIENT', 'HOSPICE', 'HHA') GROUP BY ALL)"""
-    ).fetchall()[0]
+        )
+        .fetchall()[0]
+    )
     assert checked > 100
     assert wrong == 0
 
 
-HASHED = {"created": "2026-01-01T00:00:00+00:00", "id": "a", "meta": {"lastUpdated": "2026-01-01T00:00:00Z"}, "status": "active"}
+HASHED = {
+    "created": "2026-01-01T00:00:00+00:00",
+    "id": "a",
+    "meta": {"lastUpdated": "2026-01-01T00:00:00Z"},
+    "status": "active",
+}
 
 
 def hash_of(value: dict[str, object], *, compact: bool = True) -> str:
@@ -218,7 +251,11 @@ def test_the_content_hash_of_a_line_as_bcda_writes_it_is_that_of_its_bytes_witho
 
 
 def test_nested_values_before_the_resources_own_do_not_confuse_the_hash():
-    tricky = {**HASHED, "contained": [{"created": "2020-01-01", "meta": {"lastUpdated": "2020"}}], "zzz": {"lastUpdated": "2021"}}
+    tricky = {
+        **HASHED,
+        "contained": [{"created": "2020-01-01", "meta": {"lastUpdated": "2020"}}],
+        "zzz": {"lastUpdated": "2021"},
+    }
     moved = {**tricky, "created": "2028-01-01T00:00:00+00:00", "meta": {"lastUpdated": "2028-01-01T00:00:00Z"}}
     assert hash_of(tricky) == hash_of(moved)
     assert hash_of(tricky) != hash_of({**tricky, "contained": [{"created": "2020-01-02"}]})

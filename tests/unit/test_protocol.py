@@ -25,8 +25,16 @@ BASE = "https://api.example.org"
     ("scope", "since", "path"),
     [
         (Scope.PATIENT, None, "/api/v2/Patient/$export?_type=Patient,Coverage"),
-        (Scope.GROUP_ALL, "2026-01-01T00:00:00Z", "/api/v2/Group/all/$export?_type=Patient,Coverage&_since=2026-01-01T00:00:00Z"),
-        (Scope.GROUP_RUNOUT, "2026-01-01T01:00:00.250+02:00", "/api/v2/Group/runout/$export?_type=Patient,Coverage&_since=2025-12-31T23:00:00.25Z"),
+        (
+            Scope.GROUP_ALL,
+            "2026-01-01T00:00:00Z",
+            "/api/v2/Group/all/$export?_type=Patient,Coverage&_since=2026-01-01T00:00:00Z",
+        ),
+        (
+            Scope.GROUP_RUNOUT,
+            "2026-01-01T01:00:00.250+02:00",
+            "/api/v2/Group/runout/$export?_type=Patient,Coverage&_since=2025-12-31T23:00:00.25Z",
+        ),
     ],
     ids=["patient", "group", "offset-and-fraction"],
 )
@@ -97,7 +105,9 @@ def test_an_answer_without_a_usable_token_is_a_server_error(body):
         protocol.token_of(body)
 
 
-OUTCOME = json.dumps({"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "x", "diagnostics": "why"}]})
+OUTCOME = json.dumps(
+    {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "x", "diagnostics": "why"}]}
+)
 
 
 @pytest.mark.parametrize(
@@ -112,9 +122,23 @@ OUTCOME = json.dumps({"resourceType": "OperationOutcome", "issue": [{"severity":
         ("404 page not found\n", ""),
         ("<html></html>", ""),
         ("", ""),
-        (json.dumps({"issue": [{"diagnostics": "MBI 1S00E00AA00 and 1EG4-TE5-MK73 failed"}]}), "MBI [MBI] and [MBI] failed"),
+        (
+            json.dumps({"issue": [{"diagnostics": "MBI 1S00E00AA00 and 1EG4-TE5-MK73 failed"}]}),
+            "MBI [MBI] and [MBI] failed",
+        ),
     ],
-    ids=["one", "two-documents", "document-and-text", "details", "empty-details", "no-issue", "text", "html", "empty", "mbi"],
+    ids=[
+        "one",
+        "two-documents",
+        "document-and-text",
+        "details",
+        "empty-details",
+        "no-issue",
+        "text",
+        "html",
+        "empty",
+        "mbi",
+    ],
 )
 def test_the_reason_is_that_of_the_first_document_without_any_mbi(body, reason):
     assert protocol.reason_of(body.encode()) == reason
@@ -165,7 +189,10 @@ def manifest(**changes):
         "transactionTime": "2026-08-18T02:11:09.481Z",
         "request": f"{BASE}/api/v2/Patient/$export",
         "requiresAccessToken": True,
-        "output": [{"type": "Patient", "url": f"{BASE}/data/42/a.ndjson"}, {"type": "Patient", "url": f"{BASE}/data/42/b.ndjson"}],
+        "output": [
+            {"type": "Patient", "url": f"{BASE}/data/42/a.ndjson"},
+            {"type": "Patient", "url": f"{BASE}/data/42/b.ndjson"},
+        ],
         "error": [{"type": "OperationOutcome", "url": f"{BASE}/data/42/a-error.ndjson"}],
         "JobID": 42,
     }
@@ -242,7 +269,12 @@ def test_instants_are_written_in_utc_with_the_fraction_they_have():
 
 @pytest.mark.parametrize(
     ("version", "types"),
-    [(ApiVersion.V1, ("Claim",)), (ApiVersion.V2, ()), (ApiVersion.V2, ("Patient", "Patient")), (ApiVersion.V3, ("patient",))],
+    [
+        (ApiVersion.V1, ("Claim",)),
+        (ApiVersion.V2, ()),
+        (ApiVersion.V2, ("Patient", "Patient")),
+        (ApiVersion.V3, ("patient",)),
+    ],
     ids=["not-of-the-version", "none", "twice", "case"],
 )
 def test_a_request_that_bcda_would_refuse_is_refused_here(version, types):

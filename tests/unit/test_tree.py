@@ -34,7 +34,19 @@ def test_the_compose_file_holds_together():
     document = yaml.safe_load(COMPOSE.read_text())
     services = document["services"]
     assert set(services) == {"postgres", "init", "api-server", "scheduler", "dag-processor", "triggerer", "simulator"}
-    known = {"image", "build", "restart", "environment", "volumes", "depends_on", "command", "ports", "healthcheck", "profiles", "network_mode"}
+    known = {
+        "image",
+        "build",
+        "restart",
+        "environment",
+        "volumes",
+        "depends_on",
+        "command",
+        "ports",
+        "healthcheck",
+        "profiles",
+        "network_mode",
+    }
     for name, service in services.items():
         assert set(service) <= known, name
         assert "image" in service, name
@@ -43,7 +55,14 @@ def test_the_compose_file_holds_together():
         for volume in service.get("volumes", []):
             assert volume.split(":")[0] in document["volumes"], (name, volume)
     for variable in re.findall(r"\$\{(\w+)", COMPOSE.read_text()):
-        assert variable in {"FERNET_KEY", "JWT_SECRET", "API_SECRET_KEY", "POSTGRES_PASSWORD", "AIRFLOW_CONN_BCDA_DEFAULT", "AIRFLOW_PORT"}
+        assert variable in {
+            "FERNET_KEY",
+            "JWT_SECRET",
+            "API_SECRET_KEY",
+            "POSTGRES_PASSWORD",
+            "AIRFLOW_CONN_BCDA_DEFAULT",
+            "AIRFLOW_PORT",
+        }
     for path in re.findall(r"COPY --chown=airflow (\S+) (\S+) \./", COMPOSE.read_text()):
         assert all((PROJECT / name).exists() for name in path)
 

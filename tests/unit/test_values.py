@@ -43,11 +43,17 @@ def test_covered_until_stops_at_the_first_hole(intervals, reached):
     assert covered_until(interval(*pair) for pair in intervals) == (None if reached is None else day(reached))
 
 
-@given(st.lists(st.tuples(st.one_of(st.none(), st.integers(0, 30)), st.integers(0, 30)), max_size=8), st.integers(0, 30), st.integers(0, 30))
+@given(
+    st.lists(st.tuples(st.one_of(st.none(), st.integers(0, 30)), st.integers(0, 30)), max_size=8),
+    st.integers(0, 30),
+    st.integers(0, 30),
+)
 def test_coverage_agrees_with_counting_days(pairs, since, until):
     intervals = [interval(a, b) for a, b in pairs if a is None or a < b]
     # Day n stands for the changes in (n - 1, n]; the beginning is everything up to day 0.
-    covered = {n for i in intervals for n in range(0 if i.since is None else (i.since - T0).days + 1, (i.until - T0).days + 1)}
+    covered = {
+        n for i in intervals for n in range(0 if i.since is None else (i.since - T0).days + 1, (i.until - T0).days + 1)
+    }
     reached = covered_until(intervals)
     expected = next(n for n in range(32) if n not in covered) - 1
     assert ((reached - T0).days if reached else -1) == max(expected, -1)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from rawfiles import NOON, counts, land, load
 
 from bcda import model
 from bcda.coverage import Interval
@@ -15,14 +16,22 @@ from bcda.errors import CountMismatchError, ManifestError, StorageError, Warehou
 from bcda.export_request import Scope
 from bcda.settings import ApiVersion
 from bcda.warehouse import covered_intervals, merge_run, open_warehouse, publish
-from rawfiles import NOON, counts, land, load
 
 EOB = "ExplanationOfBenefit"
 LATER = NOON + timedelta(days=7)
 TABLES = [table.name for table in model.core_tables()] + ["resource_version"]
 
 
-def claim(number=1, *, lines=2, status="active", updated="2026-01-01T00:00:00Z", created="2026-01-01", kind="CARRIER", **changes):
+def claim(
+    number=1,
+    *,
+    lines=2,
+    status="active",
+    updated="2026-01-01T00:00:00Z",
+    created="2026-01-01",
+    kind="CARRIER",
+    **changes,
+):
     eob_type = {"system": "https://bluebutton.cms.gov/resources/codesystem/eob-type", "code": kind}
     resource = {
         "resourceType": EOB,
@@ -40,7 +49,12 @@ def claim(number=1, *, lines=2, status="active", updated="2026-01-01T00:00:00Z",
 
 def patient(mbis=("1AA0", "2BB0"), **changes):
     system = "http://hl7.org/fhir/sid/us-mbi"
-    resource = {"resourceType": "Patient", "id": "-7", "meta": {"lastUpdated": "2026-01-01T00:00:00Z"}, "birthDate": "1940-02-03"}
+    resource = {
+        "resourceType": "Patient",
+        "id": "-7",
+        "meta": {"lastUpdated": "2026-01-01T00:00:00Z"},
+        "birthDate": "1940-02-03",
+    }
     resource["identifier"] = [{"system": system, "value": mbi} for mbi in mbis]
     return json.dumps({**resource, **changes}, sort_keys=True, separators=(",", ":")).encode() + b"\n"
 
@@ -67,8 +81,12 @@ def test_a_first_run_is_new_and_its_ledger_agrees(places):
         ("carrier-1", True, None),
         ("carrier-2", True, None),
     ]
-    assert query(places, "SELECT lines_read, rows_landed, lines_quarantined, output_files, is_full FROM ops.export_run") == [(4, 3, 1, 2, True)]
-    assert query(places, "SELECT sum(lines_read), sum(rows_landed), sum(lines_quarantined) FROM ops.export_file") == [(4, 3, 1)]
+    assert query(
+        places, "SELECT lines_read, rows_landed, lines_quarantined, output_files, is_full FROM ops.export_run"
+    ) == [(4, 3, 1, 2, True)]
+    assert query(places, "SELECT sum(lines_read), sum(rows_landed), sum(lines_quarantined) FROM ops.export_file") == [
+        (4, 3, 1)
+    ]
     assert query(places, "SELECT file_name, line_number, resource_type, reason FROM ops.quarantine") == [
         ("00002-ExplanationOfBenefit.ndjson.gz", 3, EOB, "not JSON")
     ]
@@ -112,7 +130,10 @@ def test_a_late_older_run_is_recorded_and_changes_no_core_table(places):
     summary = load(places, [(EOB, claim(lines=1, updated="2026-01-01T00:00:00Z"))])
     assert counts(summary, EOB) == {"older": 1}
     assert contents(places, ["claim", "claim_line"]) == before
-    assert query(places, "SELECT first_run_id, is_latest FROM resource_version ORDER BY ALL") == [("r1", False), ("r2", True)]
+    assert query(places, "SELECT first_run_id, is_latest FROM resource_version ORDER BY ALL") == [
+        ("r1", False),
+        ("r2", True),
+    ]
 
 
 def test_content_that_comes_back_has_one_version_row(places):
@@ -128,11 +149,19 @@ def test_within_a_run_the_newest_line_wins_then_the_last(places):
     old, new = claim(lines=1, updated="2026-01-01T00:00:00Z"), claim(lines=2, updated="2026-02-01T00:00:00Z")
     summary = load(places, [(EOB, new + old), (EOB, claim(2, lines=5) + claim(2, lines=6))])
     assert counts(summary, EOB) == {"new": 2, "duplicates": 2}
-    assert query(places, "SELECT claim_id, count(*) FROM claim_line GROUP BY ALL ORDER BY ALL") == [("carrier-1", 2), ("carrier-2", 6)]
+    assert query(places, "SELECT claim_id, count(*) FROM claim_line GROUP BY ALL ORDER BY ALL") == [
+        ("carrier-1", 2),
+        ("carrier-2", 6),
+    ]
 
 
 def test_a_cancelled_claim_and_a_deleted_drug_event_do_not_count(places):
-    deleted = [{"category": {"coding": [{"code": "https://bluebutton.cms.gov/resources/variables/adjstmt_dltn_cd"}]}, "code": {"coding": [{"code": "D"}]}}]
+    deleted = [
+        {
+            "category": {"coding": [{"code": "https://bluebutton.cms.gov/resources/variables/adjstmt_dltn_cd"}]},
+            "code": {"coding": [{"code": "D"}]},
+        }
+    ]
     load(places, [(EOB, claim(1, status="cancelled") + claim(2) + claim(3, kind="PDE", supportingInfo=deleted))])
     assert query(places, "SELECT claim_id, superseded_reason FROM claim WHERE NOT is_current ORDER BY ALL") == [
         ("carrier-1", "cancelled"),
@@ -222,7 +251,10 @@ def hold(places, then="time.sleep(60)"):
 def test_a_held_lock_is_named_and_not_waited_for_for_ever(places):
     holder = hold(places)
     try:
-        with pytest.raises(WarehouseLockedError, match=f"process {holder.pid}"), open_warehouse(places.warehouse, wait_seconds=1):
+        with (
+            pytest.raises(WarehouseLockedError, match=f"process {holder.pid}"),
+            open_warehouse(places.warehouse, wait_seconds=1),
+        ):
             pass
     finally:
         holder.kill()
@@ -269,7 +301,10 @@ def test_a_merge_killed_at_any_statement_leaves_all_or_nothing(places, moment):
     assert killed.returncode == -signal.SIGKILL
     assert contents(places) == before
     merge_run(places, run, manifest, [landed], now=LATER)
-    assert query(places, "SELECT claim_id, count(*) FROM claim_line GROUP BY ALL ORDER BY ALL") == [("carrier-1", 1), ("carrier-2", 2)]
+    assert query(places, "SELECT claim_id, count(*) FROM claim_line GROUP BY ALL ORDER BY ALL") == [
+        ("carrier-1", 1),
+        ("carrier-2", 2),
+    ]
 
 
 def test_readers_keep_the_snapshot_they_opened(places):
@@ -304,10 +339,14 @@ def test_a_warehouse_of_another_schema_version_is_refused(places):
 
 def test_keys_are_unique_after_many_runs(places):
     for number in range(6):
-        lines = b"".join(claim(n, lines=1 + (n + number) % 3, updated=f"2026-0{number + 1}-01T00:00:00Z") for n in range(20))
+        lines = b"".join(
+            claim(n, lines=1 + (n + number) % 3, updated=f"2026-0{number + 1}-01T00:00:00Z") for n in range(20)
+        )
         load(places, [(EOB, lines)], run_id=f"r{number}", transaction_time=NOON + timedelta(days=number))
     assert query(places, "SELECT count(*), count(DISTINCT claim_id) FROM claim") == [(20, 20)]
-    assert query(places, "SELECT count(*) FROM (SELECT claim_id, line_number FROM claim_line GROUP BY ALL HAVING count(*) > 1)") == [(0,)]
+    assert query(
+        places, "SELECT count(*) FROM (SELECT claim_id, line_number FROM claim_line GROUP BY ALL HAVING count(*) > 1)"
+    ) == [(0,)]
     assert query(places, "SELECT count(*) FROM resource_version WHERE is_latest") == [(20,)]
 
 
@@ -324,7 +363,15 @@ def test_every_sql_file_of_the_model_is_used_by_an_empty_merge_or_a_full_one(pla
         patch.setattr(model, "sql", noting)
         coverage = json.dumps({"resourceType": "Coverage", "id": "part-a--7"}).encode() + b"\n"
         diagnosed = claim(diagnosis=[{"diagnosisCodeableConcept": {"coding": [{"code": "I10"}]}}])
-        load(places, [("Patient", patient()), ("Coverage", coverage), (EOB, diagnosed + b"x\n"), ("OperationOutcome!", failure(text))])
+        load(
+            places,
+            [
+                ("Patient", patient()),
+                ("Coverage", coverage),
+                (EOB, diagnosed + b"x\n"),
+                ("OperationOutcome!", failure(text)),
+            ],
+        )
         load(places, [(EOB, b"")], run_id="r2", transaction_time=LATER)
     folder = Path(model.data_path(""))
     written = {str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.sql")} - {"mapping"}

@@ -1,0 +1,265 @@
+"""Whole exports as plain calls: what is killed, repeated or broken leaves the same tables."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+import pytest
+from exporting import fetch, load, planned, run_export, wish
+
+from bcda import export, model
+from bcda.client import BcdaClient
+from bcda.coverage import Interval
+from bcda.errors import IncompleteFileError
+from bcda.places import Places
+from bcda_simulator import Fault, FaultKind, SimulatorSettings
+from bcda_simulator.world import World
+
+TABLES = [table.name for table in model.core_tables()]
+MANY_FILES = SimulatorSettings(chunk_people={"ExplanationOfBenefit": 1, "Patient": 2, "Coverage": 2})
+
+
+def contents(places):
+    """Every core table without the columns that name the run."""
+    with duckdb.connect(str(places.published), read_only=True) as connection:
+        return {
+            table: connection.execute(
+                f"SELECT * EXCLUDE ({', '.join(run_columns(connection, table))}) FROM {table} ORDER BY ALL"
+            ).fetchall()
+            if run_columns(connection, table)
+            else connection.execute(f"FROM {table} ORDER BY ALL").fetchall()
+            for table in TABLES
+        }
+
+
+def run_columns(connection, table):
+    columns = [row[0] for row in connection.execute(f"DESCRIBE {table}").fetchall()]
+    return [name for name in columns if name.endswith("run_id")]
+
+
+@pytest.fixture
+def world():
+    return World(people=8, seed=3, history_weeks=30)
+
+
+@pytest.fixture
+def undisturbed(serve, settings_for, world, tmp_path):
+    """Tables of the same export when nothing goes wrong."""
+    places = Places.below(tmp_path / "undisturbed")
+    run_export(settings_for(serve(world, settings=MANY_FILES)), places)
+    return contents(places)
+
+
+def in_a_process(places, settings, body):
+    script = textwrap.dedent(f"""
+        import asyncio, sys
+        from pathlib import Path
+        from bcda import export
+        from bcda.client import BcdaClient
+        from bcda.places import Places
+        from bcda.settings import ConnectionSettings, Tuning
+        places = Places.below(Path({str(places.raw.parent)!r}))
+        settings = ConnectionSettings({settings.base_url!r}, {settings.client_id!r}, {settings.client_secret!r}, tuning=Tuning(concurrent_downloads=1))
+    """) + textwrap.dedent(body)
+    return subprocess.Popen([sys.executable, "-c", script])
+
+
+def kill_when(process, condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert process.poll() is None, "ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@pytest.mark.parametrize("receipts", [1, 4, 7])
+def test_a_fetch_killed_in_the_middle_fetches_no_receipted_file_again(
+    serve, settings_for, places, world, undisturbed, receipts
+):
+    server = serve(world, settings=MANY_FILES)
+    settings = settings_for(server)
+    run = planned(settings, places)
+    folder = places.run_folder(run.run_id)
+
+    async def prepare():
+        async with BcdaClient(settings) as client:
+            job = await export.kick_off(client, places, run.run_id)
+            while (await client.status(job.job_id)).manifest is None:
+                await asyncio.sleep(0.05)
+            await export.save_manifest(client, places, run.run_id, job.job_id)
+
+    asyncio.run(prepare())
+    server.faults.add(Fault(FaultKind.SLOW, "data", bytes_per_second=400_000))
+    killed = in_a_process(
+        places,
+        settings,
+        f"""
+        async def main():
+            async with BcdaClient(settings) as client:
+                await export.fetch_batch(client, places, {run.run_id!r}, 0, 1)
+        asyncio.run(main())
+        """,
+    )
+    kill_when(killed, lambda: len(list(folder.glob("*.receipt.json"))) >= receipts)
+    server.faults.clear()
+    receipted = {
+        export.read_receipt(folder, path.name.removesuffix(".receipt.json")).url
+        for path in folder.glob("*.receipt.json")
+    }
+    before = len(server.requests)
+
+    async def again():
+        async with BcdaClient(settings) as client:
+            await export.fetch_batch(client, places, run.run_id, 0, 1)
+
+    asyncio.run(again())
+    asked = {server.base_url + entry.target for entry in server.requests[before:] if entry.endpoint == "data"}
+    assert len(receipted) >= receipts
+    assert asked
+    assert not asked & receipted
+    load(places, run.run_id, [0], 1)
+    assert contents(places) == undisturbed
+    assert list(server.jobs().values()) == ["Completed"]
+
+
+@pytest.mark.parametrize("delay_seconds", [0.0, 0.02, 0.05, 0.1, 0.2])
+def test_a_landing_killed_at_any_time_lands_the_same_when_run_again(
+    serve, settings_for, places, world, undisturbed, delay_seconds
+):
+    settings = settings_for(serve(world, settings=MANY_FILES))
+    run = planned(settings, places)
+    batches = asyncio.run(fetch(settings, places, run.run_id, 1))
+    started = places.raw / "started"
+    killed = in_a_process(
+        places,
+        settings,
+        f"Path({str(started)!r}).touch()\nexport.land_batch(places, {run.run_id!r}, 0, 1)\nimport time; time.sleep(60)",
+    )
+    kill_when(killed, lambda: started.exists() and time.time() >= started.stat().st_mtime + delay_seconds)
+    assert not [path for path in places.lake.rglob("*.parquet") if not path.name.startswith(run.run_id)]
+    load(places, run.run_id, batches, 1)
+    assert contents(places) == undisturbed
+
+
+def test_a_corrupt_file_leaves_the_tables_as_they_were(serve, settings_for, places, world):
+    server = serve(world, settings=MANY_FILES)
+    settings = settings_for(server)
+    run_export(settings, places)
+    before, ledger = contents(places), covered(places)
+    server.clock.advance(14 * 86_400)
+    server.faults.add(Fault(FaultKind.CORRUPT, "data"))
+    with pytest.raises(IncompleteFileError):
+        run_export(settings, places)
+    assert contents(places) == before
+    assert covered(places) == ledger
+    server.faults.clear()
+    run_export(settings, places)
+    assert len(covered(places)) == 2 * len(ledger)
+
+
+def covered(places):
+    with duckdb.connect(str(places.warehouse), read_only=True) as connection:
+        return connection.execute("FROM ops.coverage ORDER BY ALL").fetchall()
+
+
+def test_two_exports_of_the_same_data_differ_in_nothing(serve, settings_for, places, world, undisturbed):
+    settings = settings_for(serve(world, settings=MANY_FILES))
+    run_export(settings, places)
+    summary = run_export(settings, places, full=True)
+    assert contents(places) == undisturbed
+    assert {(entry.new, entry.changed) for entry in summary.counts} == {(0, 0)}
+    assert sum(entry.unchanged for entry in summary.counts) > 100
+
+
+def test_weekly_steps_arrive_where_one_full_export_does(serve, settings_for, tmp_path):
+    world, start = World(people=8, seed=31, history_weeks=400), datetime(2026, 9, 1, tzinfo=UTC)
+    steps, whole = Places.below(tmp_path / "steps"), Places.below(tmp_path / "whole")
+    server = serve(world, start=start)
+    for _ in range(6):
+        run_export(settings_for(server), steps)
+        server.clock.advance(7 * 86_400)
+    run_export(settings_for(server), steps)
+    run_export(settings_for(serve(world, start=server.clock.now())), whole)
+    assert contents(steps) == contents(whole)
+
+
+def test_a_job_left_by_a_crash_between_request_and_record_is_adopted(serve, settings_for, places):
+    server = serve(settings=SimulatorSettings(pending_seconds=60))
+    settings = settings_for(server)
+    run = planned(settings, places)
+
+    async def twice():
+        async with BcdaClient(settings) as client:
+            first = await export.kick_off(client, places, run.run_id)
+            return first, await export.kick_off(client, places, run.run_id)
+
+    first, second = asyncio.run(twice())
+    assert (first.is_adopted, second.is_adopted) == (False, True)
+    assert first.job_id == second.job_id
+    assert len(server.jobs()) == 1
+
+
+def test_a_stale_job_is_cancelled_and_not_adopted(serve, settings_for, places):
+    server = serve(settings=SimulatorSettings(pending_seconds=60))
+    settings = settings_for(server)
+    run = planned(settings, places)
+
+    async def cleared():
+        async with BcdaClient(settings) as client:
+            first = await export.kick_off(client, places, run.run_id)
+            return await export.kick_off(client, places, run.run_id, stale_job_ids=(first.job_id,))
+
+    assert asyncio.run(cleared()).is_adopted is False
+    assert server.jobs() == {1: "Cancelled", 2: "Pending"}
+
+
+def test_a_plan_follows_coverage_and_says_when_nothing_is_needed(serve, settings_for, places):
+    settings = settings_for(serve())
+    assert planned(settings, places).request.since is None
+    summary = run_export(settings, places)
+    run = planned(settings, places)
+    assert run.request.to_json()["since"] == summary.transaction_time
+    until = run.request.since
+    covered_interval = Interval(datetime(2026, 1, 1, tzinfo=UTC), until)
+    asked = wish(settings, interval=covered_interval)
+    skipped = export.plan(places, asked, now=datetime.now(UTC))
+    assert isinstance(skipped, export.NotNeeded)
+    assert "is covered for Patient, Coverage, ExplanationOfBenefit" in skipped.reason
+    assert planned(settings, places, interval=covered_interval, force=True).request.since == covered_interval.since
+    assert planned(settings, places, full=True).request.since is None
+    assert planned(settings, places, since=datetime(2026, 2, 2, tzinfo=UTC)).request.since == datetime(
+        2026, 2, 2, tzinfo=UTC
+    )
+
+
+def test_error_files_hold_the_watermark_back(serve, settings_for, places, world):
+    server = serve(world)
+    server.faults.add(Fault(FaultKind.PEOPLE_FAIL, people=(1,), resource_type="ExplanationOfBenefit"))
+    settings = settings_for(server)
+    summary = run_export(settings, places)
+    assert summary.gaps == 1
+    server.faults.clear()
+    run = planned(settings, places)
+    assert run.request.since is None
+    run_export(settings, places)
+    assert planned(settings, places).request.since is not None
+    with duckdb.connect(str(places.published), read_only=True) as connection:
+        assert connection.execute("SELECT count(*) FROM ops.gap WHERE closed_run_id IS NULL").fetchall() == [(0,)]
+
+
+def test_nothing_in_raw_or_lake_names_a_person(serve, settings_for, places, world):
+    run_export(settings_for(serve(world)), places)
+    with duckdb.connect(str(places.published), read_only=True) as connection:
+        private = [row[0] for row in connection.execute("SELECT id_value FROM patient_identifier").fetchall()]
+    names = [str(path.relative_to(places.raw.parent)) for path in Path(places.raw.parent).rglob("*")]
+    assert private
+    assert not [name for name in names for value in private if value in name]
