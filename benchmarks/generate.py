@@ -26,8 +26,7 @@ def write_claims(out: Path, megabytes: int, seed: int = 1) -> tuple[int, int]:
         Bytes and lines of the NDJSON.
     """
     world, size, lines = World(people=10**9, seed=seed), 0, 0
-    opened = gzip.open(out, "wb", compresslevel=1) if out.suffix == ".gz" else out.open("wb")
-    with opened as file:
+    with gzip.open(out, "wb", compresslevel=1) if out.suffix == ".gz" else out.open("wb") as file:
         for person in count():
             for line in world.lines("v2", "ExplanationOfBenefit", [str(person)], after=None, up_to=AS_OF):
                 file.write(line)

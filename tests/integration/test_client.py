@@ -241,7 +241,7 @@ async def test_open_endpoints_get_no_token(serve, settings_for):
 async def test_nobody_listening_is_a_server_error_with_the_address(settings_for, serve):
     settings = ConnectionSettings("http://127.0.0.1:9", "a", "b", tuning=settings_for(serve()).tuning)
     async with BcdaClient(settings) as client:
-        with pytest.raises(ServerError, match="127.0.0.1:9"):
+        with pytest.raises(ServerError, match=r"127\.0\.0\.1:9"):
             await client.attribution_status()
 
 

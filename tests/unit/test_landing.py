@@ -1,12 +1,12 @@
 import gzip
 import hashlib
 import json
-import os
 import stat
 import subprocess
 import sys
 import textwrap
 from decimal import Decimal
+from pathlib import Path
 
 import duckdb
 import pytest
@@ -265,7 +265,7 @@ def test_memory_stays_bounded_whatever_the_file_size(tmp_path):
     script = f"""
         import gzip, resource, sys
         from pathlib import Path
-        sys.path.insert(0, {str(os.path.dirname(__file__))!r})
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
         from bcda.landing import land_files
         from bcda.places import Places, private_folder
         from bcda.receipts import Receipt
