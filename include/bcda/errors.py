@@ -16,7 +16,8 @@
          ├─ ExportFailedError         the job failed, was cancelled, or passed its deadline; .job_id
          ├─ ExportExpiredError        the job's files are gone; .job_id
          ├─ ManifestError             the manifest, or an address in it, cannot be trusted
-         └─ CountMismatchError        lines read differ from rows landed plus lines quarantined
+         ├─ CountMismatchError        lines read differ from rows landed plus lines quarantined
+         └─ LandingError               the engine could not fill a table; .table
 
 A message says what was wrong, with what, and what to do next. It never holds a person's data, a token or a secret.
 """
@@ -144,3 +145,15 @@ class CountMismatchError(TerminalError):
         self.lines_read = lines_read
         self.rows_landed = rows_landed
         self.lines_quarantined = lines_quarantined
+
+
+class LandingError(TerminalError):
+    """The landing engine could not fill a table. The engine's own text is left out: it can quote a resource.
+
+    Attributes:
+        table: name of the table.
+    """
+
+    def __init__(self, message: str, *, table: str) -> None:
+        super().__init__(message)
+        self.table = table

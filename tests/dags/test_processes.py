@@ -194,6 +194,14 @@ def test_the_test_button_answers_in_a_sentence(airflow, simulator):
     assert "not-the-secret" not in bad["message"]
 
 
+def test_the_connection_form_has_the_fields_of_a_bcda_connection(airflow):
+    answer = airflow._http.get("/ui/connections/hook_meta")
+    (meta,) = [entry for entry in answer.json() if entry["connection_type"] == "bcda"]
+    assert meta["hook_name"] == "BCDA"
+    assert meta["standard_fields"]["host"]["title"] == "Base URL"
+    assert set(meta["extra_fields"]) >= {"api_version", "auth", "poll_seconds", "job_deadline_seconds"}
+
+
 def test_nothing_secret_or_personal_is_in_airflows_database(airflow, simulator, stage):
     home = stage[2]
     with duckdb.connect(str(home / "data" / "bcda.duckdb"), read_only=True) as connection:

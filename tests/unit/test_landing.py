@@ -104,6 +104,15 @@ def test_every_line_bad_lands_nothing_and_adds_up(places):
     assert reasons(places) == [(1, "not JSON"), (2, "not JSON"), (3, "empty line"), (4, "cut")]
 
 
+def test_a_slice_of_bad_lines_after_good_ones_adds_up(places, monkeypatch):
+    from bcda.landing import batch
+
+    monkeypatch.setattr(batch, "LineReader", lambda: LineReader(256))
+    good = b"".join(line(id=f"carrier-{n}") for n in range(6))
+    _, _, landed = land(places, [(EOB, good + b"bad\n" * 200 + good)])
+    assert (landed.files[0].rows_landed, landed.files[0].lines_quarantined) == (12, 200)
+
+
 def test_an_empty_file_lands_as_nothing(places):
     _, _, landed = land(places, [(EOB, b"")])
     assert landed.lake_files == ()

@@ -7,10 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 
-from bcda.errors import CountMismatchError
+from bcda.errors import CountMismatchError, LandingError
 from bcda.landed import LandedBatch, LandedFile, write_landed
 from bcda.landing.content_hash import content_hash
 from bcda.landing.engine import Engine, ParsedKeys, slice_table
@@ -156,13 +155,12 @@ class _Landing:
         unreadable = _not_utf8(rows, lines)
         if unreadable:
             rows = self._set_aside(rows, lines, unreadable, receipt, account)
-        try:
-            keys = self._engine.parse(rows, raw_file=receipt.name, resource_type=receipt.resource_type)
-        except duckdb.InvalidInputException:
+        keys = self._engine.parse(rows, raw_file=receipt.name, resource_type=receipt.resource_type)
+        if keys is None:
             # Only a slice with a bad line pays for finding it.
             reasons = _why_not_json(self._engine.invalid_lines(rows), lines)
             rows = self._set_aside(rows, lines, reasons, receipt, account)
-            keys = self._engine.parse(rows, raw_file=receipt.name, resource_type=receipt.resource_type)
+            rows, keys = self._parse_what_can_be(rows, lines, receipt, account)
         unkeyed = _unusable_keys(_numbers(rows), keys, receipt)
         self._gathered_bytes += lines.offsets[-1]
         if unkeyed:
@@ -175,6 +173,25 @@ class _Landing:
             self._writer.write("resource", self._resource_rows(rows, keys, lines, receipt))
         if self._gathered_bytes >= GATHER_BYTES:
             self.flush()
+
+    def _parse_what_can_be(
+        self, rows: pa.Table, lines: Slice, receipt: Receipt, account: _Account
+    ) -> tuple[pa.Table, ParsedKeys]:
+        """Parse lines that are all JSON objects; a line that the engine refuses all the same is set aside."""
+        kind = receipt.resource_type
+        keys = self._engine.parse(rows, raw_file=receipt.name, resource_type=kind)
+        if keys is None:
+            refused = {}
+            for index, number in enumerate(_numbers(rows)):
+                if self._engine.parse(rows.slice(index, 1), raw_file=receipt.name, resource_type=kind) is None:
+                    refused[number] = "cannot be parsed"
+                else:
+                    self._engine.drop_lines(receipt.name, [number])
+            rows = self._set_aside(rows, lines, refused, receipt, account)
+            keys = self._engine.parse(rows, raw_file=receipt.name, resource_type=kind)
+        if keys is None:
+            raise LandingError(f"{receipt.name}: lines that parse alone do not parse together.", table="resource")
+        return rows, keys
 
     def _set_aside(
         self, rows: pa.Table, lines: Slice, reasons: dict[int, str], receipt: Receipt, account: _Account

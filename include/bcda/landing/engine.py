@@ -12,9 +12,13 @@ import duckdb
 import pyarrow as pa
 
 from bcda import model
+from bcda.errors import LandingError
 from bcda.landing.lines import Slice
 from bcda.model import mapping
 from bcda.settings import ApiVersion
+
+_NO_LINE = 2**62
+"""Past every line: the keys of a slice of which nothing is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,7 @@ class Engine:
         self._connection.unregister("incoming")
         return {row[0] for row in rows}
 
-    def parse(self, lines: pa.Table, *, raw_file: str, resource_type: str) -> ParsedKeys:
+    def parse(self, lines: pa.Table, *, raw_file: str, resource_type: str) -> ParsedKeys | None:
         """Parse the lines of one slice and keep the result for `tables`.
 
         Args:
@@ -78,19 +82,22 @@ class Engine:
             raw_file: our name of the raw file.
             resource_type: type that the manifest gave.
 
-        Raises:
-            duckdb.InvalidInputException: some line is not JSON; nothing was kept.
+        Returns:
+            The keys, or None when some line cannot be parsed; nothing was kept then.
         """
         self._connection.register("incoming", lines)
         try:
             self._gather(raw_file, mapping.shape(self._api_version, resource_type))
+        except duckdb.InvalidInputException:
+            # Its text quotes the line, so it goes no further.
+            return None
         finally:
             self._connection.unregister("incoming")
         keys = self._connection.sql(
             "SELECT resourceType AS type, id, meta.lastUpdated AS updated, "
             "instant_of(meta.lastUpdated) AS updated_at, created FROM gathered "
             "WHERE raw_file = $raw_file AND raw_line >= $first ORDER BY raw_line",
-            params={"raw_file": raw_file, "first": lines["raw_line"][0].as_py() if lines.num_rows else 0},
+            params={"raw_file": raw_file, "first": lines["raw_line"][0].as_py() if lines.num_rows else _NO_LINE},
         ).to_arrow_table()
         return ParsedKeys(
             keys["type"].to_pylist(),
@@ -116,14 +123,32 @@ class Engine:
 
         Yields:
             Name of the table and its rows, columns typed as in the table's definition.
+
+        Raises:
+            LandingError: a table could not be filled.
         """
         if not self._has_gathered:
             return
         for declaration in mapping.declarations(self._api_version, resource_type):
-            query = declaration.query("gathered", self._types.get(declaration.table, {}))
-            yield declaration.table, self._connection.sql(query).to_arrow_table()
+            yield declaration.table, self._fill(declaration)
         self._run("DROP TABLE gathered")
         self._has_gathered = False
+
+    def _fill(self, declaration: mapping.Declaration) -> pa.Table:
+        query = declaration.query("gathered", self._types.get(declaration.table, {}))
+        try:
+            rows: pa.Table = self._connection.sql(query).to_arrow_table()
+            return rows  # noqa: TRY300 - the raise below is for what was caught
+        except duckdb.OutOfMemoryException:
+            failure = "no memory and no space to spill"
+        except duckdb.Error as error:
+            failure = type(error).__name__
+        # Raised out here, so that the engine's text, which can quote a resource, is not chained to it.
+        raise LandingError(
+            f"Table {declaration.table} could not be filled from {declaration.resource_type} ({failure}). The raw files are "
+            "kept; free space if that is short, else report it with the run id.",
+            table=declaration.table,
+        )
 
     def _gather(self, raw_file: str, shape: str) -> None:
         # One table for all slices: a union of tables would be planned once for each of them. A column for each

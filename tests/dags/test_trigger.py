@@ -1,0 +1,108 @@
+"""The job trigger across the border: serialized, through JSON, imported by its path, run against the simulator."""
+
+import importlib
+import json
+import time
+
+import pytest
+
+from bcda.client import BcdaClient
+from bcda.export_request import ExportRequest, Scope
+from bcda.settings import ApiVersion
+from bcda_provider.events import JobEvent, Outcome
+from bcda_simulator import Fault, FaultKind, SimulatorSettings
+
+PATIENTS = ExportRequest(ApiVersion.V2, Scope.PATIENT, ("Patient",))
+
+
+@pytest.fixture
+def trigger_for(serve, settings_for, connect):
+    async def make(server, *, deadline_seconds=60.0, **connection):
+        connect(server, **connection)
+        async with BcdaClient(settings_for(server)) as client:
+            job_id = await client.kick_off(PATIENTS)
+        from bcda_provider.triggers import BcdaJobTrigger
+
+        made = BcdaJobTrigger(
+            bcda_conn_id="bcda_default",
+            api_version="v2",
+            job_id=job_id,
+            deadline_epoch_seconds=time.time() + deadline_seconds,
+        )
+        path, arguments = json.loads(json.dumps(made.serialize()))
+        assert "secret" not in json.dumps(arguments)
+        module, _, name = path.rpartition(".")
+        return getattr(importlib.import_module(module), name)(**arguments)
+
+    return make
+
+
+async def event_of(trigger):
+    return JobEvent.from_json(json.loads(json.dumps((await anext(trigger.run())).payload)))
+
+
+@pytest.mark.parametrize(
+    ("faults", "connection", "deadline", "outcome"),
+    [
+        ([], {}, 60, Outcome.COMPLETED),
+        ([Fault(FaultKind.EXPIRE_TOKENS, "status", times=1)], {}, 60, Outcome.COMPLETED),
+        ([Fault(FaultKind.ANSWER, "status", status=503, times=20)], {}, 60, Outcome.COMPLETED),
+        ([Fault(FaultKind.STUCK, "kick-off")], {}, 1, Outcome.DEADLINE),
+        ([Fault(FaultKind.JOB_FAILS, "kick-off")], {"extra": {"failed_grace_seconds": 0.2}}, 60, Outcome.ENDED),
+        ([Fault(FaultKind.ANSWER, "status", status=403)], {}, 60, Outcome.REFUSED),
+    ],
+    ids=["completes", "token-expires", "outage", "stuck", "fails", "refused"],
+)
+async def test_a_wait_ends_with_one_event(airflow_database, serve, trigger_for, faults, connection, deadline, outcome):
+    server = serve(faults=faults)
+    trigger = await trigger_for(server, deadline_seconds=deadline, **connection)
+    assert (await event_of(trigger)).outcome is outcome
+    if outcome is Outcome.DEADLINE:
+        assert server.jobs() == {1: "Cancelled"}
+
+
+async def test_on_kill_cancels_the_job_without_asking_for_the_connection(
+    airflow_database, serve, trigger_for, monkeypatch
+):
+    server = serve(settings=SimulatorSettings(pending_seconds=60))
+    trigger = await trigger_for(server)
+    running = trigger.run()
+    import asyncio
+
+    task = asyncio.ensure_future(anext(running))
+    while not any(entry.endpoint == "status" for entry in server.requests):
+        await asyncio.sleep(0.05)
+    monkeypatch.delenv("AIRFLOW_CONN_BCDA_DEFAULT")
+    await trigger.on_kill()
+    assert server.jobs() == {1: "Cancelled"}
+    task.cancel()
+
+
+def test_an_event_of_another_shape_is_refused():
+    from bcda.errors import ManifestError
+
+    for value in (None, {}, {"job_id": "1", "outcome": "odd", "state": "pending", "reason": ""}, "text"):
+        with pytest.raises(ManifestError):
+            JobEvent.from_json(value)
+
+
+def test_the_retry_policy_follows_the_error_tree():
+    from airflow.sdk.definitions.retry_policy import RetryAction
+
+    from bcda.errors import CredentialsError, ManifestError, RateLimitedError, ServerError
+    from bcda_provider.retry import BcdaRetryPolicy
+
+    policy = BcdaRetryPolicy()
+    decided = {
+        type(e).__name__: policy.evaluate(e, 1, 3)
+        for e in (CredentialsError("x"), ManifestError("x"), ServerError("x"), ValueError("x"))
+    }
+    assert {name: decision.action for name, decision in decided.items()} == {
+        "CredentialsError": RetryAction.FAIL,
+        "ManifestError": RetryAction.FAIL,
+        "ServerError": RetryAction.DEFAULT,
+        "ValueError": RetryAction.DEFAULT,
+    }
+    asked = policy.evaluate(RateLimitedError("x", retry_after_seconds=7), 1, 3)
+    assert (asked.action, asked.retry_delay.total_seconds()) == (RetryAction.RETRY, 7)
+    assert isinstance(BcdaRetryPolicy.deserialize(policy.serialize()), BcdaRetryPolicy)
