@@ -46,6 +46,7 @@ assert landed.files[0].rows_landed == lines
 NAIVE = """
 import sys
 import duckdb
+duckdb.sql("SET enable_progress_bar = false")
 duckdb.sql(f"COPY (SELECT * FROM read_ndjson_auto('{sys.argv[1]}')) TO '{sys.argv[3]}/naive.parquet' (FORMAT parquet)")
 """
 
