@@ -28,7 +28,7 @@ def main() -> int:
     with SimulatorProcess(HOME, *world, *port_argument()) as simulator:
         say(f"  {simulator.facts['base_url']}")
         say("Starting Airflow: scheduler, dag-processor, triggerer, api-server")
-        environment = {"AIRFLOW_CONN_BCDA_DEFAULT": simulator.connection(poll_seconds=1), "BCDA_HOME": str(data)}
+        environment = {"AIRFLOW_CONN_BCDA_DEFAULT": simulator.connection(poll_seconds=3), "BCDA_HOME": str(data)}
         port = int(os.environ.get("AIRFLOW_PORT", "0"))
         with AirflowProcesses(HOME / "airflow", environment=environment, port=port) as airflow:
             say(f"  {airflow.base_url}, user admin, password {airflow.password}")

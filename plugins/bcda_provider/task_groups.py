@@ -62,15 +62,15 @@ _CONNECTION = {"bcda_conn_id": "{{ params.conn_id }}", "api_version": "{{ params
 _BATCHES = "{{ params.batches }}"
 
 
-def export_and_publish(scope: str, *, retries: int = 3, retry_delay: timedelta = timedelta(minutes=2)) -> None:
+def export_and_publish(scope: str, *, retries: int = 3, retry_delay: timedelta = timedelta(seconds=30)) -> None:
     """Put the tasks of one export into the DAG at hand.
 
     Args:
         scope: `patient`, `group-all` or `group-runout`.
         retries: of each task; errors that a retry cannot mend fail at once.
-        retry_delay: between them, unless BCDA asks for longer.
+        retry_delay: before the first retry, doubling after that, unless BCDA asks for another.
     """
-    patience: dict[str, Any] = {"retries": retries, "retry_delay": retry_delay}
+    patience: dict[str, Any] = {"retries": retries, "retry_delay": retry_delay, "retry_exponential_backoff": 2.0}
     plan = BcdaPlanOperator(task_id="plan", scope=scope, **_CONNECTION, **patience)
     run_id = plan.output
     kick_off = BcdaKickOffOperator(task_id="kick_off", run_id=run_id, **_CONNECTION, **patience)

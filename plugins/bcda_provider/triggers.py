@@ -68,6 +68,9 @@ class BcdaJobTrigger(BaseTrigger):
 
     async def _wait(self, client: BcdaClient, settings: ConnectionSettings) -> JobEvent:
         interval, shown = settings.tuning.poll_seconds, ""
+        # An event that comes before the scheduler has noticed the deferral costs a try: it takes the worker's exit for a
+        # failure of the resumed task. So the first question waits too.
+        await asyncio.sleep(min(interval, max(0.0, self.deadline_epoch_seconds - time.time())))
         while True:
             status = await self._ask(client)
             if status is not None:

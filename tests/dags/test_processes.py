@@ -20,7 +20,7 @@ def stage(tmp_path_factory):
     home = tmp_path_factory.mktemp("processes")
     with SimulatorProcess(home, "--people", "6", "--clock", "2026-11-10T12:00:00+00:00") as simulator:
         environment = {
-            "AIRFLOW_CONN_BCDA_DEFAULT": simulator.connection(poll_seconds=0.5, poll_max_seconds=1),
+            "AIRFLOW_CONN_BCDA_DEFAULT": simulator.connection(poll_seconds=2, poll_max_seconds=2),
             "BCDA_HOME": str(home / "data"),
         }
         with AirflowProcesses(home / "airflow", environment=environment) as airflow:
