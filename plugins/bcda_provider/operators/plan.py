@@ -44,6 +44,8 @@ class BcdaPlanOperator(BaseOperator):
 
         hook = BcdaHook(self.bcda_conn_id, api_version=self.api_version or None)
         settings = hook.settings()
+        # Before anything is written down: a run that cannot reach BCDA leaves no trace.
+        hook.check_open_endpoints(settings)
         params = context["params"]
         wish = export.Wish(
             api_version=settings.api_version,
@@ -59,7 +61,6 @@ class BcdaPlanOperator(BaseOperator):
             # Airflow does not show a skip's text, and people look for it in the log.
             self.log.info("not needed: %s", planned.reason)
             raise AirflowSkipException(planned.reason)
-        hook.check_open_endpoints(settings)
         return planned.run_id
 
 
