@@ -206,6 +206,12 @@ def test_a_failure_that_names_no_type_is_a_gap_of_every_type(places):
     assert query(places, "SELECT resource_type, mbi FROM ops.gap ORDER BY ALL") == [(EOB, "1AA0"), ("Patient", "1AA0")]
 
 
+def test_an_error_file_that_cannot_be_read_is_a_gap_of_every_type(places):
+    load(places, [("Patient", patient()), (EOB, claim()), ("OperationOutcome!", b"<html>\n")])
+    assert query(places, "SELECT resource_type, mbi FROM ops.gap ORDER BY ALL") == [(EOB, None), ("Patient", None)]
+    assert covered_intervals(places, ApiVersion.V2, Scope.PATIENT, ["Patient", EOB]) == {"Patient": [], EOB: []}
+
+
 def test_a_run_is_merged_once(places):
     run, manifest, landed = land(places, [(EOB, claim())])
     first = merge_run(places, run, manifest, [landed], now=NOON)

@@ -158,6 +158,7 @@ class _Merge:
         everything = (self._version, self._id, self._time, self._types, self._interval)
         if outcomes := self._files("operation_outcome"):
             self._sql("ledger/gap", {"files": outcomes}, *everything)
+        self._sql("ledger/gap_unread", *everything)
         self._sql("ledger/coverage", *everything)
         self._sql("ledger/gap_close", self._id)
 
