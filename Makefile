@@ -12,7 +12,7 @@ test: lint  ## set up, then all checks and tests
 up: setup   ## Airflow with the simulator, until interrupted
 	@.venv/bin/python scripts/up.py
 
-env: setup  ## print exports for a shell: eval "$$(make -s env)"
+env: setup  ## print exports for a shell: eval "$(make -s env)"
 	@.venv/bin/python scripts/env.py
 
 bench: setup ## measure landing against what a user would write instead
