@@ -49,8 +49,12 @@ def test_a_landed_resource_keeps_its_text_and_its_place(places):
         places, "resource", "resource_id, meta_last_updated::VARCHAR, body, raw_file, raw_line", "raw_line"
     )[1:]
     assert found == ("carrier-1", "2026-01-02 08:04:05.678", text.decode().rstrip("\n"), f"00001-{EOB}.ndjson.gz", 2)
-    assert [(file.table, file.rows) for file in landed.lake_files] == [("claim", 2), ("resource", 2)]
-    assert landed.lake_files[1].path == "resource/api_version=v2/export_date=2026-11-10/r1-000.parquet"
+    assert [(file.table, file.rows) for file in landed.lake_files] == [
+        ("claim", 2),
+        ("claim_extension", 1),
+        ("resource", 2),
+    ]
+    assert landed.lake_files[2].path == "resource/api_version=v2/export_date=2026-11-10/r1-000.parquet"
 
 
 @pytest.mark.parametrize(

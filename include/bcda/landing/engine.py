@@ -90,7 +90,7 @@ class Engine:
         """
         self._connection.register("incoming", lines)
         try:
-            self._gather(raw_file, mapping.shape(self._api_version, resource_type))
+            self._gather(raw_file, resource_type)
         except duckdb.InvalidInputException:
             # Its text quotes the line, so it goes no further.
             return None
@@ -138,7 +138,8 @@ class Engine:
         self._has_gathered = False
 
     def _fill(self, declaration: mapping.Declaration) -> pa.Table:
-        query = declaration.query("gathered", self._types.get(declaration.table, {}))
+        types = self._types.get(declaration.table) or dict.fromkeys(declaration.columns, "VARCHAR")
+        query = declaration.query("gathered", types)
         try:
             rows: pa.Table = self._connection.sql(query).to_arrow_table()
             return rows  # noqa: TRY300 - the raise below is for what was caught
@@ -153,13 +154,16 @@ class Engine:
             table=declaration.table,
         )
 
-    def _gather(self, raw_file: str, shape: str) -> None:
+    def _gather(self, raw_file: str, resource_type: str) -> None:
         # One table for all slices: a union of tables would be planned once for each of them. A column for each
         # element: a table that needs three of them reads three.
         target = "INSERT INTO gathered" if self._has_gathered else "CREATE TEMP TABLE gathered AS"
+        shape = mapping.shape(self._api_version, resource_type)
+        key = mapping.no_id_key(self._api_version, resource_type)
+        columns = f"* REPLACE (coalesce(id, {key}) AS id)" if key else "*"
         self._run(
-            f"{target} SELECT $raw_file AS raw_file, raw_line, unnest(r) "
-            f"FROM (SELECT raw_line, json_transform(body, '{shape}') AS r FROM incoming)",
+            f"{target} SELECT {columns} FROM (SELECT $raw_file AS raw_file, raw_line, unnest(r) "
+            f"FROM (SELECT raw_line, json_transform(body, '{shape}') AS r FROM incoming)) AS r",
             raw_file=raw_file,
         )
         self._has_gathered = True
@@ -168,13 +172,14 @@ class Engine:
         return self._connection.execute(statement, parameters or None)
 
     def _read_types(self) -> dict[str, dict[str, str]]:
-        """Return the SQL type of every column of every core table, from their definitions."""
+        """Return the SQL type of every lake column of every table, from the definitions."""
+        self._run("CREATE SCHEMA partial")
         types: dict[str, dict[str, str]] = {}
-        for table in (core.name for core in model.core_tables()):
-            self._run(model.sql(table))
-            columns = self._run(f"DESCRIBE {table}").fetchall()
-            types[table] = {row[0]: row[1] for row in columns}
-            self._run(f"DROP TABLE {table}")
+        for name, relation in model.lake_tables():
+            self._run(model.table_sql(name))
+            columns = self._run(f"DESCRIBE {relation}").fetchall()
+            types[name] = {row[0]: row[1] for row in columns if row[0] not in model.MERGE_COLUMNS}
+            self._run(f"DROP TABLE {relation}")
         return types
 
 

@@ -1,10 +1,31 @@
 """What the tables are: definitions, mapping declarations, views and merges as SQL and TOML files, and their loader."""
 
+import re
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised when a table changes; a warehouse of another version is rebuilt from the lake."""
+
+MERGE_COLUMNS = frozenset(
+    {
+        "api_version",
+        "person_key",
+        "is_current",
+        "superseded_reason",
+        "meta_last_updated",
+        "run_id",
+        "last_seen_run_id",
+        "last_seen",
+        "content_hash",
+        "first_run_id",
+        "last_run_id",
+        "first_seen",
+        "as_of",
+    }
+)
+"""Columns that the merge sets; the lake's tables do not have them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,44 +33,129 @@ class CoreTable:
     """A table with the newest version of each resource.
 
     Attributes:
-        name: of the table, its files and its lake folder.
+        name: of its files, its declaration and its lake folder.
         resource_type: FHIR type whose rows it holds.
         key: column with the resource's id.
+        row_key: columns that, after api_version, name a row.
     """
 
     name: str
     resource_type: str
     key: str
+    row_key: tuple[str, ...]
 
+    @property
+    def relation(self) -> str:
+        """Its name in the warehouse: claims that are not finished have a schema of their own."""
+        return self.name.replace("partial_", "partial.", 1)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether it has one row per resource."""
+        return self.row_key == (self.key,)
+
+
+_EOB, _CLAIM, _RESPONSE = "ExplanationOfBenefit", "Claim", "ClaimResponse"
 
 _CORE = (
-    CoreTable("patient", "Patient", "patient_id"),
-    CoreTable("patient_identifier", "Patient", "patient_id"),
-    CoreTable("coverage", "Coverage", "coverage_id"),
-    CoreTable("claim", "ExplanationOfBenefit", "claim_id"),
-    CoreTable("claim_line", "ExplanationOfBenefit", "claim_id"),
-    CoreTable("claim_diagnosis", "ExplanationOfBenefit", "claim_id"),
+    CoreTable("patient", "Patient", "patient_id", ("patient_id",)),
+    CoreTable("coverage", "Coverage", "coverage_id", ("coverage_id",)),
+    CoreTable("coverage_month", "Coverage", "coverage_id", ("coverage_id", "month_start")),
+    CoreTable("claim", _EOB, "claim_id", ("claim_id",)),
+    CoreTable("claim_line", _EOB, "claim_id", ("claim_id", "line_number")),
+    CoreTable("claim_diagnosis", _EOB, "claim_id", ("claim_id", "sequence")),
+    CoreTable("claim_procedure", _EOB, "claim_id", ("claim_id", "sequence")),
+    CoreTable("claim_care_team", _EOB, "claim_id", ("claim_id", "sequence")),
+    CoreTable("claim_line_care_team", _EOB, "claim_id", ("claim_id", "line_number", "care_team_sequence")),
+    CoreTable("claim_line_diagnosis", _EOB, "claim_id", ("claim_id", "line_number", "diagnosis_sequence")),
+    CoreTable("claim_line_supporting_info", _EOB, "claim_id", ("claim_id", "line_number", "supporting_info_sequence")),
+    CoreTable("claim_amount", _EOB, "claim_id", ("claim_id", "amount_number")),
+    CoreTable("claim_line_amount", _EOB, "claim_id", ("claim_id", "line_number", "amount_number")),
+    CoreTable("claim_supporting_info", _EOB, "claim_id", ("claim_id", "sequence")),
+    CoreTable("claim_extension", _EOB, "claim_id", ("claim_id", "line_number", "extension_number")),
+    CoreTable("claim_identifier", _EOB, "claim_id", ("claim_id", "identifier_number")),
+    CoreTable("claim_drug", _EOB, "claim_id", ("claim_id",)),
+    CoreTable("partial_claim", _CLAIM, "claim_id", ("claim_id",)),
+    CoreTable("partial_claim_line", _CLAIM, "claim_id", ("claim_id", "line_number")),
+    CoreTable("partial_claim_diagnosis", _CLAIM, "claim_id", ("claim_id", "sequence")),
+    CoreTable("partial_claim_procedure", _CLAIM, "claim_id", ("claim_id", "sequence")),
+    CoreTable("partial_claim_response", _RESPONSE, "claim_id", ("claim_id",)),
+    CoreTable("partial_claim_response_reason", _RESPONSE, "claim_id", ("claim_id", "line_number", "reason_number")),
 )
+
+_OTHER = ("patient_identifier", "resource_version", "roster")
+"""Tables that are filled in ways of their own."""
 
 
 def core_tables() -> tuple[CoreTable, ...]:
-    """Return the core tables, each after the one it hangs on."""
+    """Return the tables whose rows are replaced with their resource, each after the one it hangs on."""
     return _CORE
+
+
+def lake_tables() -> tuple[tuple[str, str], ...]:
+    """Return the name and the relation of every table that the lake has rows of."""
+    return (*((table.name, table.relation) for table in _CORE), ("patient_identifier", "patient_identifier"))
+
+
+def all_tables() -> tuple[str, ...]:
+    """Return the names of the definitions of all tables of the model."""
+    return (*(table.name for table in _CORE), *_OTHER)
 
 
 def sql(name: str) -> str:
     """Return the text of one SQL file.
 
     Args:
-        name: path below this package without suffix, such as `claim` or `merge/stage`.
+        name: path below this package without suffix, such as `tables/claim` or `merge/stage`.
     """
     return (files(__name__) / f"{name}.sql").read_text(encoding="utf-8")
 
 
+def statements(name: str) -> tuple[str, ...]:
+    """Return the statements of one SQL file in order; they are parted by a semicolon at the end of a line."""
+    return tuple(part.strip() for part in f"{sql(name)}\n".split(";\n") if part.strip())
+
+
+def table_sql(name: str) -> str:
+    """Return the definition of one table of the model."""
+    return sql(f"tables/{name}")
+
+
 def schema_sql() -> tuple[str, ...]:
-    """Return the statements that make an empty warehouse: schemas, tables, views."""
-    tables = ["resource_version", *(table.name for table in _CORE)]
-    return (*(sql(name) for name in tables), sql("ops/ledger"), sql("views/claim_current"))
+    """Return the statements that make an empty warehouse: schemas, tables with comments, macros, views."""
+    tables = [statement for name in all_tables() for statement in (table_sql(name), *comments(table_sql(name)))]
+    return ("CREATE SCHEMA partial", *tables, sql("ops/ledger"), *(sql(f"views/{name}") for name in VIEWS))
+
+
+VIEWS = ("claim_current",)
+"""Views in the order in which they are made."""
+
+
+_TABLE = re.compile(r"^CREATE TABLE (\S+) \(", re.MULTILINE)
+_COLUMN = re.compile(r"^  (\w+) [^-]*?,? -- (.+)$", re.MULTILINE)
+
+
+@cache
+def comments(definition: str) -> tuple[str, ...]:
+    """Return the COMMENT statements for what a definition says about its table and columns.
+
+    Args:
+        definition: text of a table's file: comment lines, then one column a line, each followed by its comment.
+    """
+    found = _TABLE.search(definition)
+    if found is None:
+        return ()
+    relation = found.group(1)
+    about = " ".join(line[3:] for line in definition.splitlines() if line.startswith("-- "))
+    statements = [f"COMMENT ON TABLE {relation} IS '{_quoted(about)}'"]
+    statements += [
+        f"COMMENT ON COLUMN {relation}.{name} IS '{_quoted(text)}'" for name, text in _COLUMN.findall(definition)
+    ]
+    return tuple(statements)
+
+
+def _quoted(text: str) -> str:
+    return text.replace("'", "''")
 
 
 def data_path(name: str) -> str:

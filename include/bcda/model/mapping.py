@@ -1,17 +1,19 @@
 """From FHIR to columns: reads the declarations (`*.toml`, `shapes/*.json`) and turns each into one query.
 
 A shape names the elements of a resource that some table needs; DuckDB parses each line into it once. A declaration
-says, per API version, which resource type a table comes from, whether it has a row per resource or per element
-(`each`), and one expression a column, over `r` (the resource), `e` (the element) and `n` (its place from 1). Named
-expressions (`let`) must not have the name of an element of the resource.
+says which versions and which resource type a table is filled from, whether it has a row per resource, per element
+(`each`) or per element of an element (`inner`), and one expression a column, over `r` (the resource), `e` (the element)
+and `n` (its place from 1), `x` and `k` (the same for the inner element). Named expressions (`let`) must not have the
+name of an element of the resource. What several versions share stands in the file's own `[let]` and `[columns]`.
 """
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 from bcda.settings import ApiVersion
 
@@ -23,21 +25,27 @@ _GENERIC_SHAPE = "any"
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """How one table is filled from one resource type of one version.
+    """How one table is filled from one resource type.
 
     Attributes:
         table: name of the table in the lake.
+        versions: API versions it is for; empty for all.
         resource_type: FHIR type it comes from.
         each: list expression for a row per element, or None for a row per resource.
+        inner: list expression over the element for a row per element of it, or None.
         where: rows to keep, or None for all.
+        group_by: what a row is, when several elements make one; the columns are aggregates then. None for no grouping.
         let: named expressions that `columns` may use, in order.
         columns: expression per column.
     """
 
     table: str
+    versions: frozenset[str]
     resource_type: str
     each: str | None
+    inner: str | None
     where: str | None
+    group_by: str | None
     let: Mapping[str, str]
     columns: Mapping[str, str]
 
@@ -46,43 +54,66 @@ class Declaration:
 
         Args:
             source: relation with the columns raw_file, raw_line and one for each element of the shape.
-            types: SQL type per column; a column not named keeps the type of its expression.
+            types: SQL type of every column of the table, in order; a column without expression is NULL.
         """
         element = f", unnest({self.each}) AS e, generate_subscripts({self.each}, 1) AS n" if self.each else ""
         named = "".join(f",\n    {expression} AS {name}" for name, expression in self.let.items())
+        inner = (
+            f",\ninside AS (SELECT r.*, unnest({self.inner}) AS x, generate_subscripts({self.inner}, 1) AS k FROM named AS r)"
+            if self.inner
+            else ""
+        )
         columns = "".join(
-            f",\n  CAST({expression} AS {types[name]}) AS {name}" if name in types else f",\n  {expression} AS {name}"
-            for name, expression in self.columns.items()
+            f",\n  CAST({self.columns.get(name, 'NULL')} AS {sql_type}) AS {name}" for name, sql_type in types.items()
         )
         where = f"\nWHERE {self.where}" if self.where else ""
+        group_by = f"\nGROUP BY raw_file, raw_line, {self.group_by}" if self.group_by else ""
         return (
             f"WITH element AS (SELECT r.*{element} FROM {source} AS r),\n"
-            f"named AS (SELECT r.*{named} FROM element AS r)\n"
-            f"SELECT raw_file, raw_line{columns}\nFROM named AS r{where}"
+            f"named AS (SELECT r.*{named} FROM element AS r){inner}\n"
+            f"SELECT raw_file, raw_line{columns}\nFROM {'inside' if self.inner else 'named'} AS r{where}{group_by}"
         )
 
 
 @cache
 def declarations(api_version: ApiVersion, resource_type: str) -> tuple[Declaration, ...]:
     """Return the declarations of all tables that one resource type of one version feeds, by table name."""
-    found = []
-    for path in sorted(files("bcda.model").iterdir(), key=lambda p: p.name):
-        if not path.name.endswith(".toml"):
-            continue
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-        version = document.get(api_version.value, document.get("all"))
-        if version and version["resource_type"] == resource_type:
-            found.append(
-                Declaration(
-                    table=path.name.removesuffix(".toml"),
-                    resource_type=resource_type,
-                    each=version.get("each"),
-                    where=version.get("where"),
-                    let=version.get("let", {}),
-                    columns=version["columns"],
-                )
-            )
-    return tuple(found)
+    return tuple(
+        declaration
+        for declaration in _all_declarations()
+        if declaration.resource_type == resource_type
+        and (not declaration.versions or api_version.value in declaration.versions)
+    )
+
+
+@cache
+def _all_declarations() -> tuple[Declaration, ...]:
+    folder = files("bcda.model") / "declarations"
+    return tuple(
+        declaration
+        for path in sorted(folder.iterdir(), key=lambda p: p.name)
+        if path.name.endswith(".toml")
+        for declaration in _read(path.name.removesuffix(".toml"), tomllib.loads(path.read_text(encoding="utf-8")))
+    )
+
+
+def _read(table: str, document: Mapping[str, Any]) -> Sequence[Declaration]:
+    return [
+        Declaration(
+            table=table,
+            versions=frozenset(source.get("versions", ())),
+            resource_type=source["resource_type"],
+            each=source.get("each", document.get("each")),
+            inner=source.get("inner", document.get("inner")),
+            where=source.get("where", document.get("where")),
+            group_by=source.get("group_by"),
+            # A version's own names come first, so that the shared ones can be said in terms of them.
+            let=source.get("let", {})
+            | {k: v for k, v in document.get("let", {}).items() if k not in source.get("let", {})},
+            columns={**document.get("columns", {}), **source.get("columns", {})},
+        )
+        for source in document["from"]
+    ]
 
 
 @cache
@@ -99,6 +130,16 @@ def shape(api_version: ApiVersion, resource_type: str) -> str:
     raise FileNotFoundError(f"shapes/{_GENERIC_SHAPE}.json is missing from the installed package")
 
 
+@cache
+def no_id_key(api_version: ApiVersion, resource_type: str) -> str | None:
+    """Return the SQL over `r` of what stands for a missing id, or None where a resource must have one."""
+    document = tomllib.loads((files("bcda.model") / "no_id_keys.toml").read_text(encoding="utf-8"))
+    texts = document.get(api_version.value, {}).get(resource_type)
+    if texts is None:
+        return None
+    return f"'no-id-' || left(sha256(concat_ws('|', '{resource_type}', {texts})), 40)"
+
+
 def macros() -> str:
     """Return the SQL of the macros that declarations use."""
-    return (files("bcda.model") / "mapping.sql").read_text(encoding="utf-8")
+    return (files("bcda.model") / "declarations" / "macros.sql").read_text(encoding="utf-8")

@@ -20,6 +20,21 @@ log = logging.getLogger(__name__)
 
 _Parameters = dict[str, object]
 
+VANISHED_SHARE = 0.02
+"""Largest share of a claim type that a full pull may leave out before the pull itself is in doubt (table model §4)."""
+
+_MERGED = {
+    "api_version": "$api_version",
+    "person_key": "NULL",
+    "is_current": "false",
+    "superseded_reason": "NULL",
+    "meta_last_updated": "t.first_meta_last_updated",
+    "run_id": "t.run_id",
+    "last_seen_run_id": "t.last_seen_run_id",
+    "content_hash": "t.content_hash",
+}
+"""What the merge puts into the columns that the lake does not have."""
+
 
 def merge_run(
     places: Places,
@@ -64,8 +79,11 @@ def merge_run(
         try:
             merge.check_lake_files()
             merge.stage()
-            merge.replace_rows()
+            merge.record_versions()
             merge.write_ledger(now)
+            merge.replace_rows()
+            merge.group_people()
+            merge.weigh_claims()
             connection.execute("COMMIT")
         except BaseException:
             connection.execute("ROLLBACK")
@@ -129,24 +147,85 @@ class _Merge:
         else:
             self._sql("merge/stage_nothing")
 
-    def replace_rows(self) -> None:
-        """Retire, delete and insert: versions first, then every core table."""
-        self._sql("merge/version_forget", self._version)
+    def record_versions(self) -> None:
+        """Retire, refresh and insert resource versions, and note what the core tables are to say about them."""
         self._sql("merge/version_retire", self._version)
         self._sql("merge/version_seen", self._version, self._id, self._time)
         self._sql("merge/version_insert", self._version, self._id, self._time)
-        self._sql("merge/claim_seen", self._version, self._id)
+        self._connection.execute("DROP TABLE IF EXISTS temp.touched")
+        self._sql("merge/touched", self._version)
+
+    def replace_rows(self) -> None:
+        """Delete and insert the rows of new and changed resources in every core table; refresh those of the others."""
         for table in model.core_tables():
-            # Table and key come from the model's own list, never from outside.
+            self._delete(table)
+            if files := self._files(table.name):
+                self._insert(table, files)
+            if table.is_main:
+                self._refresh(table)
+        if files := self._files("patient_identifier"):
+            self._script("merge/patient_identifier", {"files": files}, self._version, self._id, self._time)
+        if files := self._files("patient"):
+            self._sql("merge/roster", {"files": files}, self._version, self._id)
+
+    def group_people(self) -> None:
+        """Give every Patient of the run, and whoever belongs to the same person, the person's key."""
+        self._sql("merge/person_start", self._version)
+        while self._changed("merge/person_widen"):
+            pass
+        self._script("merge/person_label")
+        while self._changed("merge/person_spread"):
+            pass
+        self._script("merge/person_key")
+
+    def weigh_claims(self) -> None:
+        """Decide which claims count, then which of them a full pull no longer brought."""
+        self._script("merge/claim_currency", self._version)
+        self._sql("ledger/full_pull", self._id)
+        self._script("merge/reconcile", self._version, {"vanished_share": VANISHED_SHARE})
+
+    def _delete(self, table: model.CoreTable) -> None:
+        # Tables and columns come from the model's own list, never from outside.
+        if not self._has_changed(table.resource_type):
+            return
+        self._connection.execute(
+            f"DELETE FROM {table.relation} AS t USING staged AS s WHERE s.verdict = 'changed' "  # noqa: S608
+            f"AND s.resource_type = $resource_type AND t.api_version = $api_version AND t.{table.key} = s.resource_id",
+            {"resource_type": table.resource_type, **self._version},
+        )
+
+    def _insert(self, table: model.CoreTable, files: list[str]) -> None:
+        names = [row[0] for row in self._connection.execute(f"DESCRIBE {table.relation}").fetchall()]
+        columns = ", ".join(f"{_MERGED.get(name, f'l.{name}')} AS {name}" for name in names)
+        self._connection.execute(
+            f"INSERT INTO {table.relation} BY NAME SELECT {columns} "  # noqa: S608
+            "FROM read_parquet($files, hive_partitioning = false) AS l "
+            "JOIN touched AS t ON t.raw_file = l.raw_file AND t.raw_line = l.raw_line "
+            "WHERE t.verdict IN ('new', 'changed')",
+            {"files": files, **self._version},
+        )
+
+    def _refresh(self, table: model.CoreTable) -> None:
+        names = {row[0] for row in self._connection.execute(f"DESCRIBE {table.relation}").fetchall()}
+        columns = ", ".join(
+            f"{name} = {_MERGED[name]}" for name in ("meta_last_updated", "run_id", "last_seen_run_id") if name in names
+        )
+        if not columns:
+            return
+        self._connection.execute(
+            f"UPDATE {table.relation} AS c SET {columns} FROM touched AS t "  # noqa: S608
+            "WHERE t.verdict IN ('unchanged', 'older') AND t.resource_type = $resource_type "
+            f"AND c.api_version = $api_version AND c.{table.key} = t.resource_id",
+            {"resource_type": table.resource_type, **self._version},
+        )
+
+    def _has_changed(self, resource_type: str) -> bool:
+        return bool(
             self._connection.execute(
-                f"DELETE FROM {table.name} AS t USING staged AS s WHERE s.verdict = 'changed' "  # noqa: S608
-                f"AND s.resource_type = $resource_type AND t.api_version = $api_version AND t.{table.key} = s.resource_id",
-                {"resource_type": table.resource_type, **self._version},
-            )
-            files = self._files(table.name)
-            if files:
-                self._sql(f"merge/{table.name}", {"files": files}, self._version, self._insert_parameters(table.name))
-        self._sql("merge/person_key", self._version)
+                "SELECT count(*) FROM staged WHERE verdict = 'changed' AND resource_type = $resource_type",
+                {"resource_type": resource_type},
+            ).fetchall()[0][0]
+        )
 
     def write_ledger(self, now: datetime) -> None:
         """Record the run, its files, its counts, what it covers and what is missing."""
@@ -202,9 +281,6 @@ class _Merge:
                     },
                 )
 
-    def _insert_parameters(self, table: str) -> _Parameters:
-        return {} if table in {"claim_line", "claim_diagnosis"} else self._id
-
     def _files(self, table: str) -> list[str]:
         return [
             str(self._places.lake / file.path)
@@ -214,8 +290,22 @@ class _Merge:
         ]
 
     def _sql(self, name: str, *parameters: _Parameters) -> None:
-        merged = {key: value for part in parameters for key, value in part.items()}
-        self._connection.execute(model.sql(name), merged).fetchall()
+        self._connection.execute(model.sql(name), _merged(parameters)).fetchall()
+
+    def _changed(self, name: str) -> int:
+        """Run one statement and return how many rows it wrote."""
+        return int(self._connection.execute(model.sql(name)).fetchall()[0][0])
+
+    def _script(self, name: str, *parameters: _Parameters) -> None:
+        """Run the statements of a file in order, each with the parameters it names."""
+        values = _merged(parameters)
+        for statement in model.statements(name):
+            named = {key: value for key, value in values.items() if f"${key}" in statement}
+            self._connection.execute(statement, named or None).fetchall()
+
+
+def _merged(parameters: Sequence[_Parameters]) -> _Parameters:
+    return {key: value for part in parameters for key, value in part.items()}
 
 
 def _check_complete(manifest: Manifest, batches: Sequence[LandedBatch]) -> None:

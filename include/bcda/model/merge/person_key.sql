@@ -1,20 +1,13 @@
--- The person behind each new or changed Patient: hash of the smallest MBI, so that it stays when the current MBI changes.
--- A Patient without an MBI has none.
--- Parameters: api_version.
+-- The person behind each member: hash of the smallest MBI of the group. Source: table model §3, person_key.
 UPDATE patient AS p
-SET person_key = k.person_key
-FROM (
-  SELECT
-    i.patient_id,
-    sha256(min(i.id_value)) AS person_key
-  FROM patient_identifier AS i
-  JOIN staged AS s
-    ON s.resource_type = 'Patient'
-    AND s.verdict IN ('new', 'changed')
-    AND s.resource_id = i.patient_id
-  WHERE i.api_version = $api_version
-    AND i.id_kind = 'MBI'
-  GROUP BY i.patient_id
-) AS k
-WHERE p.api_version = $api_version
-  AND p.patient_id = k.patient_id;
+SET person_key = sha256(l.label)
+FROM person_label AS l
+WHERE l.api_version = p.api_version
+  AND l.patient_id = p.patient_id
+  AND p.person_key IS DISTINCT FROM sha256(l.label);
+
+DROP TABLE member;
+
+DROP TABLE person_label;
+
+DROP TABLE person_tie;

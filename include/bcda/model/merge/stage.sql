@@ -1,7 +1,8 @@
 -- One row per resource line of the run, with what the merge will do with it.
 -- Parameters: files (lake files of `resource`), api_version, transaction_time.
--- Within a run the newest line of a resource counts, then the last read; across runs the newer
--- (meta.lastUpdated, transactionTime) wins, an equal pair included. Source: table model §4, rules 2 to 5.
+-- Within a run the newest line of a resource counts, then the last read. Across runs the content that was delivered with
+-- the greatest (meta.lastUpdated, transactionTime) counts, so that the order in which runs are merged makes no difference;
+-- the content hash settles a draw. Source: table model §4, rules 2 to 5.
 CREATE TEMP TABLE staged AS
 WITH incoming AS (
   SELECT
@@ -16,6 +17,20 @@ WITH incoming AS (
       ORDER BY meta_last_updated DESC NULLS LAST, raw_file DESC, raw_line DESC
     ) AS place
   FROM read_parquet($files, hive_partitioning = false)
+),
+known AS (
+  SELECT
+    v.resource_type,
+    v.resource_id,
+    v.content_hash,
+    v.meta_last_updated,
+    v.transaction_time,
+    v.is_latest
+  FROM resource_version AS v
+  JOIN (SELECT DISTINCT resource_type, resource_id FROM incoming) AS i
+    ON i.resource_type = v.resource_type
+    AND i.resource_id = v.resource_id
+  WHERE v.api_version = $api_version
 )
 SELECT
   i.resource_type,
@@ -24,18 +39,21 @@ SELECT
   i.content_hash,
   i.raw_file,
   i.raw_line,
+  same.content_hash IS NOT NULL AS is_known_content,
   CASE
     WHEN i.place > 1 THEN 'duplicate'
-    WHEN v.resource_id IS NULL THEN 'new'
-    WHEN v.content_hash = i.content_hash THEN 'unchanged'
-    WHEN coalesce(i.meta_last_updated, TIMESTAMP '-infinity') > coalesce(v.meta_last_updated, TIMESTAMP '-infinity') THEN 'changed'
-    WHEN coalesce(i.meta_last_updated, TIMESTAMP '-infinity') = coalesce(v.meta_last_updated, TIMESTAMP '-infinity')
-      AND $transaction_time >= v.transaction_time THEN 'changed'
+    WHEN latest.resource_id IS NULL THEN 'new'
+    WHEN latest.content_hash = i.content_hash THEN 'unchanged'
+    WHEN (coalesce(i.meta_last_updated, TIMESTAMP '-infinity'), $transaction_time, i.content_hash)
+      > (coalesce(latest.meta_last_updated, TIMESTAMP '-infinity'), latest.transaction_time, latest.content_hash) THEN 'changed'
     ELSE 'older'
   END AS verdict
 FROM incoming AS i
-LEFT JOIN resource_version AS v
-  ON v.api_version = $api_version
-  AND v.resource_type = i.resource_type
-  AND v.resource_id = i.resource_id
-  AND v.is_latest;
+LEFT JOIN known AS latest
+  ON latest.resource_type = i.resource_type
+  AND latest.resource_id = i.resource_id
+  AND latest.is_latest
+LEFT JOIN known AS same
+  ON same.resource_type = i.resource_type
+  AND same.resource_id = i.resource_id
+  AND same.content_hash = i.content_hash;

@@ -6,5 +6,6 @@ CREATE TEMP TABLE staged (
   content_hash VARCHAR,
   raw_file VARCHAR,
   raw_line BIGINT,
+  is_known_content BOOLEAN,
   verdict VARCHAR
 );

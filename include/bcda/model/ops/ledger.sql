@@ -112,3 +112,29 @@ CREATE TABLE ops.dq_result (
   passed BOOLEAN NOT NULL,
   detail VARCHAR
 );
+
+-- One row per full pull that brought people and claims without an error. Key: run_id.
+-- delivered: claims it brought, by type.
+CREATE TABLE ops.full_pull (
+  run_id VARCHAR NOT NULL,
+  api_version VARCHAR NOT NULL,
+  transaction_time TIMESTAMP NOT NULL,
+  delivered STRUCT(claim_type VARCHAR, claims BIGINT)[] NOT NULL
+);
+
+-- One row per full pull and claim type: current claims of people on its roster that it did not bring.
+-- is_applied: they no longer count; false when so many are missing that the pull is in doubt.
+CREATE TABLE ops.reconciliation (
+  api_version VARCHAR NOT NULL,
+  run_id VARCHAR NOT NULL,
+  claim_type VARCHAR NOT NULL,
+  delivered BIGINT NOT NULL,
+  missing BIGINT NOT NULL,
+  is_applied BOOLEAN NOT NULL
+);
+
+-- What the views show. Key: name. api_version: the version of the API whose rows they show.
+CREATE TABLE ops.setting (
+  name VARCHAR NOT NULL,
+  value VARCHAR NOT NULL
+);

@@ -1,0 +1,45 @@
+-- One row per line of a claim.
+-- Key: api_version, claim_id, line_number.
+-- Source: ExplanationOfBenefit.item; CCLF2, 5, 6, B.
+-- Trap: A line with is_total_line repeats the sum of the others.
+CREATE TABLE claim_line (
+  api_version VARCHAR, -- BCDA version the row came from: v1, v2 or v3; never mix them in one sum
+  claim_id VARCHAR, -- Id of the ExplanationOfBenefit; joins to claim.claim_id
+  line_number INTEGER, -- item.sequence; may start above 1
+  revenue_code VARCHAR, -- Revenue centre, four digits
+  is_total_line BOOLEAN, -- Revenue centre 0001: the sum of the other lines; leave it out of sums
+  hcpcs_code VARCHAR, -- HCPCS or CPT code; many revenue lines have none
+  hipps_code VARCHAR, -- v3: HIPPS code
+  modifier_1 VARCHAR, -- First HCPCS modifier
+  modifier_2 VARCHAR, -- Second HCPCS modifier
+  modifier_3 VARCHAR, -- Third HCPCS modifier
+  modifier_4 VARCHAR, -- Fourth HCPCS modifier
+  modifier_5 VARCHAR, -- Fifth HCPCS modifier
+  ndc_code VARCHAR, -- National drug code
+  service_from DATE, -- First day of service; the claim's when the line has none
+  service_thru DATE, -- Last day of service; the claim's when the line has none
+  date_is_inherited BOOLEAN, -- The line has no date of its own
+  service_units DECIMAL(24,4), -- Service units
+  ndc_quantity DECIMAL(24,4), -- Quantity of the drug
+  ndc_unit VARCHAR, -- Unit of ndc_quantity as sent
+  place_of_service VARCHAR, -- Place of service code
+  type_of_service VARCHAR, -- CMS type of service
+  betos_code VARCHAR, -- BETOS category (v1, v2)
+  rendering_npi VARCHAR, -- NPI of who rendered the service
+  rendering_specialty VARCHAR, -- CMS specialty of that provider
+  rendering_type VARCHAR, -- Provider type code
+  rendering_tax_number VARCHAR, -- Tax number of that provider
+  rendering_state_raw VARCHAR, -- State as sent: SSA code in v1 and v2, FIPS in v3
+  line_dx VARCHAR, -- Diagnosis the line points to first
+  paid_amount DECIMAL(18,2), -- Medicare payment of the line, USD; NULL on inpatient and SNF lines of v1 and v2
+  allowed_amount DECIMAL(18,2), -- Allowed charge, USD
+  submitted_amount DECIMAL(18,2), -- Submitted charge, USD
+  noncovered_amount DECIMAL(18,2), -- Charge not covered, USD
+  deductible_amount DECIMAL(18,2), -- Deductible, USD
+  coinsurance_amount DECIMAL(18,2), -- Coinsurance, USD
+  primary_payer_paid_amount DECIMAL(18,2), -- Paid by a payer before Medicare, USD
+  beneficiary_paid_amount DECIMAL(18,2), -- Paid to the person, USD
+  processing_code VARCHAR, -- Line processing indicator; A, R, S are allowed
+  primary_payer_code VARCHAR, -- Which payer comes before Medicare
+  hpsa_code VARCHAR -- v3: health professional shortage area indicator
+);

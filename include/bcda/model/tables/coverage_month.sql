@@ -1,0 +1,20 @@
+-- One row per person, part and month with a value in the monthly extensions.
+-- Key: api_version, patient_id, part, month_start.
+-- Source: Coverage extensions such as ptdcntrct01, dual_01, buyin01 (v1, v2); Coverage.period (v3).
+-- Trap: A month without contract or with contract N is no enrolment in Part C or D.
+CREATE TABLE coverage_month (
+  api_version VARCHAR, -- BCDA version the row came from: v1, v2 or v3; never mix them in one sum
+  coverage_id VARCHAR, -- Coverage resource the month is from
+  patient_id VARCHAR, -- Person covered
+  part VARCHAR, -- A, B, C, D or DUAL
+  month_start DATE, -- First day of the month
+  dual_code VARCHAR, -- Dual status of the month
+  buyin_code VARCHAR, -- State buy-in of the month
+  contract_id VARCHAR, -- Part C or D contract of the month
+  pbp_id VARCHAR, -- Plan benefit package of the month
+  plan_type VARCHAR, -- Part C plan type
+  hmo_code VARCHAR, -- HMO indicator
+  segment_id VARCHAR, -- Part D plan segment
+  cost_share_code VARCHAR, -- Part D low-income cost share group
+  rds_code VARCHAR -- Retiree drug subsidy indicator
+);
