@@ -5,6 +5,6 @@ from airflow.sdk import Asset
 from bcda import model
 
 TABLE_ASSETS: tuple[Asset, ...] = tuple(
-    Asset(name=f"bcda_{table.name}", uri=f"bcda://{table.name}") for table in model.core_tables()
+    Asset(name=f"bcda_{name}", uri=f"bcda://{name}") for name, _ in model.lake_tables()
 )
 """`bcda://{table}` for each core table; updated by every merge."""

@@ -22,7 +22,7 @@ from bcda.places import Places
 from bcda_simulator import Fault, FaultKind, SimulatorSettings
 from bcda_simulator.world import World
 
-TABLES = [table.name for table in model.core_tables()]
+TABLES = [table.relation for table in model.core_tables()]
 MANY_FILES = SimulatorSettings(chunk_people={"ExplanationOfBenefit": 1, "Patient": 2, "Coverage": 2})
 
 

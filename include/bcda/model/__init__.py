@@ -122,16 +122,61 @@ def table_sql(name: str) -> str:
 
 
 def schema_sql() -> tuple[str, ...]:
-    """Return the statements that make an empty warehouse: schemas, tables with comments, macros, views."""
-    tables = [statement for name in all_tables() for statement in (table_sql(name), *comments(table_sql(name)))]
-    return ("CREATE SCHEMA partial", *tables, sql("ops/ledger"), *(sql(f"views/{name}") for name in VIEWS))
+    """Return the statements that make an empty warehouse: schemas, tables, views, and comments on what they hold."""
+    names = (*(f"tables/{name}" for name in all_tables()), "ops/ledger", "reference", *(f"views/{v}" for v in VIEWS))
+    made = ["CREATE SCHEMA partial"]
+    for statement in (statement for name in names for statement in statements(name)):
+        made += [statement, *comments(statement)]
+    return tuple(made)
 
 
-VIEWS = ("claim_current",)
+def view_relation(view: str) -> str:
+    """Return the name of a view in the warehouse."""
+    return view.replace("partial_", "partial.", 1)
+
+
+def column_comment(view: str, column: str) -> str:
+    """Return what a column of a view means: what the view's own file says, else the table the view takes it from.
+
+    Raises:
+        KeyError: neither says anything.
+    """
+    text = sql(f"views/{view}")
+    own = re.search(rf"^-- Column {column}: (.+)$", text, re.MULTILINE)
+    if own:
+        return own.group(1)
+    for table in re.findall(r"(?:FROM|JOIN) ([a-z_.]+)", text):
+        definition = _definition_of(table)
+        found = dict(_COLUMN.findall(definition))
+        if column in found:
+            return str(found[column])
+        if definition.startswith("-- One row") and table in VIEWS:
+            return column_comment(table, column)
+    raise KeyError(f"{view}.{column}")
+
+
+def _definition_of(relation: str) -> str:
+    if relation in VIEWS:
+        return sql(f"views/{relation}")
+    name = relation.replace("partial.", "partial_")
+    return table_sql(name) if name in all_tables() else next(
+        (s for s in statements("ops/ledger") if f"CREATE TABLE {relation} (" in s), ""
+    )
+
+
+VIEWS = (
+    "shown_as_of",
+    "claim_current",
+    "claim_line_current",
+    "coverage_by_part",
+    "enrollment",
+    "claim_crosswalk",
+    "partial_claim_current",
+)
 """Views in the order in which they are made."""
 
 
-_TABLE = re.compile(r"^CREATE TABLE (\S+) \(", re.MULTILINE)
+_TABLE = re.compile(r"^CREATE (TABLE|VIEW) (\S+) (?:\(|AS)", re.MULTILINE)
 _COLUMN = re.compile(r"^  (\w+) [^-]*?,? -- (.+)$", re.MULTILINE)
 
 
@@ -145,9 +190,9 @@ def comments(definition: str) -> tuple[str, ...]:
     found = _TABLE.search(definition)
     if found is None:
         return ()
-    relation = found.group(1)
-    about = " ".join(line[3:] for line in definition.splitlines() if line.startswith("-- "))
-    statements = [f"COMMENT ON TABLE {relation} IS '{_quoted(about)}'"]
+    kind, relation = found.groups()
+    about = " ".join(line[3:] for line in definition[: found.start()].splitlines() if line.startswith("-- "))
+    statements = [f"COMMENT ON {kind} {relation} IS '{_quoted(about)}'"]
     statements += [
         f"COMMENT ON COLUMN {relation}.{name} IS '{_quoted(text)}'" for name, text in _COLUMN.findall(definition)
     ]

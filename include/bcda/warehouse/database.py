@@ -11,6 +11,7 @@ import tenacity
 
 from bcda import model
 from bcda.errors import StorageError, WarehouseLockedError
+from bcda.model import cclf_views
 from bcda.places import private_folder
 
 log = logging.getLogger(__name__)
@@ -113,8 +114,7 @@ def _ensure_schema(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     ).fetchall()[0][0]
     if not present:
         connection.execute("BEGIN")
-        for statement in model.schema_sql():
-            connection.execute(statement)
+        _make_schema(connection)
         connection.execute("INSERT INTO ops.schema_info VALUES ($version)", {"version": model.SCHEMA_VERSION})
         connection.execute("COMMIT")
         return
@@ -124,6 +124,22 @@ def _ensure_schema(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
             f"The warehouse {path} has schema version {version}, this release needs {model.SCHEMA_VERSION}. "
             "Move the file away; the next load builds a new one."
         )
+
+
+def _make_schema(connection: duckdb.DuckDBPyConnection) -> None:
+    for statement in model.schema_sql():
+        connection.execute(statement)
+    connection.execute(
+        "INSERT INTO state_code SELECT * FROM read_csv($path, all_varchar = true)",
+        {"path": model.data_path("states.csv")},
+    )
+    for view in model.VIEWS:
+        relation = model.view_relation(view)
+        for row in connection.execute(f"DESCRIBE {relation}").fetchall():
+            text = model.column_comment(view, row[0]).replace("'", "''")
+            connection.execute(f"COMMENT ON COLUMN {relation}.{row[0]} IS '{text}'")
+    for statement in cclf_views.view_sql():
+        connection.execute(statement)
 
 
 def _first_line(error: Exception) -> str:

@@ -230,6 +230,7 @@ class _Merge:
     def write_ledger(self, now: datetime) -> None:
         """Record the run, its files, its counts, what it covers and what is missing."""
         self._insert_run(now)
+        self._sql("ledger/shown_version", self._version)
         self._insert_files()
         self._sql("ledger/export_count", self._id, self._types)
         if quarantine := self._files("quarantine"):

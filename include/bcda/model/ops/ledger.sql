@@ -3,138 +3,140 @@
 -- All instants are UTC without zone.
 CREATE SCHEMA ops;
 
-CREATE TABLE ops.schema_info (schema_version INTEGER NOT NULL);
+CREATE TABLE ops.schema_info (
+  schema_version INTEGER NOT NULL -- Release of the table model; another one needs a rebuild from the lake
+);
 
 -- One row per loaded export run. Key: run_id.
 CREATE TABLE ops.export_run (
-  run_id VARCHAR NOT NULL,
-  api_version VARCHAR NOT NULL,
-  export_scope VARCHAR NOT NULL,
-  resource_types VARCHAR[] NOT NULL,
-  since_ts TIMESTAMP,
-  transaction_time TIMESTAMP NOT NULL,
-  is_full BOOLEAN NOT NULL,
-  job_id VARCHAR NOT NULL,
-  status VARCHAR NOT NULL,
-  started_at TIMESTAMP NOT NULL,
-  finished_at TIMESTAMP NOT NULL,
-  output_files INTEGER NOT NULL,
-  error_files INTEGER NOT NULL,
-  lines_read BIGINT NOT NULL,
-  rows_landed BIGINT NOT NULL,
-  lines_quarantined BIGINT NOT NULL
+  run_id VARCHAR NOT NULL, -- Our export run
+  api_version VARCHAR NOT NULL, -- BCDA version: v1, v2 or v3
+  export_scope VARCHAR NOT NULL, -- patient, group-all or group-runout
+  resource_types VARCHAR[] NOT NULL, -- Types that were asked for
+  since_ts TIMESTAMP, -- Changes after this instant, UTC; NULL from the beginning
+  transaction_time TIMESTAMP NOT NULL, -- As BCDA said, UTC: the run is complete up to here
+  is_full BOOLEAN NOT NULL, -- Asked for everything from the beginning
+  job_id VARCHAR NOT NULL, -- BCDA's job
+  status VARCHAR NOT NULL, -- done
+  started_at TIMESTAMP NOT NULL, -- When the run was planned, UTC
+  finished_at TIMESTAMP NOT NULL, -- When it was merged, UTC
+  output_files INTEGER NOT NULL, -- Output files of the manifest
+  error_files INTEGER NOT NULL, -- Error files of the manifest
+  lines_read BIGINT NOT NULL, -- Lines read; rows_landed plus lines_quarantined
+  rows_landed BIGINT NOT NULL, -- Lines that became a resource
+  lines_quarantined BIGINT NOT NULL -- Lines set aside
 );
 
 -- One row per file of a run's manifest. Key: run_id, file_name. lines_read = rows_landed + lines_quarantined.
 CREATE TABLE ops.export_file (
-  run_id VARCHAR NOT NULL,
-  batch INTEGER NOT NULL,
-  file_name VARCHAR NOT NULL,
-  kind VARCHAR NOT NULL,
-  resource_type VARCHAR NOT NULL,
-  wire_bytes BIGINT NOT NULL,
-  wire_sha256 VARCHAR NOT NULL,
-  content_bytes BIGINT NOT NULL,
-  lines_read BIGINT NOT NULL,
-  rows_landed BIGINT NOT NULL,
-  lines_quarantined BIGINT NOT NULL
+  run_id VARCHAR NOT NULL, -- Our export run
+  batch INTEGER NOT NULL, -- Batch that fetched and landed the file
+  file_name VARCHAR NOT NULL, -- Our name of the raw file
+  kind VARCHAR NOT NULL, -- output or error
+  resource_type VARCHAR NOT NULL, -- FHIR type
+  wire_bytes BIGINT NOT NULL, -- Bytes received
+  wire_sha256 VARCHAR NOT NULL, -- SHA-256 of them
+  content_bytes BIGINT NOT NULL, -- Bytes after unpacking
+  lines_read BIGINT NOT NULL, -- Lines read; rows_landed plus lines_quarantined
+  rows_landed BIGINT NOT NULL, -- Lines that became a resource
+  lines_quarantined BIGINT NOT NULL -- Lines set aside
 );
 
 -- One row per run and requested resource type: what became of its resources.
 -- new_resources + changed + unchanged + older + duplicates = rows landed of the type.
 CREATE TABLE ops.export_count (
-  run_id VARCHAR NOT NULL,
-  resource_type VARCHAR NOT NULL,
-  files INTEGER NOT NULL,
-  lines BIGINT NOT NULL,
-  new_resources BIGINT NOT NULL,
-  changed BIGINT NOT NULL,
-  unchanged BIGINT NOT NULL,
-  older BIGINT NOT NULL,
-  duplicates BIGINT NOT NULL,
-  quarantined BIGINT NOT NULL
+  run_id VARCHAR NOT NULL, -- Our export run
+  resource_type VARCHAR NOT NULL, -- FHIR type
+  files INTEGER NOT NULL, -- Output files of the type
+  lines BIGINT NOT NULL, -- Lines in them
+  new_resources BIGINT NOT NULL, -- Resources never seen before
+  changed BIGINT NOT NULL, -- Resources whose content replaced an older one
+  unchanged BIGINT NOT NULL, -- Resources that came again as they were
+  older BIGINT NOT NULL, -- Resources older than the stored ones; only recorded
+  duplicates BIGINT NOT NULL, -- Further lines of a resource within the run
+  quarantined BIGINT NOT NULL -- Lines set aside
 );
 
 -- One row per run and resource type that left no gap: changes after since_ts (NULL: from the beginning) up to until_ts.
 CREATE TABLE ops.coverage (
-  api_version VARCHAR NOT NULL,
-  export_scope VARCHAR NOT NULL,
-  resource_type VARCHAR NOT NULL,
-  since_ts TIMESTAMP,
-  until_ts TIMESTAMP NOT NULL,
-  run_id VARCHAR NOT NULL
+  api_version VARCHAR NOT NULL, -- BCDA version: v1, v2 or v3
+  export_scope VARCHAR NOT NULL, -- patient, group-all or group-runout
+  resource_type VARCHAR NOT NULL, -- FHIR type
+  since_ts TIMESTAMP, -- Changes after this instant, UTC; NULL from the beginning
+  until_ts TIMESTAMP NOT NULL, -- Up to this instant, UTC
+  run_id VARCHAR NOT NULL -- Our export run
 );
 
 -- One row per person and type that BCDA reported as not retrieved. An MBI never leaves the warehouse.
 -- closed_run_id is the later run that covered the interval without a gap; NULL while the gap is open.
 CREATE TABLE ops.gap (
-  api_version VARCHAR NOT NULL,
-  export_scope VARCHAR NOT NULL,
-  resource_type VARCHAR NOT NULL,
-  mbi VARCHAR,
-  since_ts TIMESTAMP,
-  transaction_time TIMESTAMP NOT NULL,
-  opened_run_id VARCHAR NOT NULL,
-  closed_run_id VARCHAR
+  api_version VARCHAR NOT NULL, -- BCDA version: v1, v2 or v3
+  export_scope VARCHAR NOT NULL, -- patient, group-all or group-runout
+  resource_type VARCHAR NOT NULL, -- FHIR type
+  mbi VARCHAR, -- Person; NULL when BCDA named none
+  since_ts TIMESTAMP, -- Changes after this instant, UTC; NULL from the beginning
+  transaction_time TIMESTAMP NOT NULL, -- As BCDA said, UTC: the run is complete up to here
+  opened_run_id VARCHAR NOT NULL, -- Run that met the gap
+  closed_run_id VARCHAR -- Later run that covered the interval; NULL while the gap is open
 );
 
 -- One row per line that could not land; the line itself is in the lake table `quarantine`.
 CREATE TABLE ops.quarantine (
-  run_id VARCHAR NOT NULL,
-  file_name VARCHAR NOT NULL,
-  line_number BIGINT NOT NULL,
-  resource_type VARCHAR NOT NULL,
-  reason VARCHAR NOT NULL,
-  line_bytes BIGINT NOT NULL
+  run_id VARCHAR NOT NULL, -- Our export run
+  file_name VARCHAR NOT NULL, -- Our name of the raw file
+  line_number BIGINT NOT NULL, -- Line of the file, from 1
+  resource_type VARCHAR NOT NULL, -- FHIR type
+  reason VARCHAR NOT NULL, -- Why it could not land
+  line_bytes BIGINT NOT NULL -- Length of the line
 );
 
 -- One row per element that no declaration knows. Key: api_version, resource_type, path.
 CREATE TABLE ops.drift (
-  api_version VARCHAR NOT NULL,
-  resource_type VARCHAR NOT NULL,
-  path VARCHAR NOT NULL,
-  first_run_id VARCHAR NOT NULL,
-  first_file_name VARCHAR NOT NULL,
-  first_line_number BIGINT NOT NULL,
-  occurrences BIGINT NOT NULL
+  api_version VARCHAR NOT NULL, -- BCDA version: v1, v2 or v3
+  resource_type VARCHAR NOT NULL, -- FHIR type
+  path VARCHAR NOT NULL, -- Element or name
+  first_run_id VARCHAR NOT NULL, -- Run that saw it first
+  first_file_name VARCHAR NOT NULL, -- Raw file that has it first
+  first_line_number BIGINT NOT NULL, -- Line that has it first
+  occurrences BIGINT NOT NULL -- How often it was seen, over all runs
 );
 
 -- One row per check and scope of a run. Key: run_id, check_id, scope.
 CREATE TABLE ops.dq_result (
-  run_id VARCHAR NOT NULL,
-  check_id VARCHAR NOT NULL,
-  scope VARCHAR NOT NULL,
-  severity VARCHAR NOT NULL,
-  rows_checked BIGINT,
-  rows_failed BIGINT,
-  observed DOUBLE,
-  threshold DOUBLE,
-  passed BOOLEAN NOT NULL,
-  detail VARCHAR
+  run_id VARCHAR NOT NULL, -- Our export run
+  check_id VARCHAR NOT NULL, -- Check
+  scope VARCHAR NOT NULL, -- Claim type, column or other part that the row is about; empty for all
+  severity VARCHAR NOT NULL, -- error, warning or info
+  rows_checked BIGINT, -- Rows looked at
+  rows_failed BIGINT, -- Rows that failed
+  observed DOUBLE, -- What was measured; a share is between 0 and 1
+  threshold DOUBLE, -- What would have been allowed
+  passed BOOLEAN NOT NULL, -- Whether the check passed
+  detail VARCHAR -- What to know; holds nothing about a person
 );
 
 -- One row per full pull that brought people and claims without an error. Key: run_id.
 -- delivered: claims it brought, by type.
 CREATE TABLE ops.full_pull (
-  run_id VARCHAR NOT NULL,
-  api_version VARCHAR NOT NULL,
-  transaction_time TIMESTAMP NOT NULL,
-  delivered STRUCT(claim_type VARCHAR, claims BIGINT)[] NOT NULL
+  run_id VARCHAR NOT NULL, -- Our export run
+  api_version VARCHAR NOT NULL, -- BCDA version: v1, v2 or v3
+  transaction_time TIMESTAMP NOT NULL, -- As BCDA said, UTC: the run is complete up to here
+  delivered STRUCT(claim_type VARCHAR, claims BIGINT)[] NOT NULL -- Claims it brought, by type
 );
 
 -- One row per full pull and claim type: current claims of people on its roster that it did not bring.
 -- is_applied: they no longer count; false when so many are missing that the pull is in doubt.
 CREATE TABLE ops.reconciliation (
-  api_version VARCHAR NOT NULL,
-  run_id VARCHAR NOT NULL,
-  claim_type VARCHAR NOT NULL,
-  delivered BIGINT NOT NULL,
-  missing BIGINT NOT NULL,
-  is_applied BOOLEAN NOT NULL
+  api_version VARCHAR NOT NULL, -- BCDA version: v1, v2 or v3
+  run_id VARCHAR NOT NULL, -- Our export run
+  claim_type VARCHAR NOT NULL, -- Type of claim
+  delivered BIGINT NOT NULL, -- Claims it brought, by type
+  missing BIGINT NOT NULL, -- Current claims of people on the roster that it did not bring
+  is_applied BOOLEAN NOT NULL -- Whether they no longer count
 );
 
 -- What the views show. Key: name. api_version: the version of the API whose rows they show.
 CREATE TABLE ops.setting (
-  name VARCHAR NOT NULL,
-  value VARCHAR NOT NULL
+  name VARCHAR NOT NULL, -- Setting
+  value VARCHAR NOT NULL -- Its value
 );

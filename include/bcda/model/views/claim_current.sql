@@ -1,11 +1,19 @@
--- One row per claim that counts now, with the person's current MBI: a plain SUM over it is right.
--- Key: api_version, claim_id. Filter on one api_version: the same claim has other ids in v3.
+-- One row per claim that counts now, of the one version of the API that is shown, with the person's current MBI.
+-- Key: claim_id.
+-- Source: claim, patient; the shown version is the row `shown_api_version` of ops.setting.
+-- Column mbi_current: MBI in force of the person; of a Patient that was replaced by another, the other's
+-- Trap: A plain SUM is right here. Drug events have no paid_amount: their money is in claim_drug.
 CREATE VIEW claim_current AS
 SELECT
   c.*,
-  p.mbi_current
+  p.person_key,
+  coalesce(q.mbi_current, p.mbi_current) AS mbi_current
 FROM claim AS c
 LEFT JOIN patient AS p
   ON p.api_version = c.api_version
   AND p.patient_id = c.patient_id
-WHERE c.is_current;
+LEFT JOIN patient AS q
+  ON q.api_version = p.api_version
+  AND q.patient_id = p.merged_into_patient_id
+WHERE c.is_current
+  AND c.api_version = (SELECT value FROM ops.setting WHERE name = 'shown_api_version');

@@ -1,0 +1,167 @@
+"""The CCLF-shaped views: one for each file of CMS's Claim and Claim Line Feed, made from the crosswalk and the recipe.
+
+The crosswalk files (`cclf/crosswalk_v*.csv`) say which columns a layout has, in order, with type and meaning, and where
+each version of BCDA has its value; the recipe says from which column of ours a view takes it. A change of the layout is a
+change of data.
+"""
+
+import csv
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+VERSIONS = ("v1", "v2", "v3")
+SCHEMA = "cclf"
+
+UNAVAILABLE = frozenset({"absent", "retired"})
+"""Values of `availability` for which no value exists in a version."""
+
+
+@dataclass(frozen=True, slots=True)
+class CclfColumn:
+    """One element of a CCLF layout.
+
+    Attributes:
+        name: field label.
+        sql_type: DuckDB type.
+        description: what it holds.
+        crosswalk: row of the crosswalk by version, with `availability`, `target`, `fhir_path` and `note`.
+    """
+
+    name: str
+    sql_type: str
+    description: str
+    crosswalk: Mapping[str, Mapping[str, str]]
+
+    def is_available(self, version: str) -> bool:
+        """Whether a version of BCDA supplies it."""
+        return self.crosswalk[version]["availability"] not in UNAVAILABLE
+
+    def comment(self) -> str:
+        """What it holds and, by version, where it comes from or why it is NULL."""
+        sources: dict[str, list[str]] = {}
+        for version in VERSIONS:
+            row = self.crosswalk[version]
+            if self.is_available(version):
+                text = f"{row['availability']}, from {row['target'] or 'a constant'}"
+            else:
+                text = f"NULL, {row['availability']}: {row['note'] or 'CMS no longer fills it'}"
+            sources.setdefault(text, []).append(version)
+        return f"{self.description}. " + "; ".join(
+            f"{', '.join(versions)} {text}" for text, versions in sources.items()
+        )
+
+
+@cache
+def layout() -> dict[str, tuple[CclfColumn, ...]]:
+    """Return the columns of every CCLF file in layout order, by view name such as `cclf1`."""
+    by_version = {version: list(_rows(version)) for version in VERSIONS}
+    found: dict[str, list[CclfColumn]] = {}
+    for rows in zip(*by_version.values(), strict=True):
+        first = rows[0]
+        found.setdefault(first["cclf_file"].lower(), []).append(
+            CclfColumn(
+                first["column"], first["type"], first["description"], dict(zip(VERSIONS, rows, strict=True))
+            )
+        )
+    return {name: tuple(columns) for name, columns in found.items()}
+
+
+def view_sql() -> Iterator[str]:
+    """Yield the statements that make the schema, every view and every comment."""
+    yield f"CREATE SCHEMA {SCHEMA}"
+    for name, columns in layout().items():
+        yield _view(name, columns)
+        yield f"COMMENT ON VIEW {SCHEMA}.{name} IS '{_quoted(_about(name, columns))}'"
+        for column in columns:
+            yield f"COMMENT ON COLUMN {SCHEMA}.{name}.{column.name} IS '{_quoted(column.comment())}'"
+        yield f"COMMENT ON COLUMN {SCHEMA}.{name}.file_name IS 'Not of CCLF: the run whose snapshot this is'"
+        yield f"COMMENT ON COLUMN {SCHEMA}.{name}.file_date IS 'Not of CCLF: transactionTime of the newest run, as date'"
+
+
+def _view(name: str, columns: tuple[CclfColumn, ...]) -> str:
+    recipe = _recipe()[name]
+    expressions = {**_recipe()["shared"], **recipe["columns"]}
+    selected = ",\n  ".join(
+        f"CAST({expressions.get(column.name, 'NULL')} AS {column.sql_type}) AS {column.name}" for column in columns
+    )
+    conditions = [recipe["where"]] if "where" in recipe else []
+    if "claim_current" in recipe["from"] and name != "cclf8":
+        # CCLF carries finished claims only; those of the shared systems are not.
+        conditions.append("c.source_system IS DISTINCT FROM 'SHARED'")
+    where = f"\nWHERE {' AND '.join(conditions)}" if conditions else ""
+    return (
+        f"CREATE VIEW {SCHEMA}.{name} AS\nSELECT\n  {selected},\n"
+        f"  '{name}-' || as_of.run_id AS file_name,\n  as_of.file_date\n"
+        f"FROM {recipe['from'].strip()}\n{_pivots(recipe)}CROSS JOIN shown_as_of AS as_of{where}"
+    )
+
+
+def _pivots(recipe: Mapping[str, Any]) -> str:
+    joins = ""
+    if amounts := recipe.get("amounts"):
+        columns = ", ".join(
+            f"min_by(amount, amount_number) FILTER (WHERE category_code IN {_names(names)}) AS {column}"
+            for column, names in amounts.items()
+        )
+        joins += (
+            f"LEFT JOIN (SELECT api_version, claim_id, {columns} FROM claim_amount "
+            f"WHERE category_code IN {_names(_all(amounts))} GROUP BY api_version, claim_id) AS m "
+            "ON m.api_version = c.api_version AND m.claim_id = c.claim_id\n"
+        )
+    if codes := recipe.get("codes"):
+        joins += (
+            f"LEFT JOIN (SELECT api_version, claim_id, {_lists(codes)} FROM claim_supporting_info "
+            f"WHERE category_code IN {_names(_all(codes))} GROUP BY api_version, claim_id) AS i "
+            "ON i.api_version = c.api_version AND i.claim_id = c.claim_id\n"
+        )
+    if codes := recipe.get("line_codes"):
+        joins += (
+            f"LEFT JOIN (SELECT p.api_version, p.claim_id, p.line_number, {_lists(codes)} "
+            "FROM claim_line_supporting_info AS p JOIN claim_supporting_info AS f ON f.api_version = p.api_version "
+            "AND f.claim_id = p.claim_id AND f.sequence = p.supporting_info_sequence "
+            f"WHERE category_code IN {_names(_all(codes))} GROUP BY p.api_version, p.claim_id, p.line_number) AS i "
+            "ON i.api_version = c.api_version AND i.claim_id = c.claim_id AND i.line_number = l.line_number\n"
+        )
+    return joins
+
+
+def _lists(codes: Mapping[str, list[str]]) -> str:
+    return ", ".join(
+        f"list(code ORDER BY sequence) FILTER (WHERE category_code IN {_names(names)}) AS {column}"
+        for column, names in codes.items()
+    )
+
+
+def _all(named: Mapping[str, list[str]]) -> list[str]:
+    return [name for names in named.values() for name in names]
+
+
+def _names(names: list[str]) -> str:
+    return "(" + ", ".join(f"'{name}'" for name in names) + ")"
+
+
+def _about(name: str, columns: tuple[CclfColumn, ...]) -> str:
+    row = columns[0].crosswalk["v2"]
+    supplied = ", ".join(f"{v} {sum(c.is_available(v) for c in columns)}" for v in VERSIONS)
+    return (
+        f"{row['cclf_file']} of layout version 42: one row per {row['grain'] or 'claim'}, current claims of the shown "
+        f"version. {len(columns)} columns of the layout; supplied: {supplied}; then file_name and file_date."
+    )
+
+
+def _rows(version: str) -> Iterator[dict[str, str]]:
+    text = (files("bcda.model") / "cclf" / f"crosswalk_{version}.csv").read_text(encoding="utf-8")
+    yield from csv.DictReader(text.splitlines(keepends=True))
+
+
+@cache
+def _recipe() -> dict[str, Any]:
+    return tomllib.loads((files("bcda.model") / "cclf" / "recipe.toml").read_text(encoding="utf-8"))
+
+
+def _quoted(text: str) -> str:
+    return text.replace("'", "''")

@@ -1,0 +1,23 @@
+-- One row per person and month in which a full list of people named them: member months of the attributed population.
+-- Key: person_key, month_start.
+-- Source: roster of runs that asked for every Patient.
+-- Column month_start: First day of the month
+-- Column month_end: Last day of the month
+-- Trap: A month without such a run has no rows.
+CREATE VIEW enrollment AS
+SELECT
+  p.person_key,
+  max_by(p.mbi_current, r.transaction_time) AS mbi_current,
+  CAST(date_trunc('month', r.transaction_time) AS DATE) AS month_start,
+  last_day(CAST(r.transaction_time AS DATE)) AS month_end
+FROM roster AS o
+JOIN ops.export_run AS r
+  ON r.run_id = o.run_id
+  AND r.is_full
+JOIN patient AS p
+  ON p.api_version = o.api_version
+  AND p.patient_id = o.patient_id
+WHERE o.api_version = (SELECT value FROM ops.setting WHERE name = 'shown_api_version')
+  AND r.export_scope IN ('patient', 'group-all')
+  AND NOT p.is_stub
+GROUP BY ALL;
