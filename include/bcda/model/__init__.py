@@ -159,8 +159,10 @@ def _definition_of(relation: str) -> str:
     if relation in VIEWS:
         return sql(f"views/{relation}")
     name = relation.replace("partial.", "partial_")
-    return table_sql(name) if name in all_tables() else next(
-        (s for s in statements("ops/ledger") if f"CREATE TABLE {relation} (" in s), ""
+    return (
+        table_sql(name)
+        if name in all_tables()
+        else next((s for s in statements("ops/ledger") if f"CREATE TABLE {relation} (" in s), "")
     )
 
 

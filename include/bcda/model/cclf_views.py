@@ -63,9 +63,7 @@ def layout() -> dict[str, tuple[CclfColumn, ...]]:
     for rows in zip(*by_version.values(), strict=True):
         first = rows[0]
         found.setdefault(first["cclf_file"].lower(), []).append(
-            CclfColumn(
-                first["column"], first["type"], first["description"], dict(zip(VERSIONS, rows, strict=True))
-            )
+            CclfColumn(first["column"], first["type"], first["description"], dict(zip(VERSIONS, rows, strict=True)))
         )
     return {name: tuple(columns) for name, columns in found.items()}
 
@@ -75,7 +73,7 @@ def view_sql() -> Iterator[str]:
     yield f"CREATE SCHEMA {SCHEMA}"
     for name, columns in layout().items():
         yield _view(name, columns)
-        yield f"COMMENT ON VIEW {SCHEMA}.{name} IS '{_quoted(_about(name, columns))}'"
+        yield f"COMMENT ON VIEW {SCHEMA}.{name} IS '{_quoted(_about(columns))}'"
         for column in columns:
             yield f"COMMENT ON COLUMN {SCHEMA}.{name}.{column.name} IS '{_quoted(column.comment())}'"
         yield f"COMMENT ON COLUMN {SCHEMA}.{name}.file_name IS 'Not of CCLF: the run whose snapshot this is'"
@@ -108,19 +106,19 @@ def _pivots(recipe: Mapping[str, Any]) -> str:
             for column, names in amounts.items()
         )
         joins += (
-            f"LEFT JOIN (SELECT api_version, claim_id, {columns} FROM claim_amount "
+            f"LEFT JOIN (SELECT api_version, claim_id, {columns} FROM claim_amount "  # noqa: S608 - our own data
             f"WHERE category_code IN {_names(_all(amounts))} GROUP BY api_version, claim_id) AS m "
             "ON m.api_version = c.api_version AND m.claim_id = c.claim_id\n"
         )
     if codes := recipe.get("codes"):
         joins += (
-            f"LEFT JOIN (SELECT api_version, claim_id, {_lists(codes)} FROM claim_supporting_info "
+            f"LEFT JOIN (SELECT api_version, claim_id, {_lists(codes)} FROM claim_supporting_info "  # noqa: S608
             f"WHERE category_code IN {_names(_all(codes))} GROUP BY api_version, claim_id) AS i "
             "ON i.api_version = c.api_version AND i.claim_id = c.claim_id\n"
         )
     if codes := recipe.get("line_codes"):
         joins += (
-            f"LEFT JOIN (SELECT p.api_version, p.claim_id, p.line_number, {_lists(codes)} "
+            f"LEFT JOIN (SELECT p.api_version, p.claim_id, p.line_number, {_lists(codes)} "  # noqa: S608
             "FROM claim_line_supporting_info AS p JOIN claim_supporting_info AS f ON f.api_version = p.api_version "
             "AND f.claim_id = p.claim_id AND f.sequence = p.supporting_info_sequence "
             f"WHERE category_code IN {_names(_all(codes))} GROUP BY p.api_version, p.claim_id, p.line_number) AS i "
@@ -144,7 +142,7 @@ def _names(names: list[str]) -> str:
     return "(" + ", ".join(f"'{name}'" for name in names) + ")"
 
 
-def _about(name: str, columns: tuple[CclfColumn, ...]) -> str:
+def _about(columns: tuple[CclfColumn, ...]) -> str:
     row = columns[0].crosswalk["v2"]
     supplied = ", ".join(f"{v} {sum(c.is_available(v) for c in columns)}" for v in VERSIONS)
     return (
