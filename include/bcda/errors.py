@@ -17,7 +17,8 @@
          ├─ ExportExpiredError        the job's files are gone; .job_id
          ├─ ManifestError             the manifest, or an address in it, cannot be trusted
          ├─ CountMismatchError        lines read differ from rows landed plus lines quarantined
-         └─ LandingError               the engine could not fill a table; .table
+         ├─ LandingError              the engine could not fill a table; .table
+         └─ DataQualityError          what was loaded failed a check; .check_ids
 
 A message says what was wrong, with what, and what to do next. It never holds a person's data, a token or a secret.
 """
@@ -157,3 +158,15 @@ class LandingError(TerminalError):
     def __init__(self, message: str, *, table: str) -> None:
         super().__init__(message)
         self.table = table
+
+
+class DataQualityError(TerminalError):
+    """What was loaded failed a check of level error; the published database is as it was.
+
+    Attributes:
+        check_ids: the checks that failed, each once.
+    """
+
+    def __init__(self, message: str, *, check_ids: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.check_ids = check_ids

@@ -311,13 +311,17 @@ def merge(places: Places, run_id: str, count: int, *, now: datetime) -> MergeSum
     return summary
 
 
-def publish(places: Places) -> Snapshot:
-    """Replace the database that analysts open by a snapshot of the warehouse.
+def publish(places: Places, *, shown_version: ApiVersion | None = None) -> Snapshot:
+    """Check what was loaded and replace the database that analysts open by a snapshot of the warehouse.
+
+    Args:
+        places: where everything is.
+        shown_version: version that the views show from now on; None leaves it.
 
     Raises:
-        WarehouseLockedError, StorageError: see `warehouse.publish`.
+        DataQualityError, WarehouseLockedError, StorageError: see `warehouse.publish`.
     """
-    return warehouse.publish(places)
+    return warehouse.publish(places, shown_version=shown_version)
 
 
 def _show(instant: datetime | None) -> str:

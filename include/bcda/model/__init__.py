@@ -116,6 +116,13 @@ def statements(name: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in f"{sql(name)}\n".split(";\n") if part.strip())
 
 
+def check_names() -> tuple[str, ...]:
+    """Return the names of all checks."""
+    return tuple(
+        sorted(p.name.removesuffix(".sql") for p in (files(__name__) / "checks").iterdir() if p.name.endswith(".sql"))
+    )
+
+
 def table_sql(name: str) -> str:
     """Return the definition of one table of the model."""
     return sql(f"tables/{name}")
@@ -128,6 +135,21 @@ def schema_sql() -> tuple[str, ...]:
     for statement in (statement for name in names for statement in statements(name)):
         made += [statement, *comments(statement)]
     return tuple(made)
+
+
+def view_with_comments(view: str, *, lake: str) -> tuple[str, ...]:
+    """Return the statements for a view over the lake, comments included.
+
+    Args:
+        view: name of the file below views/.
+        lake: path of the lake.
+    """
+    (statement,) = statements(f"views/{view}")
+    text = statement.replace("{lake}", _quoted(lake))
+    columns = re.findall(r"^  [vl]\.(\w+),?$", text, re.MULTILINE)
+    told = (f"COMMENT ON COLUMN {view}.{name} IS '{_quoted(column_comment(view, name))}'" for name in columns)
+    about = " ".join(line[3:] for line in statement.splitlines() if line.startswith("-- ") and "Column" not in line)
+    return (text, f"COMMENT ON VIEW {view} IS '{_quoted(about.replace('{lake}', lake))}'", *told)
 
 
 def view_relation(view: str) -> str:

@@ -4,9 +4,11 @@ from bcda.warehouse.database import LOCK_WAIT_SECONDS, open_warehouse
 from bcda.warehouse.ledger import MergeSummary, TypeCount, covered_intervals, run_summary
 from bcda.warehouse.merge import merge_run
 from bcda.warehouse.publish import Snapshot, publish
+from bcda.warehouse.quality import CheckResult, run_checks
 
 __all__ = [
     "LOCK_WAIT_SECONDS",
+    "CheckResult",
     "MergeSummary",
     "Snapshot",
     "TypeCount",
@@ -14,5 +16,6 @@ __all__ = [
     "merge_run",
     "open_warehouse",
     "publish",
+    "run_checks",
     "run_summary",
 ]

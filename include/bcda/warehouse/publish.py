@@ -9,9 +9,12 @@ from pathlib import Path
 
 import duckdb
 
-from bcda.errors import StorageError
+from bcda import model
+from bcda.errors import DataQualityError, StorageError
 from bcda.places import Places, private_folder, sync_folder
+from bcda.settings import ApiVersion
 from bcda.warehouse.database import LOCK_WAIT_SECONDS, open_warehouse
+from bcda.warehouse.quality import Level, failures, run_checks
 
 log = logging.getLogger(__name__)
 
@@ -27,23 +30,33 @@ class Snapshot:
         path: what analysts open.
         bytes: its size.
         runs: loaded runs in it.
+        warnings: checks of level warning that did not pass, each in a sentence without anything about a person.
     """
 
     path: Path
     bytes: int
     runs: int
+    warnings: tuple[str, ...] = ()
 
 
-def publish(places: Places, *, lock_wait_seconds: float = LOCK_WAIT_SECONDS) -> Snapshot:
-    """Replace the published database by a consistent copy of the working one.
+def publish(
+    places: Places, *, shown_version: ApiVersion | None = None, lock_wait_seconds: float = LOCK_WAIT_SECONDS
+) -> Snapshot:
+    """Check what was loaded, then replace the published database by a consistent copy of the working one.
 
     Whoever has the old file open keeps it. Killed half way it leaves temporary names only, which the next call removes.
 
+    Args:
+        places: lake, warehouse and published database.
+        shown_version: version of the API that the views show from now on; None leaves it as it is.
+        lock_wait_seconds: how long to wait for another load.
+
     Raises:
+        DataQualityError: a check of level error failed for the newest run of some version; nothing was published.
         WarehouseLockedError: a load held the warehouse for too long.
         StorageError: no space for the copy, or the copy cannot be read back.
 
-    Source: design §2.9.
+    Source: design §2.9; table model §6.
     """
     target = places.published
     private_folder(target.parent)
@@ -51,6 +64,8 @@ def publish(places: Places, *, lock_wait_seconds: float = LOCK_WAIT_SECONDS) -> 
         leftover.unlink()
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     with open_warehouse(places.warehouse, wait_seconds=lock_wait_seconds) as connection:
+        warnings = _check(connection)
+        _set_views(connection, places, shown_version)
         connection.execute("CHECKPOINT").fetchall()
         runs = _count_runs(connection)
         try:
@@ -63,9 +78,50 @@ def publish(places: Places, *, lock_wait_seconds: float = LOCK_WAIT_SECONDS) -> 
     _prove(temporary, runs)
     temporary.replace(target)
     sync_folder(target.parent)
-    snapshot = Snapshot(target, target.stat().st_size, runs)
+    snapshot = Snapshot(target, target.stat().st_size, runs, warnings)
     log.info("published %s: %d bytes, %d runs", target, snapshot.bytes, runs)
     return snapshot
+
+
+def _check(connection: duckdb.DuckDBPyConnection) -> tuple[str, ...]:
+    """Run the checks for the run that was merged last and return its warnings.
+
+    Raises:
+        DataQualityError: it, or the newest run of another version, failed a check of level error.
+    """
+    newest = connection.execute(
+        "SELECT run_id FROM ops.export_run ORDER BY finished_at DESC, transaction_time DESC, run_id DESC LIMIT 1"
+    ).fetchall()
+    if not newest:
+        return ()
+    results = run_checks(connection, newest[0][0])
+    for failure in failures(results, Level.WARNING):
+        log.warning("check %s", failure)
+    failed = connection.execute(model.sql("ops/failed_checks")).fetchall()
+    if failed:
+        for failure in failures(results, Level.ERROR):
+            log.error("check %s", failure)
+        listed = "; ".join(
+            f"{check_id}{f' ({scope})' if scope else ''} {rows_failed:,} of {rows_checked:,} rows: {detail}"
+            for _, check_id, scope, rows_checked, rows_failed, detail in failed[:5]
+        )
+        raise DataQualityError(
+            f"{len(failed)} checks of level error failed, so the published database stays as it was. {listed} "
+            "All results are in ops.dq_result of the working database; a later run that passes is published.",
+            check_ids=tuple(dict.fromkeys(row[1] for row in failed)),
+        )
+    return tuple(str(failure) for failure in failures(results, Level.WARNING))
+
+
+def _set_views(connection: duckdb.DuckDBPyConnection, places: Places, shown_version: ApiVersion | None) -> None:
+    if shown_version is not None:
+        connection.execute(
+            "UPDATE ops.setting SET value = $version WHERE name = 'shown_api_version'", {"version": shown_version.value}
+        )
+    if not any(places.lake.glob("resource/*/*/*.parquet")):
+        return
+    for statement in model.view_with_comments("resource", lake=str(places.lake.resolve())):
+        connection.execute(statement)
 
 
 def _copy(source: Path, target: Path) -> None:

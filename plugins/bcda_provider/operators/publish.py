@@ -1,5 +1,6 @@
 """Publishing the warehouse to analysts."""
 
+import os
 from typing import Any
 
 from airflow.sdk import BaseOperator, Context
@@ -9,14 +10,20 @@ from bcda_provider.retry import BcdaRetryPolicy
 
 
 class BcdaPublishOperator(BaseOperator):
-    """Replaces the database that analysts open by a snapshot of the warehouse."""
+    """Checks what was loaded and replaces the database that analysts open by a snapshot of the warehouse.
+
+    The views show the version of the API that the environment variable `BCDA_SHOWN_VERSION` names; without it the one
+    that was loaded first.
+    """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(retry_policy=BcdaRetryPolicy(), **kwargs)
 
     def execute(self, context: Context) -> dict[str, int]:  # noqa: ARG002 - the interface's
-        """Return size in bytes and number of runs of the snapshot."""
+        """Return size in bytes and number of runs of the snapshot, and the number of warnings its checks gave."""
         from bcda import export
+        from bcda.settings import ApiVersion
 
-        snapshot = export.publish(places())
-        return {"bytes": snapshot.bytes, "runs": snapshot.runs}
+        shown = os.environ.get("BCDA_SHOWN_VERSION")
+        snapshot = export.publish(places(), shown_version=ApiVersion(shown) if shown else None)
+        return {"bytes": snapshot.bytes, "runs": snapshot.runs, "warnings": len(snapshot.warnings)}
