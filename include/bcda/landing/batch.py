@@ -19,6 +19,7 @@ from bcda.manifest import FileKind, Manifest
 from bcda.places import Places, private_folder
 from bcda.receipts import Receipt
 from bcda.runs import ExportRun
+from bcda.settings import ApiVersion
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ def land_files(
     with tempfile.TemporaryDirectory(prefix=".spill-", dir=places.lake) as spill:
         engine = Engine(run.request.api_version, spill=Path(spill), memory_bytes=memory_bytes)
         try:
-            landing = _Landing(run.run_id, folder, engine, writer)
+            landing = _Landing(run, folder, engine, writer)
             files = tuple(
                 landing.land(receipt) for receipt in sorted(receipts, key=lambda r: (r.resource_type, r.name))
             )
@@ -108,8 +109,10 @@ def land_files(
 class _Landing:
     """The files of one batch on their way through the engine."""
 
-    def __init__(self, run_id: str, folder: Path, engine: Engine, writer: LakeWriter) -> None:
-        self._run_id = run_id
+    def __init__(self, run: ExportRun, folder: Path, engine: Engine, writer: LakeWriter) -> None:
+        self._run_id = run.run_id
+        # In v3 it is the day on which CMS finished the claim, elsewhere the instant of the delivery.
+        self._is_created_content = run.request.api_version is ApiVersion.V3
         self._folder = folder
         self._engine = engine
         self._writer = writer
@@ -231,7 +234,7 @@ class _Landing:
                 offsets[number - first],
                 offsets[number - first + 1],
                 last_updated=updated,
-                created=created,
+                created=None if self._is_created_content else created,
             )
             for number, updated, created in zip(_numbers(rows), keys.last_updated, keys.created, strict=True)
         ]

@@ -2,16 +2,15 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
 
 from bcda_simulator.source import AttributionList, ListKind
-from bcda_simulator.world import calendar, other_versions
+from bcda_simulator.world import calendar, eob_v1, eob_v2, eob_v3, other_versions
 from bcda_simulator.world.claims import Claim, claims_of
-from bcda_simulator.world.eob_v2 import eob
 from bcda_simulator.world.fhir import Json, line
-from bcda_simulator.world.people import coverage_weeks, coverages_v2, is_on_list, patient_v2
+from bcda_simulator.world.people import Person, coverage_weeks, coverages_v2, is_on_list, patient_v2
 from bcda_simulator.world.people import person as make_person
 
 __all__ = ["Totals", "World"]
@@ -27,6 +26,7 @@ class Totals:
         lines: lines of all claims.
         diagnoses: diagnoses of all claims.
         paid: paid amount of active claims by eob-type; drug events have none.
+        drug_cost: gross cost of active drug events that were not deleted.
     """
 
     claims: Counter[str] = field(default_factory=Counter)
@@ -34,6 +34,7 @@ class Totals:
     lines: int = 0
     diagnoses: int = 0
     paid: dict[str, Decimal] = field(default_factory=dict)
+    drug_cost: Decimal = Decimal(0)
 
 
 class World:
@@ -97,11 +98,12 @@ class World:
             for resource in self._resources(api_version, resource_type, int(key), first, last, up_to, service_cap):
                 yield line(resource)
 
-    def expected(self, as_of: datetime, *, people: Sequence[str]) -> Totals:
-        """Return what a full v2 export at an instant holds for some people."""
+    def expected(self, as_of: datetime, *, people: Sequence[str], version: str = "v2") -> Totals:
+        """Return what a full export at an instant holds for some people; claims of v3 may be unfinished ones too."""
         totals, last = Totals(), calendar.week_of(as_of)
         for key in people:
-            for claim in self._claims(int(key), 0, last, None):
+            claims = self._claims(int(key), 0, last, None)
+            for claim in claims + (self._unfinished(int(key), last, None) if version == "v3" else []):
                 totals.claims[claim.kind] += 1
                 totals.lines += len(claim.lines)
                 totals.diagnoses += len(claim.diagnoses)
@@ -109,6 +111,8 @@ class World:
                     totals.active[claim.kind] += 1
                     if claim.kind != "PDE":
                         totals.paid[claim.kind] = totals.paid.get(claim.kind, Decimal(0)) + claim.paid
+                    elif claim.adjustment_code != "D":
+                        totals.drug_cost += claim.charge
         return totals
 
     def _resources(
@@ -121,20 +125,42 @@ class World:
             yield from (
                 coverages_v2(someone, calendar.load_at(week).year)
                 if is_v2
-                else (other_versions.coverage(version, someone, part, week) for part in "abcd")
+                else [other_versions.coverage(version, someone, part, week) for part in "abcd"]
             )
-        if kind == "ExplanationOfBenefit":
+        if kind == "ExplanationOfBenefit" and version == "v3":
+            yield from self._eobs_v3(someone, first, last, cap)
+        elif kind == "ExplanationOfBenefit":
+            eob = eob_v2.eob if is_v2 else eob_v1.eob
             for claim in self._claims(number, first, last, cap):
-                yield (
-                    eob(claim, someone.patient_id, delivered_at)
-                    if is_v2
-                    else other_versions.eob(version, claim, someone.patient_id, delivered_at)
-                )
+                yield eob(claim, someone.patient_id, delivered_at)
         if kind in {"Claim", "ClaimResponse"}:
             # They vanish 60 days after their last change.
             for week in range(max(first, last - 8), last + 1):
                 if (number + week) % 5 == 0:
                     yield other_versions.partially_adjudicated(kind, someone, week, 0)
+
+    def _eobs_v3(self, someone: Person, first: int, last: int, cap: date | None) -> Iterator[Json]:
+        """Yield claims as v3 has them: half of the replaced ones are not sent again, the next one names them."""
+        patient_id = other_versions.patient_id_v3(someone)
+        for claim in self._claims(someone.number, first, last, cap):
+            if claim.status == "active" or claim.group % 2 == 0:
+                yield eob_v3.eob(claim, patient_id)
+            elif claim.loaded_week >= first:
+                yield eob_v3.eob(replace(claim, status="active", updated_week=claim.loaded_week), patient_id)
+        for claim in self._unfinished(someone.number, last, cap):
+            if claim.loaded_week - 1 >= first:
+                yield eob_v3.eob(claim, patient_id, shared=True)
+
+    def _unfinished(self, number: int, last: int, cap: date | None) -> list[Claim]:
+        """Return claims that a shared system has in a week and that are finished in the next one."""
+        return [
+            claim
+            for claim in claims_of(self._seed, number, first_week=last + 1, last_week=last + 1)
+            if claim.loaded_week == last + 1
+            and claim.updated_week == last + 1
+            and eob_v3.comes_from_shared_system(claim)
+            and (cap is None or claim.service_from <= cap)
+        ]
 
     def _claims(self, number: int, first: int, last: int, cap: date | None) -> list[Claim]:
         """Return the newest version of each claim, if it came in the weeks asked for."""

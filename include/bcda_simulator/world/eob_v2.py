@@ -432,11 +432,11 @@ def _drug_event(claim: Claim, roll: random.Random) -> Json:
     if claim.adjustment_code:
         details.append(("adjstmt_dltn_cd", claim.adjustment_code, "Adjustment"))
     infos = [information(place, *detail) for place, detail in enumerate(details, start=1)]
-    for name, value in (("days_suply_num", 30), ("fill_num", roll.randint(0, 9))):
-        element = information(len(infos) + 1, name, "x")
-        del element["code"]
-        infos.append(element | {"valueQuantity": {"value": value}})
+    for name, value in (("dayssupply", 30), ("refillnum", roll.randint(0, 9))):
+        category = concept(coding(f"{CARIN}C4BBSupportingInfoType", name, name.title()))
+        infos.append({"sequence": len(infos) + 1, "category": category, "valueQuantity": {"value": value}})
     amounts = [
+        ("submitted", "tot_rx_cst_amt", line.charge),
         ("benefit", "cvrd_d_plan_pd_amt", line.paid),
         ("coinsurance", "gdc_blw_oopt_amt", line.charge),
         ("coinsurance", "gdc_abv_oopt_amt", Decimal(0)),

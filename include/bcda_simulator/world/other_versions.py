@@ -1,14 +1,11 @@
-"""v1 (STU3) and v3 (CARIN 2.2.0) resources of the synthetic world, in their simplest valid shapes."""
+"""People and coverage of v1 (STU3) and v3 (CARIN 2.2.0), and the unfinished claims of v2."""
 
-from datetime import datetime
+from datetime import timedelta
 
 from bcda_simulator.world import calendar
-from bcda_simulator.world.claims import Claim
-from bcda_simulator.world.fhir import CODESYSTEM, TERMINOLOGY, VARIABLES, Json, coding, concept, money
-from bcda_simulator.world.people import Person, patient_v2, updated_text
-
-_SYSTEM_TYPE = "https://bluebutton.cms.gov/fhir/CodeSystem/System-Type"
-_FINAL_ACTION = "https://bluebutton.cms.gov/fhir/CodeSystem/Final-Action"
+from bcda_simulator.world.eob_v3 import CODES, STRUCTURES
+from bcda_simulator.world.fhir import TERMINOLOGY, Json, coding, concept
+from bcda_simulator.world.people import Person, coverages_v2, patient_v2, updated_text
 
 
 def patient(version: str, someone: Person, week: int) -> Json:
@@ -21,43 +18,56 @@ def patient(version: str, someone: Person, week: int) -> Json:
             extension = identifier.pop("type")["coding"][0].get("extension")
             if extension:
                 identifier["extension"] = extension
+        return resource
+    resource["id"] = patient_id_v3(someone)
+    resource["identifier"] = _mbis_v3(someone, week)
+    resource["address"][0]["state"] = "TX"
+    resource["extension"] = [x for x in resource["extension"] if x["url"].startswith("http://hl7.org/")]
+    if not resource.get("deceasedDateTime"):
+        del resource["deceasedBoolean"]
     return resource
+
+
+def patient_id_v3(someone: Person) -> str:
+    """Return the id of a person's Patient in v3, which has nothing in common with that of v1 and v2."""
+    return f"{300_000_000 + someone.number}"
+
+
+def _mbis_v3(someone: Person, week: int) -> list[Json]:
+    """Return the MBIs a person has had; one that ended is a former one."""
+    system, kind = "http://hl7.org/fhir/sid/us-mbi", concept(coding(f"{TERMINOLOGY}v2-0203", "MB"))
+    changed = someone.mbi_change_week
+    first: Json = {"system": system, "type": kind, "value": someone.mbi(0), "period": {"start": "2018-01-01"}}
+    if changed is None or week < changed:
+        return [first]
+    turn = calendar.load_at(changed).date()
+    first["period"]["end"] = (turn - timedelta(days=1)).isoformat()
+    return [first, {"system": system, "type": kind, "value": someone.mbi(week), "period": {"start": turn.isoformat()}}]
 
 
 def coverage(version: str, someone: Person, part: str, week: int) -> Json:
     """Return a Coverage of v1 or v3."""
+    updated = updated_text(calendar.load_at(week))
+    if version == "v1":
+        resource = next(c for c in coverages_v2(someone, calendar.load_at(week).year) if c["id"][5] == part)
+        for name in ("subscriberId", "payor", "relationship", "class"):
+            del resource[name]
+        del resource["meta"]["profile"]
+        return resource | {"grouping": {"subGroup": "Medicare", "subPlan": f"Part {part.upper()}"}}
+    plan = concept(coding(f"{TERMINOLOGY}coverage-class", "plan"))
     return {
         "resourceType": "Coverage",
-        "id": f"part-{part}-{someone.patient_id}",
-        "meta": {"lastUpdated": updated_text(calendar.load_at(week))},
+        "id": f"part-{part.upper()}-{patient_id_v3(someone)}",
+        "meta": {"lastUpdated": updated},
         "status": "active",
-        "beneficiary": {"reference": f"Patient/{someone.patient_id}"},
-        "type": concept(coding(f"{TERMINOLOGY}v3-ActCode", "SUBSIDIZ")),
-    } | ({"grouping": {"subGroup": "Medicare", "subPlan": f"Part {part.upper()}"}} if version == "v1" else {})
-
-
-def eob(version: str, claim: Claim, patient_id: str, delivered_at: datetime) -> Json:
-    """Return an ExplanationOfBenefit of v1 or v3; ids of v3 differ from those of the other versions."""
-    kind = coding(f"{CODESYSTEM}eob-type", claim.kind)
-    resource: Json = {
-        "resourceType": "ExplanationOfBenefit",
-        "id": f"{claim.kind.lower()}-{claim.number}" if version == "v1" else f"{abs(claim.number) * 11}",
-        "meta": {"lastUpdated": updated_text(calendar.load_at(claim.updated_week))},
-        "status": claim.status,
-        "type": concept(kind),
-        "identifier": [{"system": f"{VARIABLES}clm_id", "value": str(claim.number)}],
-        "patient": {"reference": f"Patient/{patient_id}"},
-        "billablePeriod": {"start": claim.service_from.isoformat(), "end": claim.service_thru.isoformat()},
-        "payment": {"amount": money(claim.paid)},
-        "created": delivered_at.isoformat(timespec="seconds"),
+        "beneficiary": {"reference": f"Patient/{patient_id_v3(someone)}"},
+        "class": [{"type": plan, "value": f"Part {part.upper()}"}],
+        "period": {"start": f"{someone.birth.year + 65}-01-01"},
+        "extension": [
+            {"url": f"{STRUCTURES}{name}", "valueCoding": coding(f"{CODES}{name}", code)}
+            for name, code in (("BENE-MDCR-STUS-CD", "10"), ("BENE-BUYIN-CD", "3"), ("BENE-MDCR-ENTLMT-RSN-CD", "0"))
+        ],
     }
-    if version == "v3":
-        source = "DDPS" if claim.kind == "PDE" else "NationalClaimsHistory"
-        tags = [coding(_SYSTEM_TYPE, source)]
-        if claim.kind != "PDE":
-            tags.append(coding(_FINAL_ACTION, "FinalAction" if claim.status == "active" else "NotFinalAction"))
-        resource["meta"]["tag"] = tags
-    return resource
 
 
 def partially_adjudicated(resource_type: str, someone: Person, week: int, place: int) -> Json:

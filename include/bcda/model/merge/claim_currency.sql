@@ -1,5 +1,5 @@
--- Whether each claim counts now. Looked at: claims of the people whose claims came in this run, and claims of the shared
--- systems that may have expired. Parameters: api_version.
+-- Whether each claim counts now. Looked at: claims of the people whose claims came in this run, for whom others may have
+-- taken a claim's place, and current claims of the shared systems, which may have expired. Parameters: api_version.
 -- Sources: table model §4, rule 6. A claim that is missing from a full pull is dealt with afterwards.
 CREATE TEMP TABLE weighed AS
 WITH newest AS (
@@ -21,7 +21,7 @@ looked_at AS (
   LEFT JOIN ops.export_run AS r
     ON r.run_id = c.last_seen_run_id
   WHERE c.api_version = $api_version
-    AND (c.patient_id IN (SELECT patient_id FROM people) OR c.source_system = 'SHARED')
+    AND (c.patient_id IN (SELECT patient_id FROM people) OR (c.source_system = 'SHARED' AND c.is_current))
 ),
 replaced AS (
   SELECT DISTINCT c.claim_id
