@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections import Counter
 
 import duckdb
@@ -30,9 +31,33 @@ def query(places, sql):
         return connection.execute(sql).fetchall()
 
 
+def with_everybody(samples, folder):
+    """Copy the samples and add a Patient for each claim whose person is not among them: they are a cut of a larger set."""
+    shutil.copytree(samples, folder)
+    known, named = set(), set()
+    for path in folder.glob("*.ndjson"):
+        for text in path.read_text().splitlines():
+            resource = json.loads(text)
+            if resource["resourceType"] == "Patient":
+                known.add(resource["id"])
+            if resource["resourceType"] == "ExplanationOfBenefit":
+                named.add(resource["patient"]["reference"].removeprefix("Patient/"))
+    people = [{"resourceType": "Patient", "id": i, "birthDate": "1940-01-01"} for i in sorted(named - known)]
+    (folder / "Patient.missing.ndjson").write_text("".join(json.dumps(person) + "\n" for person in people))
+    return folder
+
+
 @pytest.mark.samples
-def test_real_samples_arrive_with_every_claim_line_and_diagnosis(serve, connect, weekly, places, samples):
-    folder = samples / "v2" / "ndjson"
+def test_claims_of_unknown_people_are_kept_and_not_published(serve, connect, weekly, places, samples):
+    connect(serve(FolderSource({"v2": samples / "v2" / "ndjson"})))
+    state, tasks = weekly(resource_types=["Patient", "Coverage", "ExplanationOfBenefit"])
+    assert (state, tasks["merge[-1]"], tasks["publish[-1]"]) == ("failed", "success", "failed")
+    assert not places.published.exists()
+
+
+@pytest.mark.samples
+def test_real_samples_arrive_with_every_claim_line_and_diagnosis(serve, connect, weekly, places, samples, tmp_path):
+    folder = with_everybody(samples / "v2" / "ndjson", tmp_path / "everybody")
     connect(serve(FolderSource({"v2": folder})))
     state, tasks = weekly(resource_types=["Patient", "Coverage", "ExplanationOfBenefit", "Claim", "ClaimResponse"])
     assert state == "success", tasks

@@ -10,7 +10,7 @@ CREATE TABLE claim (
   control_number VARCHAR, -- Claim control number of the contractor
   prior_control_number VARCHAR, -- Control number of the claim this one adjusts (v1, v3)
   patient_id VARCHAR NOT NULL, -- Person treated; empty text when none was named
-  claim_type VARCHAR NOT NULL, -- INPATIENT, OUTPATIENT, SNF, HOSPICE, HHA, CARRIER, DME or PDE, from the eob-type coding; UNKNOWN otherwise
+  claim_type VARCHAR NOT NULL, -- INPATIENT, OUTPATIENT, SNF, HOSPICE, HHA, CARRIER, DME or PDE, the eob-type coding as sent; UNKNOWN without one
   nch_claim_type VARCHAR, -- NCH claim type code such as 40 or 71 (v3 also shared-system codes; Part D 1 to 4)
   source_system VARCHAR, -- NCH (finished claims), SHARED (not finished yet, v3), DDPS (drug events)
   eob_status VARCHAR, -- active or cancelled

@@ -1,0 +1,380 @@
+"""The cases of the table model's §8 that no public sample holds, made by hand."""
+
+import json
+from datetime import timedelta
+from decimal import Decimal
+
+import duckdb
+import pytest
+from rawfiles import NOON, load
+
+from bcda.settings import ApiVersion
+from bcda.warehouse import open_warehouse, run_checks
+
+EOB = "ExplanationOfBenefit"
+VARIABLES = "https://bluebutton.cms.gov/resources/variables/"
+CODES = "https://bluebutton.cms.gov/fhir/CodeSystem/"
+CONTROL = "https://bluebutton.cms.gov/identifiers/CLM-CNTL-NUM"
+
+
+def text(resource):
+    return json.dumps(resource, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+
+
+def concept(*pairs):
+    return {"coding": [{"system": system, "code": code} for system, code in pairs]}
+
+
+def diagnosis(sequence, code, kind, system="http://hl7.org/fhir/sid/icd-10-cm"):
+    return {
+        "sequence": sequence,
+        "diagnosisCodeableConcept": concept((system, code)),
+        "type": [concept(("http://terminology.hl7.org/CodeSystem/ex-diagnosistype", kind))],
+    }
+
+
+def v2(number, kind="CARRIER", **changes):
+    resource = {
+        "resourceType": EOB,
+        "id": f"{kind.lower()}-{number}",
+        "meta": {"lastUpdated": "2026-01-01T00:00:00Z"},
+        "status": "active",
+        "type": concept(("https://bluebutton.cms.gov/resources/codesystem/eob-type", kind)),
+        "identifier": [{"system": f"{VARIABLES}clm_id", "value": str(number)}],
+        "patient": {"reference": "Patient/-7"},
+        "billablePeriod": {"start": "2025-12-01", "end": "2025-12-02"},
+        "payment": {"amount": {"value": 100.10, "currency": "USD"}},
+        "item": [{"sequence": 1}],
+    }
+    return text(resource | changes)
+
+
+def v3(
+    number, kind="CARRIER", system="NationalClaimsHistory", final="FinalAction", control=None, prior=None, **changes
+):
+    code = {"CARRIER": "71", "PDE": "1"}[kind]
+    resource = {
+        "resourceType": EOB,
+        "id": str(number),
+        "meta": {
+            "lastUpdated": "2026-01-01T00:00:00Z",
+            "tag": [
+                {"system": f"{CODES}System-Type", "code": system},
+                {"system": f"{CODES}Final-Action", "code": final},
+            ],
+        },
+        "created": "2026-01-03",
+        "status": "active",
+        "use": "claim",
+        "type": concept((f"{CODES}CLM-TYPE-CD", code), (f"{CODES}EOB-TYPE", kind)),
+        "identifier": [
+            {"type": concept(("x", "uc")), "value": str(number)},
+            {"system": CONTROL, "value": control or f"C{number}"},
+        ],
+        "patient": {"reference": "Patient/7"},
+        "payment": {"amount": {"value": 50, "currency": "USD"}},
+    }
+    if prior:
+        resource["related"] = [
+            {"relationship": concept(("x", "prior")), "reference": {"system": CONTROL, "value": prior}}
+        ]
+    return text(resource | changes)
+
+
+def patient(identifier="-7", mbis=("1AA0",), **changes):
+    system = "http://hl7.org/fhir/sid/us-mbi"
+    resource = {
+        "resourceType": "Patient",
+        "id": identifier,
+        "meta": {"lastUpdated": "2026-01-01T00:00:00Z"},
+        "birthDate": "1940-02-03",
+        "identifier": [{"system": system, "value": mbi} for mbi in mbis],
+    }
+    return text(resource | changes)
+
+
+def query(places, sql):
+    with duckdb.connect(str(places.warehouse), read_only=True) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def reasons(places):
+    return dict(query(places, "SELECT claim_id, superseded_reason FROM claim"))
+
+
+def load_v3(places, lines, day=0, run_id=None, **options):
+    load(
+        places,
+        [("Patient", patient("7")), (EOB, lines)],
+        version=ApiVersion.V3,
+        run_id=run_id or f"d{day}",
+        transaction_time=NOON + timedelta(days=day),
+        **{"since": NOON, **options},
+    )
+
+
+def test_two_claims_of_one_group_one_cancelled_count_once(places):
+    group = [{"system": "https://bluebutton.cms.gov/resources/identifier/claim-group", "value": "9"}]
+    identifiers = [[{"system": f"{VARIABLES}clm_id", "value": str(n)}, *group] for n in (1, 2)]
+    load(
+        places,
+        [(EOB, v2(1, status="cancelled", identifier=identifiers[0]) + v2(2, identifier=identifiers[1]))],
+    )
+    assert query(places, "SELECT sum(paid_amount), count(*) FROM claim_current") == [(Decimal("100.10"), 1)]
+    assert query(places, "SELECT sum(paid_amount), count(*) FROM claim") == [(Decimal("200.20"), 2)]
+    assert reasons(places) == {"carrier-1": "cancelled", "carrier-2": None}
+
+
+def test_principal_equal_to_admitting_snf_with_admitting_first_and_icd9(places):
+    old = "http://hl7.org/fhir/sid/icd-9-cm"
+    load(
+        places,
+        [
+            (
+                EOB,
+                v2(1, "INPATIENT", diagnosis=[diagnosis(1, "A41.9", "principal"), diagnosis(2, "A41.9", "admitting")])
+                + v2(2, "SNF", diagnosis=[diagnosis(1, "J449", "other"), diagnosis(2, "I10", "principal")])
+                + v2(3, "INPATIENT", diagnosis=[diagnosis(1, "4019", "principal", old)]),
+            ),
+            ("Patient", patient()),
+        ],
+    )
+    assert query(places, "SELECT claim_id, principal_dx, admitting_dx, icd_version FROM claim ORDER BY ALL") == [
+        ("inpatient-1", "A419", "A419", "10"),
+        ("inpatient-3", "4019", None, "9"),
+        ("snf-2", "I10", "J449", "10"),
+    ]
+    assert query(
+        places, "SELECT CUR_CLM_UNIQ_ID, CLM_PROD_TYPE_CD, CLM_VAL_SQNC_NUM, CLM_DGNS_CD FROM cclf.cclf4 ORDER BY ALL"
+    ) == [("1", "D", 1, "A419"), ("2", "D", 1, "I10"), ("3", "D", 1, "4019")]
+
+
+def test_a_drug_event_without_period_and_a_deleted_one(places):
+    code = {
+        "sequence": 1,
+        "category": concept(("x", "info"), ("y", f"{VARIABLES}adjstmt_dltn_cd")),
+        "code": concept((f"{VARIABLES}adjstmt_dltn_cd", "D")),
+    }
+    line = [
+        {
+            "sequence": 1,
+            "servicedDate": "2025-11-11",
+            "productOrService": concept(("http://hl7.org/fhir/sid/ndc", "0001")),
+        }
+    ]
+    plain = json.loads(v2(1, "PDE", item=line, payment={"date": "2025-11-12"}))
+    del plain["billablePeriod"]
+    load(places, [(EOB, text(plain) + v2(2, "PDE", item=line, supportingInfo=[code]))])
+    assert query(
+        places,
+        "SELECT claim_id, service_from, service_thru, paid_amount, source_system FROM claim WHERE claim_id = 'pde-1'",
+    ) == [("pde-1", *[plain_date("2025-11-11")] * 2, None, "DDPS")]
+    assert query(places, "SELECT claim_id, ndc_code FROM claim_drug ORDER BY ALL") == [
+        ("pde-1", "0001"),
+        ("pde-2", "0001"),
+    ]
+    assert reasons(places) == {"pde-1": None, "pde-2": "deleted drug event"}
+
+
+def plain_date(value):
+    return duckdb.sql(f"SELECT DATE '{value}'").fetchall()[0][0]
+
+
+def test_a_claim_without_lines_a_line_that_starts_above_one_and_a_lone_total_line(places):
+    revenue = concept((f"{VARIABLES}rev_cntr", "1"))
+    no_lines = json.loads(v2(1))
+    del no_lines["item"]
+    load(
+        places,
+        [
+            (
+                EOB,
+                text(no_lines)
+                + v2(2, item=[{"sequence": 25}])
+                + v2(3, "HHA", item=[{"sequence": 1, "revenue": revenue}]),
+            )
+        ],
+    )
+    assert query(places, "SELECT claim_id, line_number, is_total_line FROM claim_line ORDER BY ALL") == [
+        ("carrier-2", 25, False),
+        ("hha-3", 1, True),
+    ]
+    # Where the total is all there is, it is not left out.
+    assert query(places, "SELECT claim_id FROM claim_line_current ORDER BY ALL") == [("carrier-2",), ("hha-3",)]
+
+
+def test_a_negative_number_and_its_positive_twin_are_two_claims(places):
+    load(places, [(EOB, v2(-11) + v2(11))])
+    assert query(places, "SELECT claim_id, claim_number FROM claim ORDER BY ALL") == [
+        ("carrier--11", "-11"),
+        ("carrier-11", "11"),
+    ]
+
+
+def test_what_is_missing_inside_never_stops_a_load(places):
+    odd = v2(
+        1,
+        "MYSTERY",
+        total=[{"amount": {"value": 3, "currency": "USD"}}],
+        diagnosis=[
+            {"sequence": 1, "diagnosisCodeableConcept": {"coding": [{"system": "x"}]}},
+            diagnosis(2, "", "other"),
+        ],
+        item=[{"sequence": 1, "adjudication": [{"amount": {"value": 1.005}}], "modifier": [{"coding": []}]}],
+        extension=[{"url": "http://example.org/novelty", "valueCoding": {"code": "N"}}],
+    )
+    load(places, [(EOB, odd)])
+    assert query(places, "SELECT claim_type, paid_amount FROM claim") == [("MYSTERY", Decimal("100.10"))]
+    assert query(places, "SELECT source_element, category_code, amount FROM claim_amount ORDER BY ALL") == [
+        ("payment", "payment", Decimal("100.10")),
+        ("total", None, Decimal("3.00")),
+    ]
+    assert query(places, "SELECT count(*) FROM claim_diagnosis") == [(0,)]
+    assert query(places, "SELECT name, value FROM claim_extension") == [("http://example.org/novelty", "N")]
+
+
+def test_v3_finished_claims_take_the_place_of_unfinished_ones(places):
+    load_v3(
+        places,
+        v3(1, system="SharedSystem", control="A")
+        + v3(2, control="A")
+        + v3(3, final="NotFinalAction")
+        + v3(4, control="B")
+        + v3(5, prior="B", created="2026-02-01")
+        + v3(6, use="preauthorization", type=concept(("x", "professional")))
+        + v3(7, kind="PDE", system="DDPS", type=concept((f"{CODES}CLM-TYPE-CD", "3"), (f"{CODES}EOB-TYPE", "PDE"))),
+    )
+    assert reasons(places) == {
+        "1": "duplicate of final claim",
+        "2": None,
+        "3": "not final",
+        "4": "replaced by newer",
+        "5": None,
+        "6": "prior authorisation",
+        "7": "deleted drug event",
+    }
+
+
+def test_an_unfinished_claim_expires_sixty_days_after_it_was_last_seen_and_comes_back_when_it_is_seen(places):
+    load_v3(places, v3(1, system="SharedSystem"))
+    load_v3(places, v3(2), day=60)
+    assert reasons(places)["1"] is None
+    load_v3(places, v3(2), day=61)
+    assert reasons(places)["1"] == "expired"
+    load_v3(places, v3(1, system="SharedSystem"), day=62)
+    assert reasons(places)["1"] is None
+
+
+def test_a_replaced_patient_is_the_same_person_and_a_stub_is_no_patient(places):
+    link = [{"type": "replaced-by", "other": {"reference": "Patient/8"}}]
+    stub = text(
+        {"resourceType": "Patient", "id": "9", "link": [{"type": "replaced-by", "other": {"reference": "Patient/7"}}]}
+    )
+    other = patient("8", ("2BB0",))
+    load(places, [("Patient", patient("7", link=link) + other + stub), (EOB, v3(1))], version=ApiVersion.V3)
+    keys = query(places, "SELECT patient_id, person_key, is_stub, merged_into_patient_id FROM patient ORDER BY ALL")
+    assert len({row[1] for row in keys}) == 1
+    assert [(row[0], row[2], row[3]) for row in keys] == [("7", False, "8"), ("8", False, None), ("9", True, "7")]
+    assert query(places, "SELECT mbi_current FROM claim_current") == [("2BB0",)]
+    assert query(places, "SELECT BENE_MBI_ID FROM cclf.cclf8") == [("2BB0",)]
+
+
+def test_resources_of_v3_without_id_have_the_same_key_in_every_run_and_tables(places):
+    claim = json.loads(v3(1))
+    del claim["id"]
+    load_v3(places, text(claim))
+    load_v3(places, text(claim | {"status": "cancelled"}), day=1)
+    (row,) = query(places, "SELECT claim_id, eob_status, claim_number FROM claim")
+    assert row[0].startswith("no-id-")
+    assert len(row[0]) == 46
+    assert row[1:] == ("cancelled", "1")
+    assert query(places, "SELECT count(*) FROM resource_version WHERE resource_type = 'ExplanationOfBenefit'") == [(2,)]
+
+
+def test_a_person_who_leaves_and_returns_keeps_key_and_claims(places):
+    for day, people in enumerate(
+        (patient() + patient("-8", ("3CC0",)), patient("-8", ("3CC0",)), patient() + patient("-8", ("3CC0",)))
+    ):
+        load(
+            places,
+            [("Patient", people), (EOB, v2(1))],
+            run_id=f"d{day}",
+            transaction_time=NOON + timedelta(days=day),
+            since=NOON,
+        )
+    assert query(places, "SELECT run_id, count(*) FROM roster GROUP BY ALL ORDER BY ALL") == [
+        ("d0", 2),
+        ("d1", 1),
+        ("d2", 2),
+    ]
+    assert query(places, "SELECT count(DISTINCT person_key), count(*) FROM patient") == [(2, 2)]
+    assert reasons(places) == {"carrier-1": None}
+
+
+@pytest.mark.parametrize(("missing", "gone"), [(1, 1), (50, 0)])
+def test_a_full_pull_that_misses_a_few_switches_them_off_and_one_that_misses_many_is_in_doubt(places, missing, gone):
+    everything = [v2(n) for n in range(100)]
+    load(places, [("Patient", patient()), (EOB, b"".join(everything))], run_id="full")
+    load(
+        places,
+        [("Patient", patient()), (EOB, b"".join(everything[missing:]))],
+        run_id="again",
+        transaction_time=NOON + timedelta(days=30),
+    )
+    switched = query(
+        places, "SELECT count(*) FROM claim WHERE superseded_reason = 'not in full pull' AND NOT is_current"
+    )
+    assert switched == [(gone,)]
+    with open_warehouse(places.warehouse) as connection:
+        (result,) = [r for r in run_checks(connection, "again") if r.check_id == "vanished"]
+    assert (result.rows_failed, result.passed) == (missing, missing == gone)
+    # What comes again counts again.
+    load(places, [(EOB, everything[0])], run_id="late", transaction_time=NOON + timedelta(days=31), since=NOON)
+    assert reasons(places)["carrier-0"] is None
+
+
+def test_a_full_pull_with_a_gap_or_of_somebody_else_switches_nothing_off(places):
+    load(places, [("Patient", patient()), (EOB, v2(1) + b"".join(v2(n) for n in range(2, 101)))], run_id="full")
+    rest = b"".join(v2(n) for n in range(2, 101))
+    load(
+        places,
+        [("Patient", patient()), (EOB, rest + b"broken\n")],
+        run_id="bad",
+        transaction_time=NOON + timedelta(days=1),
+    )
+    load(places, [("Patient", patient("-8")), (EOB, rest)], run_id="others", transaction_time=NOON + timedelta(days=2))
+    assert reasons(places)["carrier-1"] is None
+
+
+def test_unfinished_claims_of_v2_stand_in_a_schema_of_their_own_for_sixty_days(places):
+    mbi = {"system": "http://hl7.org/fhir/sid/us-mbi", "value": "1AA0"}
+    claim = {
+        "resourceType": "Claim",
+        "id": "f-1",
+        "meta": {"lastUpdated": "2026-01-01T00:00:00Z"},
+        "status": "active",
+        "type": concept(("http://terminology.hl7.org/CodeSystem/claim-type", "institutional")),
+        "patient": {"identifier": mbi},
+        "total": {"value": 12.30, "currency": "USD"},
+        "item": [{"sequence": 1, "quantity": {"value": 2}}],
+    }
+    answer = {"resourceType": "ClaimResponse", "id": "f-1", "outcome": "queued", "status": "active"}
+    load(places, [("Claim", text(claim)), ("ClaimResponse", text(answer))])
+    columns = "claim_id, mbi, system_type, charge_amount, outcome"
+    assert query(places, f"SELECT {columns} FROM partial.claim_current") == [
+        ("f-1", "1AA0", "FISS", Decimal("12.30"), "queued")
+    ]
+    assert query(places, "SELECT line_number, billed_units FROM partial.claim_line") == [(1, 2)]
+    assert query(places, "SELECT count(*) FROM claim") == [(0,)]
+    load(places, [(EOB, v2(1))], run_id="r2", transaction_time=NOON + timedelta(days=61))
+    assert query(places, "SELECT count(*) FROM partial.claim_current") == [(0,)]
+    assert query(places, "SELECT count(*) FROM partial.claim") == [(1,)]
+
+
+def test_money_is_exact_whatever_its_size(places):
+    amounts = ("0.1", "0.2", "1234567890123.45", "-9999999999999.99", "70.07")
+    lines = b"".join(v2(n).replace(b"100.1", amount.encode()) for n, amount in enumerate(amounts))
+    load(places, [(EOB, lines)])
+    assert sorted(str(row[0]) for row in query(places, "SELECT paid_amount FROM claim")) == sorted(
+        f"{Decimal(a):.2f}" for a in amounts
+    )
