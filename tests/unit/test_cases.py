@@ -7,9 +7,11 @@ from decimal import Decimal
 import duckdb
 import pytest
 from rawfiles import NOON, load
+from worlds import at, export
 
 from bcda.settings import ApiVersion
 from bcda.warehouse import open_warehouse, run_checks
+from bcda_simulator.world import World
 
 EOB = "ExplanationOfBenefit"
 VARIABLES = "https://bluebutton.cms.gov/resources/variables/"
@@ -378,3 +380,51 @@ def test_money_is_exact_whatever_its_size(places):
     assert sorted(str(row[0]) for row in query(places, "SELECT paid_amount FROM claim")) == sorted(
         f"{Decimal(a):.2f}" for a in amounts
     )
+
+
+def drift(places):
+    return query(
+        places,
+        "SELECT resource_type, path, first_run_id, first_file_name, first_line_number, occurrences FROM ops.drift ORDER BY ALL",
+    )
+
+
+def test_what_was_never_seen_before_is_recorded_with_its_first_place_and_count(places):
+    novel = {"url": f"{VARIABLES}brand_new_cd", "valueCoding": {"code": "N"}}
+    first = (
+        v2(1)
+        + v2(2, item=[{"sequence": 1, "novelty": {"deep": [{"value": 1}]}, "extension": [novel]}])
+        + v2(3, extension=[novel])
+    )
+    unknown = {
+        "sequence": 1,
+        "category": concept(("x", "info"), ("y", f"{VARIABLES}brand_new_info")),
+        "code": concept(("z", "1")),
+    }
+    load(places, [(EOB, first), ("Patient", patient(extension=[novel]))], run_id="r1")
+    second = v2(4, supportingInfo=[unknown], extension=[novel])
+    load(places, [(EOB, second)], run_id="r2", transaction_time=NOON + timedelta(days=1))
+    eob, person = f"00001-{EOB}.ndjson.gz", "00002-Patient.ndjson.gz"
+    assert drift(places) == [
+        (EOB, "claim_extension.name: brand_new_cd", "r1", eob, 2, 3),
+        (EOB, "claim_supporting_info.category_code: brand_new_info", "r2", eob, 1, 1),
+        (EOB, "claim_supporting_info.code_system: z", "r2", eob, 1, 1),
+        (EOB, "item[].novelty.deep[].value", "r1", eob, 2, 1),
+        ("Patient", "patient_extension.name: brand_new_cd", "r1", person, 1, 1),
+    ]
+    # Nothing of it is lost either.
+    assert query(places, "SELECT count(*) FROM claim_extension WHERE name = 'brand_new_cd'") == [(3,)]
+
+
+@pytest.mark.samples
+def test_the_samples_and_the_generated_world_hold_nothing_unknown(places, samples):
+    for version in ApiVersion:
+        files = [
+            (path.name.partition(".")[0], path.read_bytes())
+            for path in sorted((samples / version / "ndjson").glob("*.ndjson"))
+        ]
+        load(places, files, run_id=f"r-{version}", version=version)
+        world = World(people=12, seed=8)
+        made = export(world, [str(n) for n in range(12)], week=80, version=version)
+        load(places, made, run_id=f"w-{version}", version=version, transaction_time=at(80))
+    assert drift(places) == []

@@ -174,6 +174,8 @@ class _Landing:
         account.rows_landed += rows.num_rows
         if receipt.kind is FileKind.OUTPUT:
             self._writer.write("resource", self._resource_rows(rows, keys, lines, receipt))
+            unknown = self._engine.unknown_elements(rows, raw_file=receipt.name, resource_type=receipt.resource_type)
+            self._writer.write("drift", unknown)
         if self._gathered_bytes >= GATHER_BYTES:
             self.flush()
 

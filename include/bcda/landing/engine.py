@@ -13,12 +13,19 @@ import pyarrow as pa
 
 from bcda import model
 from bcda.errors import LandingError
+from bcda.landing.drift import unknown_elements, unknown_names
 from bcda.landing.lines import Slice
 from bcda.model import mapping
 from bcda.settings import ApiVersion
 
 CHUNK_BYTES = 2 << 20
 """Text that the engine parses in one go. Measured: 8 MiB leaves the processor's cache and costs a fifth more."""
+
+_EXTENSION_NAMES = """
+SELECT raw_file, raw_line, regexp_replace(cms_name(x.url), '[0-9]{2}(/[0-9]{4}-[0-9]{1,2})?$', '##') AS name
+FROM (SELECT raw_file, raw_line, unnest(extension) AS x FROM gathered)
+"""
+"""Names of a resource's own extensions; monthly ones have one name for all months."""
 
 _NO_LINE = 2**62
 """Past every line: the keys of a slice of which nothing is left."""
@@ -59,6 +66,10 @@ class Engine:
         self._run(
             "CREATE TABLE state AS SELECT * FROM read_csv($path, all_varchar = true)",
             path=model.data_path("states.csv"),
+        )
+        self._run(
+            "CREATE TABLE known_name AS SELECT * FROM read_csv($path, all_varchar = true)",
+            path=model.data_path("known/names.csv"),
         )
         for statement in mapping.macros().split(";\n"):
             if statement.strip():
@@ -110,6 +121,16 @@ class Engine:
             keys["created"].to_pylist(),
         )
 
+    def unknown_elements(self, lines: pa.Table, *, raw_file: str, resource_type: str) -> pa.Table:
+        """Return the elements of a slice that no resource of the type is known to have; see `drift`."""
+        return unknown_elements(
+            self._connection,
+            lines,
+            raw_file=raw_file,
+            api_version=self._api_version.value,
+            resource_type=resource_type,
+        )
+
     def drop_lines(self, raw_file: str, line_numbers: Sequence[int]) -> None:
         """Forget some lines of a file."""
         self._run(
@@ -133,7 +154,27 @@ class Engine:
         if not self._has_gathered:
             return
         for declaration in mapping.declarations(self._api_version, resource_type):
-            yield declaration.table, self._fill(declaration)
+            rows = self._fill(declaration)
+            yield declaration.table, rows
+            yield (
+                "drift",
+                unknown_names(
+                    self._connection,
+                    declaration.table,
+                    rows,
+                    api_version=self._api_version.value,
+                    resource_type=resource_type,
+                ),
+            )
+        if resource_type in model.NAMED_EXTENSIONS:
+            place = model.NAMED_EXTENSIONS[resource_type]
+            names = self._connection.sql(_EXTENSION_NAMES).to_arrow_table()
+            yield (
+                "drift",
+                unknown_names(
+                    self._connection, place, names, api_version=self._api_version.value, resource_type=resource_type
+                ),
+            )
         self._run("DROP TABLE gathered")
         self._has_gathered = False
 

@@ -227,6 +227,29 @@ def _quoted(text: str) -> str:
     return text.replace("'", "''")
 
 
+DRIFT_COLUMNS = {
+    "claim_amount": ("category_code",),
+    "claim_line_amount": ("category_code",),
+    "claim_supporting_info": ("category_code", "code_system"),
+    "claim_extension": ("name",),
+    "claim_identifier": ("id_system",),
+    "patient_extension": ("name",),
+    "coverage_extension": ("name",),
+}
+"""Columns whose values are names that CMS chose: one that is not in `known/names.csv` is recorded in ops.drift."""
+
+
+NAMED_EXTENSIONS = {"Patient": "patient_extension", "Coverage": "coverage_extension"}
+"""Types whose extensions have columns instead of rows: their names are looked at as they land."""
+
+
+@cache
+def known_paths(api_version: str, resource_type: str) -> frozenset[str]:
+    """Return the elements that resources of a type are known to have, such as `item[].amount.value`; none for other types."""
+    path = files(__name__) / "known" / f"{api_version}.{resource_type}.txt"
+    return frozenset(path.read_text(encoding="utf-8").split()) if path.is_file() else frozenset()
+
+
 def data_path(name: str) -> str:
     """Return the path of a data file that DuckDB reads."""
     return str(files(__name__) / name)

@@ -235,6 +235,8 @@ class _Merge:
         self._sql("ledger/export_count", self._id, self._types)
         if quarantine := self._files("quarantine"):
             self._sql("ledger/quarantine", {"files": quarantine})
+        if drift := self._files("drift"):
+            self._script("ledger/drift", {"files": drift}, self._version, self._id)
         everything = (self._version, self._id, self._time, self._types, self._interval)
         if outcomes := self._files("operation_outcome"):
             self._sql("ledger/gap", {"files": outcomes}, *everything)

@@ -1,0 +1,126 @@
+"""What a resource holds that was never seen before: names that CMS chose, and elements of the JSON.
+
+Names are looked for in every row of the tables that keep them. Elements are looked for in the whole of a slice when it is
+small and in its first megabytes when it is not: a new element comes with a release of the server and is in many lines.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from bcda import model
+
+SAMPLE_BYTES = 2 << 20
+"""Text of a slice that is looked through for unknown elements. Measured: all of it would cost a fifth of the landing."""
+
+MOST_PATHS = 50
+"""Unknown elements that are counted in one slice; more of them are another format, not a drift."""
+
+_ELEMENT = re.compile(r"[\w\-]+(\[\])*(\.[\w\-]+(\[\])*)*")
+
+_COLUMNS: dict[str, "pa.DataType"] = {
+    "resource_type": pa.string(),
+    "path": pa.string(),
+    "raw_file": pa.string(),
+    "raw_line": pa.int64(),
+    "occurrences": pa.int64(),
+}
+
+
+def unknown_names(
+    connection: duckdb.DuckDBPyConnection, table: str, rows: pa.Table, *, api_version: str, resource_type: str
+) -> pa.Table:
+    """Return the names in a table's rows that are not among the known ones, each with its first line and count.
+
+    Args:
+        connection: with the relation known_name (api_version, place, name).
+        table: name of the lake table.
+        rows: its rows.
+        api_version: version of the resources.
+        resource_type: type of the resources.
+
+    Returns:
+        Columns resource_type, path (`table.column: name`), raw_file, raw_line, occurrences.
+    """
+    found = []
+    connection.register("filled", rows)
+    for column in model.DRIFT_COLUMNS.get(table, ()):
+        place = f"{table}.{column}"
+        names = connection.execute(
+            # Table and column come from the model's own list, never from outside.
+            f"SELECT {column}, min((raw_file, raw_line)), count(*) FROM filled "  # noqa: S608
+            f"WHERE {column} IS NOT NULL AND {column} NOT IN "
+            "(SELECT name FROM known_name WHERE api_version = $api_version AND place = $place) "
+            f"GROUP BY {column} ORDER BY {column}",
+            {"api_version": api_version, "place": place},
+        ).fetchall()
+        found += [(resource_type, f"{place}: {name}", *first, times) for name, first, times in names]
+    connection.unregister("filled")
+    return _table(found)
+
+
+def unknown_elements(
+    connection: duckdb.DuckDBPyConnection, lines: pa.Table, *, raw_file: str, api_version: str, resource_type: str
+) -> pa.Table:
+    """Return the elements in the text of a slice that are not among the known ones, each with its first line and count.
+
+    Args:
+        connection: of the engine.
+        lines: columns raw_line and body.
+        raw_file: our name of the raw file.
+        api_version: version of the resources.
+        resource_type: type of the resources; of a type without known elements nothing is reported.
+
+    Returns:
+        Columns as of `unknown_names`; lines are counted, not values.
+    """
+    known = model.known_paths(api_version, resource_type)
+    if not known or not lines.num_rows:
+        return _table([])
+    rows = max(1, lines.num_rows * SAMPLE_BYTES // max(1, lines["body"].nbytes))
+    connection.register("incoming", lines)
+    sample = lines.slice(0, rows)
+    connection.register("sample", sample)
+    structure = connection.execute("SELECT json_group_structure(body::JSON) FROM sample").fetchall()[0][0]
+    # A key that is no FHIR name cannot be asked for by a path.
+    unknown = sorted(path for path in set(_paths(json.loads(structure), "")) - known if _ELEMENT.fullmatch(path))
+    found = []
+    for path in unknown[:MOST_PATHS]:
+        steps = "$" + "".join(f'."{part}"' if part != "[*]" else part for part in _steps(path))
+        first, times = connection.execute(
+            "SELECT min(raw_line), count(*) FROM incoming WHERE len(json_extract(body, $path)) > 0"
+            if "[*]" in steps
+            else "SELECT min(raw_line), count(*) FROM incoming WHERE json_extract(body, $path) IS NOT NULL",
+            {"path": steps},
+        ).fetchall()[0]
+        found.append((resource_type, path, raw_file, first, times))
+    connection.unregister("sample")
+    connection.unregister("incoming")
+    return _table(found)
+
+
+def _paths(structure: Any, path: str) -> Iterator[str]:
+    if isinstance(structure, dict):
+        for key, inner in structure.items():
+            yield from _paths(inner, f"{path}.{key}" if path else key)
+    elif isinstance(structure, list):
+        yield from _paths(structure[0], f"{path}[]")
+    elif structure != "NULL":
+        yield path
+
+
+def _steps(path: str) -> Iterator[str]:
+    for part in path.split("."):
+        yield part.removesuffix("[]")
+        if part.endswith("[]"):
+            yield "[*]"
+
+
+def _table(rows: list[tuple[str, str, str, int, int]]) -> pa.Table:
+    return pa.table(
+        {name: pa.array([row[place] for row in rows], kind) for place, (name, kind) in enumerate(_COLUMNS.items())}
+    )
