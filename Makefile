@@ -15,8 +15,9 @@ up: setup   ## Airflow with the simulator, until interrupted
 env: setup  ## print exports for a shell: eval "$(make -s env)"
 	@.venv/bin/python scripts/env.py
 
-bench: setup ## measure landing against what a user would write instead
+bench: setup ## measure landing against what a user would write instead, and merging into growing tables
 	@.venv/bin/python benchmarks/landing.py
+	@.venv/bin/python benchmarks/merging.py
 
 lint: setup-dev ## lint, formatting, types, import contracts
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports --no-logo

@@ -43,6 +43,41 @@ landed = land_files(run, Manifest("1", now, "", None, ()), [receipt], batch=0, p
 assert landed.files[0].rows_landed == lines
 """
 
+TABLES = LAND.replace(
+    "landed = land_files",
+    """import pyarrow as pa
+from bcda.landing import batch
+batch._Landing._resource_rows = lambda *_: pa.table({})
+batch.LakeWriter.write = lambda self, table, rows, write=batch.LakeWriter.write: rows.num_columns and write(self, table, rows)
+landed = land_files""",
+)
+"""The same without the JSON text of the resources, its hash included: typed tables only."""
+
+FLOOR = """
+import sys
+from pathlib import Path
+import duckdb
+from bcda.landing.engine import slice_table
+from bcda.landing.lines import LineReader
+from bcda.model import mapping
+from bcda.settings import ApiVersion
+shape = mapping.shape(ApiVersion.V2, "ExplanationOfBenefit")
+connection = duckdb.connect(config={"threads": 1})
+for lines in LineReader().slices(Path(sys.argv[1])):
+    connection.register("incoming", slice_table(lines))
+    connection.execute(f"SELECT count(r.id) FROM (SELECT json_transform(body, '{shape}') AS r FROM incoming)").fetchall()
+"""
+"""What no landing of this shape can go below: unpacking, cutting into lines, and one parse."""
+
+DATANT = """
+import logging, sys
+from bcda_client.client import BCDAClient
+client = BCDAClient.__new__(BCDAClient)
+client.logger = logging.getLogger("datant")
+client.convert_to_parquet(sys.argv[1], sys.argv[3])
+"""
+"""The conversion of the package `bcda-client-datant`; it is called without a server, on one file."""
+
 NAIVE = """
 import sys
 import duckdb
@@ -60,67 +95,110 @@ class Measured:
     peak_mib: float
 
 
-def measure(script: str, *arguments: str) -> Measured:
+def measure(script: str, *arguments: str, python: str = sys.executable) -> Measured:
     """Run a script in a process of its own."""
     started = time.monotonic()
-    process = subprocess.Popen([sys.executable, "-c", script, *arguments])
+    process = subprocess.Popen([python, "-c", script, *arguments])
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise RuntimeError(f"the measured process ended with status {status}")
     return Measured(usage.ru_utime + usage.ru_stime, time.monotonic() - started, usage.ru_maxrss / 1024)
 
 
+Ways = dict[str, tuple[str, Path, str]]
+
+
+def compare(ways: Ways, lines: int, rounds: int, folder: Path) -> dict[str, list[Measured]]:
+    """Measure all ways once, then all again, so that a machine that slows down slows all alike."""
+    found: dict[str, list[Measured]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, (script, source, python) in ways.items():
+            with tempfile.TemporaryDirectory(dir=folder) as home:
+                found[name].append(measure(script, str(source), str(lines), home, python=python))
+    return found
+
+
+def other_environment(folder: Path) -> str:
+    """Return the interpreter of an environment with the rival from the package index."""
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    python = str(folder / "bin" / "python")
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "bcda-client-datant==0.2.0"], check=True)
+    return python
+
+
+def unpacked(packed: Path) -> Path:
+    """Return a copy of a gzip file without compression."""
+    plain = packed.with_suffix("")
+    with plain.open("wb") as file:
+        subprocess.run(["gzip", "-dc", str(packed)], stdout=file, check=True)
+    return plain
+
+
 def main(
     megabytes: Annotated[int, typer.Option(help="Size of the generated NDJSON.")] = 1000,
     rounds: Annotated[int, typer.Option(help="Rounds of each way.")] = 3,
+    large: Annotated[
+        int, typer.Option(help="Size of a further file, landed once for its peak memory; 0 for none.")
+    ] = 4000,
+    small: Annotated[int, typer.Option(help="Size of the file for bcda-client-datant; 0 for none.")] = 100,
 ) -> None:
-    """Measure, print a table, write the figures as JSON."""
-    with tempfile.TemporaryDirectory(prefix="bcda-bench-") as folder:
-        packed, plain = Path(folder) / "claims.ndjson.gz", Path(folder) / "claims.ndjson"
+    """Measure, print tables, write the figures as JSON."""
+    results = {}
+    with tempfile.TemporaryDirectory(prefix="bcda-bench-") as name:
+        folder, here = Path(name), sys.executable
+        packed = folder / "claims.ndjson.gz"
         size, lines = write_claims(packed, megabytes)
-        with plain.open("wb") as file:
-            subprocess.run(["gzip", "-dc", str(packed)], stdout=file, check=True)
+        plain = unpacked(packed)
         typer.echo(
-            f"{size / 1e6:.0f} MB of generated v2 claims, {lines} lines, {packed.stat().st_size / 1e6:.0f} MB as gzip\n"
+            f"{size / 1e6:.0f} MB of generated v2 claims, {lines} lines, {packed.stat().st_size / 1e6:.0f} MB as gzip"
         )
         ways = {
-            "landing, from gzip": (LAND, packed),
-            "naive COPY, from gzip": (NAIVE, packed),
-            "naive COPY, from plain": (NAIVE, plain),
+            "landing, all": (LAND, packed, here),
+            "landing, tables only": (TABLES, packed, here),
+            "parse floor": (FLOOR, packed, here),
+            "naive COPY, from gzip": (NAIVE, packed, here),
+            "naive COPY, from plain": (NAIVE, plain, here),
         }
-        found: dict[str, list[Measured]] = {name: [] for name in ways}
-        for number in range(rounds):
-            for name, (script, source) in ways.items():
-                home = Path(folder) / f"{number}-{len(found[name])}-{name.replace(' ', '-')}"
-                home.mkdir()
-                found[name].append(measure(script, str(source), str(lines), str(home)))
-    report(size, found)
+        results["main"] = report(size, compare(ways, lines, rounds, folder))
+        plain.unlink()
+        if small:
+            packed = folder / "small.ndjson.gz"
+            size, lines = write_claims(packed, small)
+            rival = other_environment(folder / "rival")
+            ways = {"landing, all": (LAND, packed, here), "bcda-client-datant": (DATANT, unpacked(packed), rival)}
+            typer.echo(f"\n{size / 1e6:.0f} MB")
+            results["small"] = report(size, compare(ways, lines, rounds, folder))
+        if large:
+            packed = folder / "large.ndjson.gz"
+            size, lines = write_claims(packed, large)
+            typer.echo(f"\n{size / 1e6:.0f} MB")
+            results["large"] = report(size, compare({"landing, all": (LAND, packed, here)}, lines, 1, folder))
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(results, indent=1))
+    typer.echo(f"\nFigures: {RESULTS}")
 
 
-def report(size: int, found: dict[str, list[Measured]]) -> None:
-    """Print medians and ratios, and write everything."""
+def report(size: int, found: dict[str, list[Measured]]) -> dict[str, object]:
+    """Print medians and ratios; return everything as a JSON object."""
     rates = {name: statistics.median(size / 1e6 / run.cpu_seconds for run in runs) for name, runs in found.items()}
-    ours, *rivals = rates
-    typer.echo(f"{'':24} MB per CPU s  peak MiB  wall s   (medians of {len(found[ours])})")
+    ours = [name for name in rates if name.startswith("landing")]
+    typer.echo(f"{'':24} MB per CPU s  peak MiB  wall s   (medians of {len(found[ours[0]])})")
     for name, runs in found.items():
         peak, wall = max(run.peak_mib for run in runs), statistics.median(run.wall_seconds for run in runs)
         typer.echo(f"{name:24} {rates[name]:12.0f}  {peak:8.0f}  {wall:6.1f}")
-    pairs = {
-        rival: [b.cpu_seconds / a.cpu_seconds for a, b in zip(found[ours], found[rival], strict=True)]
-        for rival in rivals
-    }
-    for rival, ratios in pairs.items():
-        typer.echo(
-            f"{ours} is {statistics.median(ratios):.2f} times as fast as {rival} ({min(ratios):.2f} to {max(ratios):.2f})"
-        )
-    RESULTS.parent.mkdir(exist_ok=True)
-    document = {
+    ratios = {}
+    for name in ours:
+        for rival in (rival for rival in rates if rival not in ours):
+            each = [b.cpu_seconds / a.cpu_seconds for a, b in zip(found[name], found[rival], strict=True)]
+            ratios[f"{name} / {rival}"] = each
+            typer.echo(
+                f"{name}: {statistics.median(each):.2f} times the rate of {rival} ({min(each):.2f} to {max(each):.2f})"
+            )
+    return {
         "ndjson_bytes": size,
         "runs": {name: [asdict(run) for run in runs] for name, runs in found.items()},
-        "ratios": pairs,
+        "ratios": ratios,
     }
-    RESULTS.write_text(json.dumps(document, indent=1))
-    typer.echo(f"\nFigures: {RESULTS}")
 
 
 if __name__ == "__main__":

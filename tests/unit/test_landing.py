@@ -52,9 +52,10 @@ def test_a_landed_resource_keeps_its_text_and_its_place(places):
     assert [(file.table, file.rows) for file in landed.lake_files] == [
         ("claim", 2),
         ("claim_extension", 1),
+        ("drift", 1),
         ("resource", 2),
     ]
-    assert landed.lake_files[2].path == "resource/api_version=v2/export_date=2026-11-10/r1-000.parquet"
+    assert landed.lake_files[3].path == "resource/api_version=v2/export_date=2026-11-10/r1-000.parquet"
 
 
 @pytest.mark.parametrize(

@@ -373,7 +373,8 @@ def test_every_sql_file_of_the_model_is_used_by_an_empty_merge_or_a_full_one(pla
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(model, "sql", noting)
         coverage = json.dumps({"resourceType": "Coverage", "id": "part-a--7"}).encode() + b"\n"
-        diagnosed = claim(diagnosis=[{"diagnosisCodeableConcept": {"coding": [{"code": "I10"}]}}])
+        novel = [{"url": "http://example.org/novel", "valueCoding": {"code": "1"}}]
+        diagnosed = claim(diagnosis=[{"diagnosisCodeableConcept": {"coding": [{"code": "I10"}]}}], extension=novel)
         load(
             places,
             [

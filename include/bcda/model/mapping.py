@@ -31,6 +31,7 @@ class Declaration:
         table: name of the table in the lake.
         versions: API versions it is for; empty for all.
         resource_type: FHIR type it comes from.
+        only: resources to look at, over `r` alone, before anything else is worked out; None for all.
         each: list expression for a row per element, or None for a row per resource.
         inner: list expression over the element for a row per element of it, or None.
         where: rows to keep, or None for all.
@@ -42,6 +43,7 @@ class Declaration:
     table: str
     versions: frozenset[str]
     resource_type: str
+    only: str | None
     each: str | None
     inner: str | None
     where: str | None
@@ -57,6 +59,7 @@ class Declaration:
             types: SQL type of every column of the table, in order; a column without expression is NULL.
         """
         element = f", unnest({self.each}) AS e, generate_subscripts({self.each}, 1) AS n" if self.each else ""
+        only = f" WHERE {self.only}" if self.only else ""
         named = "".join(f",\n    {expression} AS {name}" for name, expression in self.let.items())
         inner = (
             f",\ninside AS (SELECT r.*, unnest({self.inner}) AS x, generate_subscripts({self.inner}, 1) AS k FROM named AS r)"
@@ -69,7 +72,7 @@ class Declaration:
         where = f"\nWHERE {self.where}" if self.where else ""
         group_by = f"\nGROUP BY raw_file, raw_line, {self.group_by}" if self.group_by else ""
         return (
-            f"WITH element AS (SELECT r.*{element} FROM {source} AS r),\n"
+            f"WITH element AS (SELECT r.*{element} FROM {source} AS r{only}),\n"
             f"named AS (SELECT r.*{named} FROM element AS r){inner}\n"
             f"SELECT raw_file, raw_line{columns}\nFROM {'inside' if self.inner else 'named'} AS r{where}{group_by}"
         )
@@ -103,6 +106,7 @@ def _read(table: str, document: Mapping[str, Any]) -> Sequence[Declaration]:
             table=table,
             versions=frozenset(source.get("versions", ())),
             resource_type=source["resource_type"],
+            only=source.get("only", document.get("only")),
             each=source.get("each", document.get("each")),
             inner=source.get("inner", document.get("inner")),
             where=source.get("where", document.get("where")),
