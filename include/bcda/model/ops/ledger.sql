@@ -3,6 +3,7 @@
 -- All instants are UTC without zone.
 CREATE SCHEMA ops;
 
+-- One row: the release of the table model that the database was made by.
 CREATE TABLE ops.schema_info (
   schema_version INTEGER NOT NULL -- Release of the table model; another one needs a rebuild from the lake
 );
