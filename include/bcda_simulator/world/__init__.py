@@ -127,6 +127,8 @@ class World:
                 if is_v2
                 else [other_versions.coverage(version, someone, part, week) for part in "abcd"]
             )
+        if version == "v3" and first == 0:
+            yield from other_versions.stubs_v3(kind, someone) if kind in {"Patient", "Coverage"} else ()
         if kind == "ExplanationOfBenefit" and version == "v3":
             yield from self._eobs_v3(someone, first, last, cap)
         elif kind == "ExplanationOfBenefit":

@@ -146,8 +146,8 @@ def _claim(roll: random.Random, kind: str, number: int, week: int, loaded: int, 
         # Long stays end before the load, so that no service lies in the future.
         service_from=start - timedelta(days=length),
         service_thru=start,
-        lines=_lines(roll, kind, is_denied=is_denied),
-        diagnoses=_diagnoses(roll, kind, is_icd9=is_icd9) if kind != "PDE" else (),
+        lines=_without_some(kind, number, _lines(roll, kind, is_denied=is_denied)),
+        diagnoses=_diagnoses(roll, kind, number, is_icd9=is_icd9) if kind != "PDE" else (),
         is_denied=is_denied,
         is_icd9=is_icd9,
         rolls=roll.randrange(2**32),
@@ -170,7 +170,12 @@ def _lines(roll: random.Random, kind: str, *, is_denied: bool) -> tuple[Line, ..
     return tuple(lines)
 
 
-def _diagnoses(roll: random.Random, kind: str, *, is_icd9: bool) -> tuple[tuple[str, str], ...]:
+def _without_some(kind: str, number: int, lines: tuple[Line, ...]) -> tuple[Line, ...]:
+    """Return the lines of a claim; a few claims have none, only a header."""
+    return () if kind == "CARRIER" and abs(number) % 97 == 0 else lines
+
+
+def _diagnoses(roll: random.Random, kind: str, number: int, *, is_icd9: bool) -> tuple[tuple[str, str], ...]:
     codes = _ICD9 if is_icd9 else _ICD10
     kinds = ["principal"] + ["other"] * roll.randint(0, 6)
     if kind == "INPATIENT":
@@ -179,4 +184,8 @@ def _diagnoses(roll: random.Random, kind: str, *, is_icd9: bool) -> tuple[tuple[
         kinds.insert(0, "other")
     if kind in INSTITUTIONAL and not is_icd9 and roll.random() < 0.2:  # noqa: PLR2004
         kinds.append("externalcauseofinjury")
-    return tuple((roll.choice(codes), name) for name in kinds)
+    pairs = [(roll.choice(codes), name) for name in kinds]
+    if kind == "INPATIENT" and number % 3 == 0:
+        # Principal and admitting diagnosis are often the same.
+        pairs[1] = (pairs[0][0], "admitting")
+    return tuple(pairs)

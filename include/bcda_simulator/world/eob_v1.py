@@ -34,7 +34,8 @@ def eob(claim: Claim, patient_id: str, delivered_at: datetime) -> Json:
     _providers(resource, claim)
     _amounts(resource, claim)
     _information(resource)
-    resource["item"] = [_line(line, claim) for line in resource["item"]]
+    if "item" in resource:
+        resource["item"] = [_line(line, claim) for line in resource["item"]]
     for member in resource["careTeam"]:
         member["role"] = concept(
             {"system": "http://hl7.org/fhir/claimcareteamrole", "code": _ROLES[member["role"]["coding"][0]["code"]]}

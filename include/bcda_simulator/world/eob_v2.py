@@ -86,7 +86,10 @@ def eob(claim: Claim, patient_id: str, delivered_at: datetime) -> Json:
         return resource | _drug_event(claim, roll)
     resource["diagnosis"] = [_diagnosis(claim, place, roll) for place in range(len(claim.diagnoses))]
     resource["payment"] = {"amount": money(claim.paid)}
-    return resource | (_institutional(claim, roll) if claim.kind in INSTITUTIONAL else _professional(claim, roll))
+    resource |= _institutional(claim, roll) if claim.kind in INSTITUTIONAL else _professional(claim, roll)
+    if not claim.lines:
+        del resource["item"]
+    return resource
 
 
 def _type(claim: Claim) -> Json:

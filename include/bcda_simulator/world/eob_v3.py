@@ -83,6 +83,8 @@ def eob(claim: Claim, patient_id: str, *, shared: bool = False) -> Json:
         "adjudication": [_amount(None, "CLM_BLOOD_LBLTY_AMT", Decimal(0))],
         "supportingInfo": _facts(claim, roll, loaded),
     }
+    if not claim.lines:
+        del resource["item"]
     if is_successor(claim):
         prior = concept(coding("http://terminology.hl7.org/CodeSystem/ex-relatedclaimrelationship", "prior"))
         original = control_number(abs(claim.number) - 1)

@@ -28,6 +28,18 @@ def patient(version: str, someone: Person, week: int) -> Json:
     return resource
 
 
+def stubs_v3(kind: str, someone: Person) -> list[Json]:
+    """Return what v3 keeps of a Patient that another one replaced, and of a part of Medicare that somebody never had."""
+    if someone.number % 20 != 7:  # noqa: PLR2004 - one in twenty
+        return []
+    meta = {"lastUpdated": updated_text(calendar.load_at(0))}
+    if kind == "Coverage":
+        return [{"resourceType": "Coverage", "id": f"part-DUAL-{patient_id_v3(someone)}", "meta": meta}]
+    other = {"reference": f"Patient/{patient_id_v3(someone)}"}
+    old = f"{400_000_000 + someone.number}"
+    return [{"resourceType": "Patient", "id": old, "meta": meta, "link": [{"type": "replaced-by", "other": other}]}]
+
+
 def patient_id_v3(someone: Person) -> str:
     """Return the id of a person's Patient in v3, which has nothing in common with that of v1 and v2."""
     return f"{300_000_000 + someone.number}"
