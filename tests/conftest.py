@@ -1,11 +1,11 @@
 """What all tests share: an empty home, the samples' folder, a running simulator."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from public_samples import SAMPLES
 
 from bcda.places import Places
 from bcda.settings import ConnectionSettings, Tuning
@@ -13,7 +13,6 @@ from bcda_simulator import SimulatorServer
 from bcda_simulator.world import World
 
 PROJECT = Path(__file__).resolve().parents[1]
-SAMPLES = Path(os.environ.get("BCDA_SAMPLES") or PROJECT.parent / "shared" / "samples")
 
 FAST = Tuning(
     backoff_initial_seconds=0.05,

@@ -428,3 +428,14 @@ def test_the_samples_and_the_generated_world_hold_nothing_unknown(places, sample
         made = export(world, [str(n) for n in range(12)], week=80, version=version)
         load(places, made, run_id=f"w-{version}", version=version, transaction_time=at(80))
     assert drift(places) == []
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_an_mbi_that_the_newest_patient_no_longer_sends_is_a_former_one_even_if_it_sends_none(places, order):
+    runs = [patient(mbis=("1AA0",)), patient(mbis=(), meta={"lastUpdated": "2026-03-01T00:00:00Z"})]
+    for number in order:
+        at_day = NOON + timedelta(days=number)
+        load(places, [("Patient", runs[number])], run_id=f"r{number}", transaction_time=at_day, since=NOON)
+    assert query(places, "SELECT id_value, currency, last_run_id FROM patient_identifier") == [
+        ("1AA0", "historic", "r0")
+    ]

@@ -5,7 +5,6 @@ words are written out here once more, in Python.
 """
 
 import json
-import os
 from collections import defaultdict
 from datetime import date
 from decimal import Decimal
@@ -14,13 +13,13 @@ from pathlib import Path
 
 import duckdb
 import fhirpathpy
+import public_samples
 import pytest
 from rawfiles import NOON, load
 
 from bcda.model import cclf_views, data_path
 from bcda.settings import ApiVersion
 
-SAMPLES = Path(os.environ.get("BCDA_SAMPLES") or Path(__file__).resolve().parents[3] / "shared" / "samples")
 EOB = "ExplanationOfBenefit"
 INSTITUTIONAL = ("INPATIENT", "OUTPATIENT", "SNF", "HOSPICE", "HHA")
 TYPES = {
@@ -37,10 +36,7 @@ TYPES = {
 AVAILABLE = {"v1": 227, "v2": 226, "v3": 257}
 UNKNOWN_DATES = {"0999-12-27", "1000-01-01", "9999-12-31"}
 
-pytestmark = [
-    pytest.mark.samples,
-    pytest.mark.skipif(not SAMPLES.exists(), reason="the samples are not beside the project"),
-]
+pytestmark = public_samples.needed
 
 
 @cache
@@ -100,7 +96,7 @@ class Golden:
     def __init__(self, version):
         self.version = version
         self.resources = defaultdict(list)
-        folder = SAMPLES / version / "ndjson"
+        folder = public_samples.SAMPLES / version / "ndjson"
         seen = set()
         for path in sorted(folder.glob("*.ndjson")):
             for text in path.read_text().splitlines():

@@ -4,23 +4,21 @@ The samples are real and derived resources kept beside the project; where they a
 """
 
 import json
-import os
 import re
 from collections import Counter
 from decimal import Decimal
-from pathlib import Path
 
+import public_samples
 import pyarrow.parquet as pq
 import pytest
 from rawfiles import land
 
 from bcda.settings import ApiVersion
 
-SAMPLES = Path(os.environ.get("BCDA_SAMPLES") or Path(__file__).resolve().parents[3] / "shared" / "samples")
 EOB = "ExplanationOfBenefit"
-FILES = sorted(SAMPLES.glob("v?/ndjson/*.ndjson"))
+FILES = sorted(public_samples.SAMPLES.glob("v?/ndjson/*.ndjson"))
 
-pytestmark = [pytest.mark.samples, pytest.mark.skipif(not FILES, reason="the samples are not beside the project")]
+pytestmark = public_samples.needed
 
 
 def resource_type(path):
@@ -33,10 +31,7 @@ def landed_tables(places, path):
     content = path.read_bytes()
     _, _, landed = land(places, [(resource_type(path), content)], version=version)
     assert landed.files[0].lines_quarantined == 0
-    tables = {
-        file.table: pq.ParquetFile(places.lake / file.path).read().to_pylist()  # type: ignore[no-untyped-call]
-        for file in landed.lake_files
-    }
+    tables = {file.table: pq.ParquetFile(places.lake / file.path).read().to_pylist() for file in landed.lake_files}
     return [json.loads(line) for line in content.splitlines() if line.strip()], tables
 
 

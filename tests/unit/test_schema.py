@@ -5,6 +5,7 @@ import pytest
 from rawfiles import load
 from worlds import at, export
 
+from bcda.errors import InvalidRequestError
 from bcda.model import cclf_views, mapping, table_sql
 from bcda.model import core_tables as tables
 from bcda.settings import ApiVersion
@@ -98,3 +99,28 @@ def test_the_published_database_has_the_text_of_every_resource_and_shows_the_ver
     with duckdb.connect(str(places.published), read_only=True) as opened:
         assert opened.execute("SELECT DISTINCT api_version FROM claim_current").fetchall() == [("v3",)]
         assert opened.execute("SELECT count(*) > 0 FROM cclf.cclf5").fetchall() == [(True,)]
+
+
+def test_a_version_that_is_not_loaded_cannot_be_shown(places):
+    load(places, export(World(people=1, seed=3), ["0"], week=60), transaction_time=at(60))
+    publish(places)
+    before = places.published.read_bytes()
+    with pytest.raises(InvalidRequestError, match=r"no run is loaded.*Loaded: v2"):
+        publish(places, shown_version=ApiVersion.V3)
+    assert places.published.read_bytes() == before
+    publish(places)
+    with duckdb.connect(str(places.published), read_only=True) as opened:
+        assert opened.execute("SELECT DISTINCT api_version FROM claim_current").fetchall() == [("v2",)]
+
+
+def test_every_table_has_the_key_it_says(places):
+    world = World(people=15, seed=6)
+    for version in ApiVersion:
+        files = export(world, [str(n) for n in range(15)], week=80, version=version)
+        load(places, files, version=version, run_id=f"r-{version}", transaction_time=at(80))
+    with duckdb.connect(str(places.warehouse), read_only=True) as opened:
+        for table in tables():
+            key = ", ".join(("api_version", *table.row_key))
+            assert f"-- Key: {key}." in table_sql(table.name), table.name
+            doubled = f"SELECT {key} FROM {table.relation} GROUP BY ALL HAVING count(*) > 1"
+            assert opened.execute(f"SELECT count(*) FROM ({doubled})").fetchall() == [(0,)], table.name

@@ -57,6 +57,7 @@ def test_the_compose_file_holds_together():
     for variable in re.findall(r"\$\{(\w+)", COMPOSE.read_text()):
         assert variable in {
             "FERNET_KEY",
+            "BCDA_SHOWN_VERSION",
             "JWT_SECRET",
             "API_SECRET_KEY",
             "POSTGRES_PASSWORD",

@@ -24,10 +24,10 @@ from bcda.settings import ApiVersion
 log = logging.getLogger(__name__)
 
 ENGINE_BYTES = 384 << 20
-"""Memory of the parsing engine; buffers, Parquet and the interpreter come on top, 600 MiB in all."""
+"""Memory of the parsing engine; buffers, Parquet and the interpreter come on top, below 600 MiB in all."""
 
 GATHER_BYTES = 320 << 20
-"""Text that is parsed before the tables are filled: enough to make planning seven queries cheap."""
+"""Text that is parsed before the tables are filled: enough to make planning fifteen queries cheap."""
 
 _FHIR_ID = re.compile(r"[A-Za-z0-9.\-]{1,64}")
 

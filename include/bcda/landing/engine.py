@@ -4,7 +4,7 @@ Lines arrive as an Arrow array over the reader's buffer, are parsed once into th
 gather in temporary tables; when enough have gathered, each declared table is filled by one query over all of them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,12 +123,12 @@ class Engine:
 
     def unknown_elements(self, lines: pa.Table, *, raw_file: str, resource_type: str) -> pa.Table:
         """Return the elements of a slice that no resource of the type is known to have; see `drift`."""
-        return unknown_elements(
-            self._connection,
-            lines,
-            raw_file=raw_file,
-            api_version=self._api_version.value,
-            resource_type=resource_type,
+        version = self._api_version.value
+        return _without_text(
+            lambda: unknown_elements(
+                self._connection, lines, raw_file=raw_file, api_version=version, resource_type=resource_type
+            ),
+            "drift",
         )
 
     def drop_lines(self, raw_file: str, line_numbers: Sequence[int]) -> None:
@@ -156,44 +156,25 @@ class Engine:
         for declaration in mapping.declarations(self._api_version, resource_type):
             rows = self._fill(declaration)
             yield declaration.table, rows
-            yield (
-                "drift",
-                unknown_names(
-                    self._connection,
-                    declaration.table,
-                    rows,
-                    api_version=self._api_version.value,
-                    resource_type=resource_type,
-                ),
-            )
+            yield "drift", self._unknown_names(declaration.table, rows, resource_type)
         if resource_type in model.NAMED_EXTENSIONS:
             place = model.NAMED_EXTENSIONS[resource_type]
-            names = self._connection.sql(_EXTENSION_NAMES).to_arrow_table()
-            yield (
-                "drift",
-                unknown_names(
-                    self._connection, place, names, api_version=self._api_version.value, resource_type=resource_type
-                ),
-            )
+            names = _without_text(lambda: self._connection.sql(_EXTENSION_NAMES).to_arrow_table(), place)
+            yield "drift", self._unknown_names(place, names, resource_type)
         self._run("DROP TABLE gathered")
         self._has_gathered = False
+
+    def _unknown_names(self, table: str, rows: pa.Table, resource_type: str) -> pa.Table:
+        version = self._api_version.value
+        return _without_text(
+            lambda: unknown_names(self._connection, table, rows, api_version=version, resource_type=resource_type),
+            "drift",
+        )
 
     def _fill(self, declaration: mapping.Declaration) -> pa.Table:
         types = self._types.get(declaration.table) or dict.fromkeys(declaration.columns, "VARCHAR")
         query = declaration.query("gathered", types)
-        try:
-            rows: pa.Table = self._connection.sql(query).to_arrow_table()
-            return rows  # noqa: TRY300 - the raise below is for what was caught
-        except duckdb.OutOfMemoryException:
-            failure = "no memory and no space to spill"
-        except duckdb.Error as error:
-            failure = type(error).__name__
-        # Raised out here, so that the engine's text, which can quote a resource, is not chained to it.
-        raise LandingError(
-            f"Table {declaration.table} could not be filled from {declaration.resource_type} ({failure}). The raw files are "
-            "kept; free space if that is short, else report it with the run id.",
-            table=declaration.table,
-        )
+        return _without_text(lambda: self._connection.sql(query).to_arrow_table(), declaration.table)
 
     def _gather(self, raw_file: str, resource_type: str) -> None:
         # One table for all slices: a union of tables would be planned once for each of them. A column for each
@@ -222,6 +203,22 @@ class Engine:
             types[name] = {row[0]: row[1] for row in columns if row[0] not in model.MERGE_COLUMNS}
             self._run(f"DROP TABLE {relation}")
         return types
+
+
+def _without_text(work: Callable[[], pa.Table], table: str) -> pa.Table:
+    """Return what the engine gives; of an error only its kind travels on, since its text can quote a resource."""
+    try:
+        return work()
+    except duckdb.OutOfMemoryException:
+        failure = "no memory and no space to spill"
+    except duckdb.Error as error:
+        failure = type(error).__name__
+    # Raised out here, so that the engine's text is not chained to it.
+    raise LandingError(
+        f"Table {table} could not be filled ({failure}). The raw files are kept; free space if that is short, else report "
+        "it with the run id.",
+        table=table,
+    )
 
 
 def slice_table(lines: Slice) -> pa.Table:

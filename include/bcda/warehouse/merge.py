@@ -15,13 +15,11 @@ from bcda.places import Places
 from bcda.runs import ExportRun
 from bcda.warehouse.database import LOCK_WAIT_SECONDS, open_warehouse
 from bcda.warehouse.ledger import MergeSummary, run_summary
+from bcda.warehouse.quality import threshold
 
 log = logging.getLogger(__name__)
 
 _Parameters = dict[str, object]
-
-VANISHED_SHARE = 0.02
-"""Largest share of a claim type that a full pull may leave out before the pull itself is in doubt (table model §4)."""
 
 _MERGED = {
     "api_version": "$api_version",
@@ -164,7 +162,10 @@ class _Merge:
             if table.is_main:
                 self._refresh(table)
         if files := self._files("patient_identifier"):
-            self._script("merge/patient_identifier", {"files": files}, self._version, self._id, self._time)
+            self._sql("merge/identifiers", {"files": files})
+        else:
+            self._sql("merge/identifiers_nothing")
+        self._script("merge/patient_identifier", self._version, self._id, self._time)
         if files := self._files("patient"):
             self._sql("merge/roster", {"files": files}, self._version, self._id)
 
@@ -182,7 +183,7 @@ class _Merge:
         """Decide which claims count, then which of them a full pull no longer brought."""
         self._script("merge/claim_currency", self._version)
         self._sql("ledger/full_pull", self._id)
-        self._script("merge/reconcile", self._version, {"vanished_share": VANISHED_SHARE})
+        self._script("merge/reconcile", self._version, {"vanished_share": threshold("vanished")})
 
     def _delete(self, table: model.CoreTable) -> None:
         # Tables and columns come from the model's own list, never from outside.

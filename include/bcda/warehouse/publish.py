@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 
 from bcda import model
-from bcda.errors import DataQualityError, StorageError
+from bcda.errors import DataQualityError, InvalidRequestError, StorageError
 from bcda.places import Places, private_folder, sync_folder
 from bcda.settings import ApiVersion
 from bcda.warehouse.database import LOCK_WAIT_SECONDS, open_warehouse
@@ -52,6 +52,7 @@ def publish(
         lock_wait_seconds: how long to wait for another load.
 
     Raises:
+        InvalidRequestError: no run of the version to show is loaded; nothing was published.
         DataQualityError: a check of level error failed for the newest run of some version; nothing was published.
         WarehouseLockedError: a load held the warehouse for too long.
         StorageError: no space for the copy, or the copy cannot be read back.
@@ -115,6 +116,12 @@ def _check(connection: duckdb.DuckDBPyConnection) -> tuple[str, ...]:
 
 def _set_views(connection: duckdb.DuckDBPyConnection, places: Places, shown_version: ApiVersion | None) -> None:
     if shown_version is not None:
+        loaded = connection.execute("SELECT DISTINCT api_version FROM ops.export_run ORDER BY ALL").fetchall()
+        if (shown_version.value,) not in loaded:
+            raise InvalidRequestError(
+                f"The views are to show {shown_version}, of which no run is loaded, so the published database stays as it "
+                f"was. Loaded: {', '.join(row[0] for row in loaded) or 'nothing'}. Load {shown_version} first or name another."
+            )
         connection.execute(
             "UPDATE ops.setting SET value = $version WHERE name = 'shown_api_version'", {"version": shown_version.value}
         )

@@ -82,6 +82,11 @@ def checks() -> tuple[Check, ...]:
     return tuple(_read(name) for name in model.check_names())
 
 
+def threshold(check_id: str) -> float:
+    """Return what a check allows; reconciliation stops at the share that `vanished` allows (table model §4, rule 8)."""
+    return next(check.threshold for check in checks() if check.check_id == check_id)
+
+
 def run_checks(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[CheckResult]:
     """Run every check for the version of a loaded run and keep the results; those the run had are replaced.
 

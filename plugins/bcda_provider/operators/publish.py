@@ -1,12 +1,15 @@
 """Publishing the warehouse to analysts."""
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, Context
 
 from bcda_provider.hooks import places
 from bcda_provider.retry import BcdaRetryPolicy
+
+if TYPE_CHECKING:
+    from bcda.settings import ApiVersion
 
 
 class BcdaPublishOperator(BaseOperator):
@@ -22,8 +25,16 @@ class BcdaPublishOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, int]:  # noqa: ARG002 - the interface's
         """Return size in bytes and number of runs of the snapshot, and the number of warnings its checks gave."""
         from bcda import export
-        from bcda.settings import ApiVersion
 
-        shown = os.environ.get("BCDA_SHOWN_VERSION")
-        snapshot = export.publish(places(), shown_version=ApiVersion(shown) if shown else None)
+        snapshot = export.publish(places(), shown_version=_shown_version())
         return {"bytes": snapshot.bytes, "runs": snapshot.runs, "warnings": len(snapshot.warnings)}
+
+
+def _shown_version() -> "ApiVersion | None":
+    from bcda.errors import InvalidRequestError
+    from bcda.settings import ApiVersion
+
+    name = os.environ.get("BCDA_SHOWN_VERSION")
+    if name and name not in set(ApiVersion):
+        raise InvalidRequestError(f"BCDA_SHOWN_VERSION is {name!r}; it must be one of {', '.join(ApiVersion)}.")
+    return ApiVersion(name) if name else None

@@ -1,5 +1,5 @@
 -- Identifiers of every Patient of the run, joined with those it had: rows stay when a later version leaves them out.
--- Parameters: files (lake files of `patient_identifier`), api_version, run_id, transaction_time.
+-- Reads `delivered_identifier`, the run's rows. Parameters: api_version, run_id, transaction_time.
 -- Currency and period are those of the newest Patient version that has the identifier.
 CREATE TEMP TABLE gathered_identifier AS
 WITH every AS (
@@ -13,7 +13,7 @@ WITH every AS (
   SELECT
     l.patient_id, l.id_system, l.id_value, l.id_kind, l.type_code, l.currency, l.period_start, l.period_end,
     $run_id, $transaction_time, $run_id, $transaction_time, s.meta_last_updated, $transaction_time
-  FROM read_parquet($files, hive_partitioning = false) AS l
+  FROM delivered_identifier AS l
   JOIN staged AS s
     ON s.raw_file = l.raw_file
     AND s.raw_line = l.raw_line
@@ -62,3 +62,5 @@ JOIN touched AS t
   AND t.resource_id = g.patient_id;
 
 DROP TABLE gathered_identifier;
+
+DROP TABLE delivered_identifier;

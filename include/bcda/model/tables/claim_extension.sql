@@ -1,5 +1,5 @@
 -- One row per extension of a claim or its lines that is not money.
--- Key: api_version, claim_id, extension_number.
+-- Key: api_version, claim_id, line_number, extension_number.
 -- Source: extension anywhere below ExplanationOfBenefit.
 -- Trap: Many names have a column of their own in claim and claim_line as well.
 CREATE TABLE claim_extension (
@@ -10,5 +10,5 @@ CREATE TABLE claim_extension (
   name VARCHAR, -- CMS variable or the URL of the extension
   extension_number INTEGER, -- Position among the extensions of the claim or line, from 1
   value VARCHAR, -- Value as text
-  unit VARCHAR -- Unit of a quantity
+  unit VARCHAR -- Unit of a quantity; of a care team member's extension the member's sequence
 );

@@ -1,5 +1,5 @@
--- One row per person, part and month with a value in the monthly extensions.
--- Key: api_version, patient_id, part, month_start.
+-- One row per Coverage and month: a person, a part of Medicare and a month.
+-- Key: api_version, coverage_id, month_start.
 -- Source: Coverage extensions such as ptdcntrct01, dual_01, buyin01 (v1, v2); Coverage.period (v3).
 -- Trap: A month without contract or with contract N is no enrolment in Part C or D.
 CREATE TABLE coverage_month (

@@ -1,6 +1,6 @@
 -- One row per claim that v2 and v3 both have, joined by claim control number and person.
 -- Key: v2_claim_id, v3_claim_id.
--- Source: claim of v2 and v3; drug events have the number of the prescription instead of a control number.
+-- Source: claim of v2 and v3; drug events of v2 have no control number and so are not here.
 -- Column v2_claim_id: Id of the claim in v2
 -- Column v3_claim_id: Id of the claim in v3
 -- Column v2_claim_type: Type of the claim in v2
