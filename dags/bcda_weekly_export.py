@@ -15,21 +15,29 @@ from datetime import UTC, datetime
 
 from airflow.sdk import CronDataIntervalTimetable, dag
 
-from bcda_provider.task_groups import EXPORT_PARAMS, export_and_publish
+from bcda_provider.sources import dag_id, sources
+from bcda_provider.task_groups import export_and_publish, export_params
 
 
-@dag(
-    schedule=CronDataIntervalTimetable("0 6 * * 2", timezone="UTC"),
-    start_date=datetime(2026, 1, 1, tzinfo=UTC),
-    catchup=False,
-    max_active_runs=1,
-    params=EXPORT_PARAMS,
-    doc_md=__doc__,
-    tags=["bcda"],
-)
-def bcda_weekly_export() -> None:
-    """Wire the weekly export."""
-    export_and_publish(scope="patient")
+def weekly_export(source: str) -> None:
+    """Make the weekly export of a source."""
+
+    @dag(
+        dag_id=dag_id("bcda_weekly_export", source),
+        schedule=CronDataIntervalTimetable("0 6 * * 2", timezone="UTC"),
+        start_date=datetime(2026, 1, 1, tzinfo=UTC),
+        catchup=False,
+        max_active_runs=1,
+        params=export_params(source),
+        doc_md=__doc__,
+        tags=["bcda", source],
+    )
+    def bcda_weekly_export() -> None:
+        """Wire the weekly export."""
+        export_and_publish(scope="patient", source=source)
+
+    bcda_weekly_export()
 
 
-bcda_weekly_export()
+for configured in sources():
+    weekly_export(configured)

@@ -19,7 +19,7 @@ from bcda.auth import BcdaAuth
 from bcda.errors import NotAllowListedError, ServerError, TransientError
 from bcda.export_request import ExportRequest
 from bcda.governor import Governor
-from bcda.protocol import JobState, JobStatus, ListedJob
+from bcda.protocol import AttributionStatus, JobState, JobStatus, ListedJob
 from bcda.settings import ConnectionSettings
 
 log = logging.getLogger(__name__)
@@ -47,6 +47,7 @@ class BcdaClient:
         self._sleep = sleep
         self._governor = Governor(settings.tuning.requests_per_five_minutes, clock=time.monotonic, sleep=sleep)
         self._auth = BcdaAuth(settings, clock=time.monotonic, on_token=on_token)
+        self._server_time: datetime | None = None
         self._http = httpx.AsyncClient(
             auth=self._auth,
             verify=_tls(),
@@ -64,6 +65,11 @@ class BcdaClient:
     ) -> None:
         """Close its connections."""
         await self._http.aclose()
+
+    @property
+    def server_time(self) -> datetime:
+        """BCDA's clock at its last answer, to the second, UTC; ours when it never said."""
+        return self._server_time or datetime.now(UTC)
 
     async def kick_off(self, request: ExportRequest) -> str:
         """Start an export.
@@ -88,14 +94,11 @@ class BcdaClient:
             raise self._error(response, "Kick-off")
         return protocol.job_id_of(response.headers.get("Content-Location"), self.settings.base_url)
 
-    async def find_live_job(self, request: ExportRequest) -> ListedJob | None:
-        """Return a job that is pending or in progress and was started by the same request, or None."""
-        path = protocol.kick_off_path(request)
+    async def live_jobs(self) -> list[ListedJob]:
+        """Return the entity's jobs of every version that are pending or in progress, the newest first."""
         jobs = await self.jobs(states=("Pending", "In Progress"))
-        live = [
-            job for job in jobs if job.state in protocol.LIVE_STATES and protocol.same_request(job.request_url, path)
-        ]
-        return max(live, key=lambda job: int(job.job_id), default=None)
+        live = [job for job in jobs if job.state in protocol.LIVE_STATES]
+        return sorted(live, key=lambda job: int(job.job_id), reverse=True)
 
     async def jobs(self, states: Sequence[str] = ()) -> list[ListedJob]:
         """Return the entity's jobs of every version.
@@ -150,13 +153,13 @@ class BcdaClient:
 
         return await self._patiently(ask)
 
-    async def attribution_status(self) -> dict[str, datetime]:
-        """Return the dates of the newest lists by BCDA's names; empty when there is no list."""
+    async def attribution_status(self) -> AttributionStatus:
+        """Return the dates of the newest lists; each can be missing (wire contract §14)."""
 
-        async def ask() -> dict[str, datetime]:
+        async def ask() -> AttributionStatus:
             response = await self._send("GET", f"/api/{self.settings.api_version}/attribution_status")
             if response.status_code == 404:  # noqa: PLR2004
-                return {}
+                return AttributionStatus()
             if response.status_code != 200:  # noqa: PLR2004
                 raise self._error(response, "Attribution status")
             return protocol.attribution_of(response.content)
@@ -218,13 +221,15 @@ class BcdaClient:
     ) -> httpx.Response:
         await self._governor.acquire()
         with _transport_errors(f"{method} {path.partition('?')[0]}", self.settings.base_url):
-            return await self._http.request(
+            response = await self._http.request(
                 method,
                 self.settings.base_url + path,
                 headers=headers,
                 params=params,
                 auth=self._auth if with_token else None,
             )
+        self._server_time = protocol.lenient_instant(response.headers.get("Date")) or self._server_time
+        return response
 
     async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
         retrying = tenacity.AsyncRetrying(

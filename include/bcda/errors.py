@@ -23,6 +23,8 @@
 A message says what was wrong, with what, and what to do next. It never holds a person's data, a token or a secret.
 """
 
+from enum import StrEnum
+
 
 class BcdaError(Exception):
     """Base of all errors of this library."""
@@ -44,16 +46,28 @@ class NotAllowListedError(ActionNeededError):
     """No connection could be made; in production an address that is not on the allow list times out."""
 
 
+class MissingList(StrEnum):
+    """Why BCDA has no attribution list for an export (wire contract §6.3, rows 19 to 21)."""
+
+    NO_LIST = "no list from the last weeks"
+    RUNOUT_GONE = "runout data is gone"
+    WRONG_YEAR = "the newest list is of another year"
+    NO_OLDER_LIST = "no list from before the start of the interval"
+    UNKNOWN = "not found"
+
+
 class AttributionMissingError(ActionNeededError):
     """BCDA has no attribution list that the export could use (404 at kick-off).
 
     Attributes:
-        reason: the server's own text, which tells the cases apart (wire contract §6.3, rows 19 to 21).
+        reason: the server's own text.
+        case: which of the cases it is.
     """
 
-    def __init__(self, message: str, *, reason: str = "") -> None:
+    def __init__(self, message: str, *, reason: str = "", case: MissingList = MissingList.UNKNOWN) -> None:
         super().__init__(message)
         self.reason = reason
+        self.case = case
 
 
 class WarehouseLockedError(ActionNeededError):
@@ -81,7 +95,15 @@ class RateLimitedError(TransientError):
 
 
 class ServerError(TransientError):
-    """5xx, a broken connection or a timeout."""
+    """5xx, a broken connection or a timeout.
+
+    Attributes:
+        status: HTTP status, or None when no answer came.
+    """
+
+    def __init__(self, message: str, *, retry_after_seconds: float | None = None, status: int | None = None) -> None:
+        super().__init__(message, retry_after_seconds=retry_after_seconds)
+        self.status = status
 
 
 class IncompleteFileError(TransientError):

@@ -7,59 +7,34 @@ Each reads what the step before it left on disk, and can be killed and run again
 
 import logging
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
-from bcda import coverage, download, landing, warehouse
+from bcda import download, landing, protocol, warehouse
 from bcda.batches import split_into_batches
 from bcda.client import BcdaClient
-from bcda.coverage import Interval
-from bcda.errors import ExportExpiredError, ExportFailedError, ManifestError, ServerError
-from bcda.export_request import ExportRequest, Scope, format_instant
+from bcda.errors import (
+    AttributionMissingError,
+    ExportExpiredError,
+    ExportFailedError,
+    ManifestError,
+    MissingList,
+    RateLimitedError,
+    ServerError,
+)
+from bcda.export_request import ExportRequest, format_instant
 from bcda.landed import LandedBatch, read_landed
 from bcda.manifest import Manifest
 from bcda.places import Places, private_folder, write_durably
-from bcda.protocol import JobState
+from bcda.planning import ListDates, NotNeeded, Wish, decide
+from bcda.protocol import JobState, ListedJob
 from bcda.receipts import Receipt, read_receipt
-from bcda.runs import ExportRun, read_run, write_run
+from bcda.runs import ExportRun, amend_run, read_run, write_run
 from bcda.settings import ApiVersion
 from bcda.warehouse import MergeSummary, Snapshot
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What a run is asked to do.
-
-    Attributes:
-        api_version: version of the API.
-        scope: endpoint.
-        resource_types: FHIR type names.
-        since: explicit start of the interval, overrides coverage; None to follow it.
-        full: ask for everything from the beginning.
-        force: run even when the interval is covered.
-        interval: data interval of a backfill; None for scheduled and manual runs.
-    """
-
-    api_version: ApiVersion
-    scope: Scope
-    resource_types: tuple[str, ...]
-    since: datetime | None = None
-    full: bool = False
-    force: bool = False
-    interval: Interval | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class NotNeeded:
-    """The run has nothing to ask for.
-
-    Attributes:
-        reason: why, for the person who looks at the skipped task.
-    """
-
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,67 +50,48 @@ class KickedOff:
     is_adopted: bool
 
 
-def plan(places: Places, wish: Wish, *, now: datetime) -> ExportRun | NotNeeded:
+def plan(
+    places: Places, wish: Wish, *, now: datetime, lists: ListDates | None = None, server: str = ""
+) -> ExportRun | NotNeeded:
     """Decide what this run asks for, from what is covered, and write it down.
-
-    Scheduled and manual runs continue where the least covered type ends; the first one asks for everything. A backfill
-    asks from the start of its interval, since BCDA knows no upper bound, and is not needed when that is covered.
 
     Args:
         places: where the ledger and the raw folder are.
         wish: what is asked.
         now: present instant.
+        lists: dates of the newest attribution lists; needed for Group exports.
+        server: of the connection (`settings.server_of`), so that two are not mixed.
 
     Returns:
         The run, which is in `raw/{run_id}/run.json`, or why none is needed.
 
     Raises:
-        InvalidRequestError: the wish is malformed.
+        InvalidRequestError: the wish is malformed, or the warehouse is another source's.
+        AttributionMissingError: runout data is gone.
         WarehouseLockedError: a load held the warehouse for too long.
 
     Source: design §2.4, §5.
     """
-    covered = warehouse.covered_intervals(places, wish.api_version, wish.scope, wish.resource_types)
-    if wish.interval is not None and not (wish.force or wish.full) and _has(covered, wish.interval):
-        return NotNeeded(
-            f"{_show(wish.interval.since)} to {_show(wish.interval.until)} is covered for {', '.join(wish.resource_types)}. "
-            "Set `force` to fetch it again."
-        )
-    since = _since(wish, covered)
-    request = ExportRequest(wish.api_version, wish.scope, wish.resource_types, since)
+    held = warehouse.read_ledger(places, wish.api_version, wish.scope, wish.resource_types, server=server)
+    decision = decide(wish, held.types, lists or ListDates())
+    if isinstance(decision, NotNeeded):
+        return decision
+    request = ExportRequest(wish.api_version, wish.scope, wish.resource_types, decision.since, wish.type_filter)
     run_id = f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{wish.scope}-{wish.api_version}-{secrets.token_hex(3)}"
-    run = ExportRun(run_id, request, now)
+    run = ExportRun(
+        run_id,
+        request,
+        now,
+        source_id=places.source_id,
+        server=server,
+        reason=decision.reason,
+        may_ask_for_all=decision.may_ask_for_all,
+    )
     write_run(private_folder(places.run_folder(run_id)), run)
-    log.info("run %s asks for %s since %s", run_id, ", ".join(wish.resource_types), _show(since))
+    log.info("run %s asks for %s: %s", run_id, ", ".join(wish.resource_types), decision.reason)
+    if held.gaps_given_up:
+        log.warning("%d gaps are given up after three tries; see ops.open_gap", held.gaps_given_up)
     return run
-
-
-def _has(covered: dict[str, list[Interval]], wanted: Interval) -> bool:
-    return all(coverage.is_covered(wanted, intervals) for intervals in covered.values())
-
-
-def _since(wish: Wish, covered: dict[str, list[Interval]]) -> datetime | None:
-    if wish.full:
-        log.info("asking for everything because `full` is set; what came before stays and is compared")
-        return None
-    if wish.since is not None:
-        log.info(
-            "asking from %s because `since` is set; the watermark is not moved past what is not covered",
-            _show(wish.since),
-        )
-        return wish.since
-    if wish.interval is not None:
-        log.info(
-            "asking from the start of the backfill's interval; everything up to now comes, BCDA has no upper bound"
-        )
-        return wish.interval.since
-    since = coverage.next_since({name: list(intervals) for name, intervals in covered.items()}, wish.api_version)
-    if since is None:
-        never = [name for name, intervals in covered.items() if coverage.covered_until(intervals) is None]
-        log.info("asking for everything because %s was never loaded completely", ", ".join(never))
-    else:
-        log.info("everything up to %s is covered; asking for what came after", _show(since))
-    return since
 
 
 async def kick_off(
@@ -143,7 +99,8 @@ async def kick_off(
 ) -> KickedOff:
     """Adopt a live job with the run's request, or start one.
 
-    Looking first is what makes a crash between request and record harmless: the job it left is found and adopted.
+    Looking first is what makes a crash between request and record harmless: the job it left is found and adopted. The date
+    of the attribution list is written down before the request, so that it can be too old but never too new.
 
     Args:
         client: of the server.
@@ -152,21 +109,87 @@ async def kick_off(
         stale_job_ids: jobs of earlier attempts that a person gave up; cancelled, never adopted.
 
     Raises:
-        RateLimitedError: an overlapping job is running; wait and call again.
-        ServerError: the kick-off failed; a job may exist all the same and is found by the next call.
+        RateLimitedError: an overlapping job is running, ours or somebody else's; wait and call again.
+        ServerError: the kick-off failed. A job that it left behind has been cancelled, or is found by the next call.
+        AttributionMissingError: BCDA has no list for the export; `.case` says which of the cases.
         ActionNeededError: see `BcdaClient.kick_off`.
+
+    Source: wire contract §7, §22 rules 3 to 5.
     """
-    request = read_run(places.run_folder(run_id)).request
+    folder = places.run_folder(run_id)
+    run = read_run(folder)
     for stale in stale_job_ids:
         if await client.cancel(stale):
             log.info("cancelled job %s of an earlier attempt", stale)
-    live = await client.find_live_job(request)
-    if live is not None and live.job_id not in stale_job_ids:
-        log.info("adopted job %s, which runs at BCDA for the same request", live.job_id)
-        return KickedOff(live.job_id, is_adopted=True)
-    job_id = await client.kick_off(request)
+    live = [job for job in await client.live_jobs() if job.job_id not in stale_job_ids]
+    path = protocol.kick_off_path(run.request)
+    adopted = next((job for job in live if protocol.same_request(job.request_url, path)), None)
+    if adopted is not None:
+        log.info("adopted job %s, which runs at BCDA for the same request", adopted.job_id)
+        return KickedOff(adopted.job_id, is_adopted=True)
+    _check_free(client, live, run.request)
+    if run.list_at is None:
+        run = amend_run(folder, list_at=(await client.attribution_status()).of(run.request.scope))
+    job_id = await _start(client, folder, run, {job.job_id for job in live})
+    amend_run(folder, asked_at=client.server_time)
     log.info("BCDA accepted the export as job %s", job_id)
     return KickedOff(job_id, is_adopted=False)
+
+
+def _check_free(client: BcdaClient, live: list[ListedJob], request: ExportRequest) -> None:
+    """Raise `RateLimitedError` when a running job is in the way, by BCDA's rule or by ours, which is symmetric."""
+    may_run_beside = client.settings.tuning.parallel_jobs
+    for job in live:
+        is_same_version = job.api_version == request.api_version
+        if protocol.refuses(job, request, client.server_time):
+            why = "BCDA refuses jobs that overlap"
+        elif protocol.overlaps(job, request):
+            why = "it brings some of the same resource types"
+        elif is_same_version and not may_run_beside:
+            why = "one job runs at a time; set parallel_jobs on the connection to allow disjoint types"
+        else:
+            continue
+        raise RateLimitedError(
+            f"Job {job.job_id} of this organization is {job.state} for {job.type_text or 'all types'}: {why}."
+        )
+
+
+async def _start(client: BcdaClient, folder: Path, run: ExportRun, known: set[str]) -> str:
+    try:
+        return await client.kick_off(run.request)
+    except AttributionMissingError as error:
+        if error.case is not MissingList.NO_OLDER_LIST or not run.may_ask_for_all:
+            raise
+        log.warning(
+            "BCDA has no attribution list from before %s; asking for everything instead", _show(run.request.since)
+        )
+        run = amend_run(
+            folder,
+            request=replace(run.request, since=None),
+            may_ask_for_all=False,
+            reason=f"{run.reason} BCDA has no list from before that, so everything is asked for.",
+        )
+        return await _start(client, folder, run, known)
+    except ServerError as error:
+        if error.status is None:
+            # No answer came: the job may well be running, and the next look at the list adopts it.
+            raise
+        phantom = await _cancel_phantom(client, run.request, known)
+        raise ServerError(
+            f"{error}{f' Job {phantom}, which it left behind, has been cancelled.' if phantom else ''}",
+            retry_after_seconds=error.retry_after_seconds,
+            status=error.status,
+        ) from error
+
+
+async def _cancel_phantom(client: BcdaClient, request: ExportRequest, known: set[str]) -> str | None:
+    """Cancel the Pending job that a kick-off answered with 500 may have left, and return its number (contract §6.3)."""
+    path = protocol.kick_off_path(request)
+    for job in await client.live_jobs():
+        if job.job_id not in known and job.state is JobState.PENDING and protocol.same_request(job.request_url, path):
+            await client.cancel(job.job_id)
+            return job.job_id
+    return None
 
 
 async def save_manifest(client: BcdaClient, places: Places, run_id: str, job_id: str) -> Manifest:

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from bcda.errors import InvalidRequestError
 from bcda.settings import ApiVersion
+from bcda.type_filter import TypeFilter
 
 RESOURCE_TYPES: dict[ApiVersion, tuple[str, ...]] = {
     ApiVersion.V1: ("Patient", "Coverage", "ExplanationOfBenefit"),
@@ -25,6 +26,11 @@ class Scope(StrEnum):
     GROUP_ALL = "group-all"
     GROUP_RUNOUT = "group-runout"
 
+    @property
+    def is_runout(self) -> bool:
+        """Whether the people are those of last year's runout list instead of the current ones."""
+        return self is Scope.GROUP_RUNOUT
+
 
 @dataclass(frozen=True, slots=True)
 class ExportRequest:
@@ -36,21 +42,23 @@ class ExportRequest:
         resource_types: FHIR type names, in the order they are sent; never empty, since a request without
             `_type` collides with every other job of the entity (wire contract §7).
         since: aware instant; only resources updated after it. None asks for everything.
+        type_filter: which claims of v3; None on v1 and v2, which ignore the parameter without notice.
     """
 
     api_version: ApiVersion
     scope: Scope
     resource_types: tuple[str, ...]
     since: datetime | None = None
+    type_filter: TypeFilter | None = None
 
     def __post_init__(self) -> None:
         """Refuse what BCDA would refuse.
 
         Raises:
-            InvalidRequestError: no type, a type named twice, a type the version does not have, or a `since`
-                without zone.
+            InvalidRequestError: no type, a type named twice, a type the version does not have, a `since` without
+                zone, or a type filter that would be ignored.
 
-        Source: wire contract §6.1, §6.3 rows 7 to 9 and 18.
+        Source: wire contract §6.1, §6.3 rows 7 to 9 and 18, §17.
         """
         if not self.resource_types:
             raise InvalidRequestError("Name at least one resource type.")
@@ -64,6 +72,10 @@ class ExportRequest:
                 raise InvalidRequestError(f"Resource type {resource_type} is named twice.")
         if self.since is not None and self.since.utcoffset() is None:
             raise InvalidRequestError("`since` needs a time zone, such as 2026-11-01T00:00:00Z.")
+        if self.type_filter is not None and self.api_version is not ApiVersion.V3:
+            raise InvalidRequestError(
+                f"API {self.api_version} ignores type filters and would send every claim; leave them out or use v3."
+            )
 
     def to_json(self) -> dict[str, object]:
         """Return a JSON object that `from_json` reads back."""
@@ -72,6 +84,7 @@ class ExportRequest:
             "scope": self.scope.value,
             "resource_types": list(self.resource_types),
             "since": format_instant(self.since) if self.since else None,
+            "type_filter": self.type_filter.to_json() if self.type_filter else None,
         }
 
     @classmethod
@@ -90,6 +103,7 @@ class ExportRequest:
                 scope=Scope(str(value["scope"])),
                 resource_types=tuple(str(t) for t in types),
                 since=parse_instant(str(since)) if since else None,
+                type_filter=TypeFilter.from_json(value["type_filter"]) if value.get("type_filter") else None,
             )
         except (KeyError, ValueError) as error:
             raise InvalidRequestError(f"Not a stored export request: {error}.") from error

@@ -8,24 +8,33 @@ from pathlib import Path
 
 from bcda.errors import InvalidRequestError, StorageError
 
+DEFAULT_SOURCE = "bcda_default"
+"""Connection whose data lies at the top of BCDA_HOME."""
+
+_SOURCE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _RUN_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.-]{0,99}")
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """The four places of the data; folders are made with mode 0700, files with 0600.
+    """The four places of one source's data; folders are made with mode 0700, files with 0600.
+
+    Every source, which is a connection to one organization at one BCDA, has places of its own: nothing of two sources is
+    ever in one folder or one database.
 
     Attributes:
         raw: bytes as received, one folder per run.
         lake: Hive-partitioned Parquet.
         warehouse: the working DuckDB database (a file).
         published: the DuckDB file that analysts open.
+        source_id: the source.
     """
 
     raw: Path
     lake: Path
     warehouse: Path
     published: Path
+    source_id: str = DEFAULT_SOURCE
 
     @classmethod
     def below(cls, home: Path) -> "Places":
@@ -46,6 +55,28 @@ class Places:
             lake=Path(environment.get("BCDA_LAKE") or usual.lake),
             warehouse=Path(environment.get("BCDA_WAREHOUSE") or usual.warehouse),
             published=Path(environment.get("BCDA_PUBLISHED") or usual.published),
+        )
+
+    def of_source(self, source_id: str) -> "Places":
+        """Return the places of another source: folders named after it below `sources`, beside those of the default one.
+
+        Raises:
+            InvalidRequestError: the id could leave the folder.
+        """
+        if not _SOURCE_ID.fullmatch(source_id):
+            raise InvalidRequestError("A source's id holds letters, digits, dot, hyphen and underscore only.")
+        if source_id == self.source_id:
+            return self
+        return Places(
+            raw=self.raw.parent / "sources" / source_id / self.raw.name,
+            lake=self.lake.parent / "sources" / source_id / self.lake.name,
+            warehouse=self.warehouse.parent.parent
+            / "sources"
+            / source_id
+            / self.warehouse.parent.name
+            / self.warehouse.name,
+            published=self.published.parent / "sources" / source_id / self.published.name,
+            source_id=source_id,
         )
 
     def run_folder(self, run_id: str) -> Path:

@@ -8,9 +8,9 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from bcda.errors import (
     AttributionMissingError,
@@ -18,6 +18,7 @@ from bcda.errors import (
     CredentialsError,
     InvalidRequestError,
     ManifestError,
+    MissingList,
     RateLimitedError,
     ServerError,
 )
@@ -28,6 +29,23 @@ EXPORT_HEADERS = {"Accept": "application/fhir+json", "Prefer": "respond-async"}
 """Sent exactly so: releases before August 2026 compare the whole value (wire contract §6.1)."""
 
 _ENDPOINTS = {Scope.PATIENT: "Patient", Scope.GROUP_ALL: "Group/all", Scope.GROUP_RUNOUT: "Group/runout"}
+_MISSING_LISTS = (
+    ("attribution file not found for given _since", MissingList.NO_OLDER_LIST),
+    ("attribution file not found", MissingList.NO_LIST),
+    ("runout data is no longer available", MissingList.RUNOUT_GONE),
+    ("No up-to-date attribution information", MissingList.WRONG_YEAR),
+)
+_NEXT_STEPS = {
+    MissingList.NO_LIST: "BCDA has no attribution list of this organization from the last 50 days; wait for the next one, and "
+    "ask the ACO's contact at CMS if none comes.",
+    MissingList.RUNOUT_GONE: "Runout data is kept for 180 days after its last list; nothing can bring it back before next year.",
+    MissingList.WRONG_YEAR: "At the beginning of a year BCDA closes until the year's first list comes, about mid February. "
+    "Only `bcda_runout_export` works until then.",
+    MissingList.NO_OLDER_LIST: "BCDA cannot tell who is new since then. Ask in full, or with a `since` after the date of its "
+    "oldest list.",
+    MissingList.UNKNOWN: "Look at the attribution status and the job list.",
+}
+_BLOCKS_FOR = timedelta(hours=24)
 _TYPE_NAME = re.compile(r"[A-Za-z]{1,64}")
 # An MBI is eleven letters and digits that begin with a digit from 1 to 9; no text of the server's goes on with one.
 _MBI_LIKE = re.compile(r"\b[1-9][A-Za-z0-9]{3}-?[A-Za-z0-9]{3}-?[A-Za-z0-9]{4}\b")
@@ -81,11 +99,41 @@ class ListedJob:
         job_id: BCDA's number, as text.
         state: where it stands; archived jobs show as completed.
         request_url: what started it.
+        created_at: when it was accepted, by BCDA's clock; None when the list does not say.
     """
 
     job_id: str
     state: JobState
     request_url: str
+    created_at: datetime | None = None
+
+    @property
+    def api_version(self) -> str:
+        """Version of the API that it runs on; the list shows jobs of every version."""
+        match = re.match(r"/api/([^/]+)/", urlsplit(self.request_url).path)
+        return match.group(1) if match else ""
+
+    @property
+    def type_text(self) -> str:
+        """Text of its `_type`, empty when it has none."""
+        return next(iter(parse_qs(urlsplit(self.request_url).query).get("_type", [])), "")
+
+
+@dataclass(frozen=True, slots=True)
+class AttributionStatus:
+    """Dates of the newest attribution lists; None for a list that BCDA does not name.
+
+    Attributes:
+        current_at: of the monthly list.
+        runout_at: of last year's people, for runout.
+    """
+
+    current_at: datetime | None = None
+    runout_at: datetime | None = None
+
+    def of(self, scope: Scope) -> datetime | None:
+        """Return the date of the list that an export of a scope is made from."""
+        return self.runout_at if scope.is_runout else self.current_at
 
 
 def kick_off_path(request: ExportRequest) -> str:
@@ -93,6 +141,8 @@ def kick_off_path(request: ExportRequest) -> str:
     query = [f"_type={','.join(request.resource_types)}"]
     if request.since is not None:
         query.append(f"_since={quote(format_instant(request.since), safe=':')}")
+    if request.type_filter is not None and "ExplanationOfBenefit" in request.resource_types:
+        query.append(f"_typeFilter={request.type_filter.to_parameter()}")
     return f"/api/{request.api_version}/{_ENDPOINTS[request.scope]}/$export?{'&'.join(query)}"
 
 
@@ -100,6 +150,38 @@ def same_request(listed_url: str, path_and_query: str) -> bool:
     """Tell whether a listed job was started by this path and query, whatever host name it was asked under."""
     listed, wanted = urlsplit(listed_url), urlsplit(path_and_query)
     return (unquote(listed.path), unquote(listed.query)) == (unquote(wanted.path), unquote(wanted.query))
+
+
+def refuses(running: ListedJob, request: ExportRequest, now: datetime) -> bool:
+    """Tell whether BCDA would answer 429 to a request because of a running job.
+
+    The rule is not symmetric: the running job's `_type` is compared as one text, so a running `Patient` refuses a new
+    `Patient,Coverage`, but a running `Patient,Coverage` does not refuse a new `Patient`. Endpoint and `_since` do not
+    matter, versions never block each other.
+
+    Args:
+        running: a job of the list.
+        request: what is to be asked.
+        now: by BCDA's clock; jobs older than a day do not count.
+
+    Source: wire contract §7.
+    """
+    if running.state not in LIVE_STATES or running.api_version != request.api_version:
+        return False
+    if running.created_at is not None and now - running.created_at >= _BLOCKS_FOR:
+        return False
+    return (
+        same_request(running.request_url, kick_off_path(request))
+        or not running.type_text
+        or running.type_text in request.resource_types
+    )
+
+
+def overlaps(running: ListedJob, request: ExportRequest) -> bool:
+    """Tell whether a running job of the same version brings some of the requested types, whatever BCDA's rule says."""
+    if running.state not in LIVE_STATES or running.api_version != request.api_version:
+        return False
+    return not running.type_text or bool(set(running.type_text.split(",")) & set(request.resource_types))
 
 
 def origin(url: str) -> tuple[str, str, int]:
@@ -171,7 +253,7 @@ def expires_in_seconds(expires: str | None, date: str | None) -> float | None:
     Returns:
         Seconds, possibly negative, or None when either header cannot be read (wire contract §22, rule 10).
     """
-    end, start = _lenient_instant(expires), _lenient_instant(date)
+    end, start = lenient_instant(expires), lenient_instant(date)
     return (end - start).total_seconds() if end and start else None
 
 
@@ -284,14 +366,16 @@ def jobs_of(body: bytes) -> list[ListedJob]:
         task = entry.get("resource", {}) if isinstance(entry, dict) else {}
         try:
             request = task["input"][0]["valueString"].removeprefix("GET ")
-            jobs.append(ListedJob(str(task["identifier"][0]["value"]), _TASK_STATES[task["status"]], request))
+            created = lenient_instant((task.get("executionPeriod") or {}).get("start"))
+            number = str(task["identifier"][0]["value"])
+            jobs.append(ListedJob(number, _TASK_STATES[task["status"]], request, created))
         except (KeyError, IndexError, TypeError, AttributeError):
             continue
     return jobs
 
 
-def attribution_of(body: bytes) -> dict[str, datetime]:
-    """Return the dates of the newest lists by BCDA's names, `last_attribution_update` and `last_runout_update`.
+def attribution_of(body: bytes) -> AttributionStatus:
+    """Return the dates of the newest attribution lists.
 
     Raises:
         ServerError: the body cannot be read.
@@ -299,9 +383,10 @@ def attribution_of(body: bytes) -> dict[str, datetime]:
     Source: wire contract §14.
     """
     try:
-        return {entry["type"]: parse_instant(entry["timestamp"]) for entry in json.loads(body)["ingestion_dates"]}
+        dates = {entry["type"]: parse_instant(entry["timestamp"]) for entry in json.loads(body)["ingestion_dates"]}
     except (ValueError, KeyError, TypeError) as error:
         raise ServerError("BCDA's attribution status cannot be read; try again.") from error
+    return AttributionStatus(dates.get("last_attribution_update"), dates.get("last_runout_update"))
 
 
 def reason_of(body: bytes) -> str:
@@ -319,6 +404,11 @@ def reason_of(body: bytes) -> str:
     except (ValueError, KeyError, IndexError, TypeError, AttributeError):
         return ""
     return _MBI_LIKE.sub("[MBI]", str(text))[:500]
+
+
+def missing_list(reason: str) -> MissingList:
+    """Return which case of a missing attribution list a kick-off's reason means (wire contract §6.3, rows 19 to 21)."""
+    return next((case for start, case in _MISSING_LISTS if start in reason), MissingList.UNKNOWN)
 
 
 def error_for(status: int, body: bytes, *, what: str, retry_after: float | None) -> BcdaError:
@@ -339,22 +429,26 @@ def error_for(status: int, body: bytes, *, what: str, retry_after: float | None)
             f"{what}: 429, too many requests or an overlapping job is running.", retry_after_seconds=retry_after
         )
     if status >= 500 or status == 408:  # noqa: PLR2004
-        return ServerError(f"{what}: {status}, {said}.", retry_after_seconds=retry_after)
+        return ServerError(f"{what}: {status}, {said}.", retry_after_seconds=retry_after, status=status)
     if status in {401, 403}:
         return CredentialsError(
             f"{what}: {status}, {said}. Check client id and secret on the connection; secrets expire 90 days after "
             "they were made, and the API version has to be enabled for the organization."
         )
     if status == 404:  # noqa: PLR2004
-        return AttributionMissingError(f"{what}: 404, {said}.", reason=reason)
+        case = missing_list(reason)
+        return AttributionMissingError(f"{what}: 404, {said}. {_NEXT_STEPS[case]}", reason=reason, case=case)
     if 300 <= status < 400:  # noqa: PLR2004
         return ManifestError(
             f"{what}: {status}, a redirect, which BCDA never sends. Check the base URL; nothing was followed."
         )
+    if "SharedSystem" in reason:
+        return InvalidRequestError(f"{what}: {status}, {said}. Set shared_system to false on the connection.")
     return InvalidRequestError(f"{what}: {status}, {said}. Change the request; the same one will be refused again.")
 
 
-def _lenient_instant(text: str | None) -> datetime | None:
+def lenient_instant(text: str | None) -> datetime | None:
+    """Read an instant in any of the forms BCDA writes: RFC 3339, an HTTP date, or its private one; None for others."""
     if not text:
         return None
     odd = re.match(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(\.\d{1,6})?\d* ?(?:([+-]\d{4})|Z|UTC|$)", text.strip())

@@ -1,13 +1,14 @@
 """An export run of ours: what it asks for, kept in `raw/{run_id}/run.json` until its receipts are purged."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from bcda.errors import ManifestError
 from bcda.export_request import ExportRequest, format_instant, parse_instant
-from bcda.places import write_durably
+from bcda.places import DEFAULT_SOURCE, write_durably
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +19,23 @@ class ExportRun:
         run_id: `{UTC time}-{scope}-{version}-{random}`; names the raw folder, the lake files and the ledger rows.
         request: what is asked of BCDA.
         planned_at: when the run was planned, UTC.
+        source_id: connection that it was planned for; its data stays in that source's places.
+        server: scheme, host and port of that connection, `loopback` for this machine.
+        reason: why it asks for what it asks, in a sentence.
+        may_ask_for_all: `since` was chosen by us, so it may be dropped when BCDA has no list from before it.
+        list_at: date of the attribution list that was the newest before the kick-off; None when not known.
+        asked_at: when BCDA accepted the export, by its own clock; None for a job that was adopted.
     """
 
     run_id: str
     request: ExportRequest
     planned_at: datetime
+    source_id: str = DEFAULT_SOURCE
+    server: str = ""
+    reason: str = ""
+    may_ask_for_all: bool = False
+    list_at: datetime | None = None
+    asked_at: datetime | None = None
 
     @property
     def is_full(self) -> bool:
@@ -36,7 +49,17 @@ def write_run(run_folder: Path, run: ExportRun) -> None:
     Raises:
         StorageError: the folder cannot be written.
     """
-    document = {"run_id": run.run_id, "request": run.request.to_json(), "planned_at": format_instant(run.planned_at)}
+    document = {
+        "run_id": run.run_id,
+        "request": run.request.to_json(),
+        "planned_at": format_instant(run.planned_at),
+        "source_id": run.source_id,
+        "server": run.server,
+        "reason": run.reason,
+        "may_ask_for_all": run.may_ask_for_all,
+        "list_at": format_instant(run.list_at) if run.list_at else None,
+        "asked_at": format_instant(run.asked_at) if run.asked_at else None,
+    }
     write_durably(run_folder / "run.json", json.dumps(document, indent=1).encode())
 
 
@@ -50,7 +73,15 @@ def read_run(run_folder: Path) -> ExportRun:
     try:
         document = json.loads(path.read_bytes())
         return ExportRun(
-            document["run_id"], ExportRequest.from_json(document["request"]), parse_instant(document["planned_at"])
+            document["run_id"],
+            ExportRequest.from_json(document["request"]),
+            parse_instant(document["planned_at"]),
+            source_id=document["source_id"],
+            server=document["server"],
+            reason=document["reason"],
+            may_ask_for_all=bool(document["may_ask_for_all"]),
+            list_at=parse_instant(document["list_at"]) if document["list_at"] else None,
+            asked_at=parse_instant(document["asked_at"]) if document["asked_at"] else None,
         )
     except FileNotFoundError as error:
         raise ManifestError(
@@ -58,3 +89,15 @@ def read_run(run_folder: Path) -> ExportRun:
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise ManifestError(f"{path} cannot be read ({type(error).__name__}); start a new run.") from error
+
+
+def amend_run(run_folder: Path, **changes: Any) -> ExportRun:
+    """Write down what has been learnt about a run since it was planned, and return it.
+
+    Args:
+        run_folder: of the run.
+        changes: fields of `ExportRun`.
+    """
+    run = replace(read_run(run_folder), **changes)
+    write_run(run_folder, run)
+    return run

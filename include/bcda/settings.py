@@ -2,6 +2,7 @@
 
 import ipaddress
 from dataclasses import dataclass, field
+from datetime import date
 from enum import StrEnum
 from urllib.parse import urlsplit
 
@@ -41,6 +42,11 @@ class Tuning:
         failed_grace_seconds: how long a job may answer 500 before it counts as failed. BCDA repeats a failed
             preparation for about an hour (§9).
         file_attempts: downloads of one file before it counts as damaged at the source.
+        list_wait_seconds: wait before asking again when BCDA has no attribution list yet; lists come monthly.
+        parallel_jobs: whether jobs of disjoint resource types may run side by side; BCDA allows it (§7).
+        shared_system: whether v3 asks for unfinished claims of the shared systems too; GUIDE entities may not (§6.3).
+        secret_made_on: day on which the client secret was made, YYYY-MM-DD; secrets end after 90 days (§4). Empty when
+            not known.
     """
 
     request_timeout_seconds: float = 60.0
@@ -54,15 +60,28 @@ class Tuning:
     job_deadline_seconds: float = 86_400.0
     failed_grace_seconds: float = 4_500.0
     file_attempts: int = 4
+    list_wait_seconds: float = 86_400.0
+    parallel_jobs: bool = False
+    shared_system: bool = True
+    secret_made_on: str = ""
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work.
 
         Raises:
-            InvalidRequestError: a count below one or a duration that is not positive.
+            InvalidRequestError: a count below one, a duration that is not positive, or a day that is none.
         """
+        if self.secret_made_on:
+            try:
+                date.fromisoformat(self.secret_made_on)
+            except ValueError as error:
+                raise InvalidRequestError(
+                    "The connection's extra field secret_made_on must be a day such as 2026-11-01."
+                ) from error
         for name in self.__slots__:
             value = getattr(self, name)
+            if isinstance(Tuning.__dataclass_fields__[name].default, bool | str):
+                continue
             if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
                 raise InvalidRequestError(f"The connection's extra field {name} must be a number greater than 0.")
 
@@ -112,6 +131,11 @@ class ConnectionSettings:
             raise InvalidRequestError(
                 "Client id (login) and client secret (password) are both needed; fill them in on the connection."
             )
+
+
+def server_of(base_url: str) -> str:
+    """Return scheme, host and port of a base URL for comparison; `loopback` for this machine, where ports come and go."""
+    return "loopback" if is_loopback(urlsplit(base_url).hostname or "") else base_url.rstrip("/").lower()
 
 
 def is_loopback(host: str) -> bool:

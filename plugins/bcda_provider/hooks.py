@@ -15,7 +15,10 @@ from requests import RequestException
 
 from bcda.client import BcdaClient
 from bcda.errors import BcdaError, InvalidRequestError, ServerError
-from bcda.places import Places
+from bcda.export_request import Scope
+from bcda.places import DEFAULT_SOURCE, Places
+from bcda.planning import ListDates
+from bcda.protocol import AttributionStatus
 from bcda.settings import ApiVersion, AuthMode, ConnectionSettings, Tuning
 
 # One line per request is noise in a task log that counts files.
@@ -33,7 +36,7 @@ class BcdaHook(BaseHook):
     """
 
     conn_name_attr = "bcda_conn_id"
-    default_conn_name = "bcda_default"
+    default_conn_name = DEFAULT_SOURCE
     conn_type = "bcda"
     hook_name = "BCDA"
 
@@ -79,7 +82,7 @@ class BcdaHook(BaseHook):
             dates = asyncio.run(_attribution(settings))
         except BcdaError as error:
             return False, str(error)
-        newest = dates.get("last_attribution_update", "none yet")
+        newest = dates.current_at.date().isoformat() if dates.current_at else "none yet"
         return (
             True,
             f"BCDA {settings.api_version} (FHIR {fhir_version}) accepts the credentials; newest attribution list: {newest}.",
@@ -97,10 +100,20 @@ class _OpenEndpoints(HttpHook):
         return Connection(conn_id=conn_id, conn_type="http", host=self._open_base_url)
 
 
-async def _attribution(settings: ConnectionSettings) -> dict[str, str]:
+async def _attribution(settings: ConnectionSettings) -> AttributionStatus:
     async with client_of(settings) as client:
-        dates = await client.attribution_status()
-    return {name: at.date().isoformat() for name, at in dates.items()}
+        return await client.attribution_status()
+
+
+def list_dates(settings: ConnectionSettings, scope: Scope) -> ListDates:
+    """Ask BCDA for the date of the newest attribution list of a scope."""
+
+    async def ask() -> ListDates:
+        async with client_of(settings) as client:
+            dates = await client.attribution_status()
+            return ListDates(dates.of(scope), client.server_time)
+
+    return asyncio.run(ask())
 
 
 def client_of(settings: ConnectionSettings) -> BcdaClient:
@@ -123,7 +136,7 @@ def settings_of(connection: Any, api_version: str | None = None) -> ConnectionSe
     unknown = sorted(extra.keys() - known - {"api_version", "auth"})
     if unknown:
         raise InvalidRequestError(f"The connection's extra has unknown fields: {', '.join(unknown)}.")
-    tuning: dict[str, Any] = {key: _number(key, value) for key, value in extra.items() if key in known}
+    tuning: dict[str, Any] = {key: _tuned(key, value) for key, value in extra.items() if key in known}
     try:
         return ConnectionSettings(
             base_url=_base_url(connection),
@@ -139,9 +152,13 @@ def settings_of(connection: Any, api_version: str | None = None) -> ConnectionSe
         raise InvalidRequestError(f"The connection's extra is malformed: {error}.") from error
 
 
-def places() -> Places:
-    """Return where the data lies, from BCDA_HOME and its overrides; `data/` in the project by default."""
-    return Places.from_environment(os.environ, default_home=_PROJECT / "data")
+def places(source_id: str = DEFAULT_SOURCE) -> Places:
+    """Return where a source's data lies, from BCDA_HOME and its overrides; `data/` in the project by default.
+
+    Args:
+        source_id: connection id; each has places of its own.
+    """
+    return Places.from_environment(os.environ, default_home=_PROJECT / "data").of_source(source_id)
 
 
 def _base_url(connection: Any) -> str:
@@ -153,9 +170,17 @@ def _base_url(connection: Any) -> str:
     return f"{scheme}://{host}:{connection.port}" if connection.port else f"{scheme}://{host}"
 
 
-def _number(name: str, value: Any) -> int | float:
+def _tuned(name: str, value: Any) -> int | float | bool | str:
+    """Return a field in the type of its default; forms and URIs send text."""
+    default = getattr(Tuning(), name)
+    if isinstance(default, str):
+        return str(value)
+    if isinstance(default, bool):
+        if str(value).lower() not in {"true", "false", "1", "0"}:
+            raise InvalidRequestError(f"The connection's extra field {name} must be true or false.")
+        return str(value).lower() in {"true", "1"}
     try:
         number = float(value)
     except (TypeError, ValueError):
         raise InvalidRequestError(f"The connection's extra field {name} must be a number.") from None
-    return int(number) if isinstance(getattr(Tuning(), name), int) else number
+    return int(number) if isinstance(default, int) else number

@@ -19,7 +19,17 @@ _TUNING_LABELS = {
         "How long a job may answer 500; BCDA repeats for about an hour.",
     ),
     "file_attempts": ("Attempts per file", "Downloads of one file before it counts as damaged at the source."),
+    "list_wait_seconds": ("Wait for a list (s)", "Wait before asking again when BCDA has no attribution list yet."),
+    "parallel_jobs": ("Parallel jobs", "Whether jobs of disjoint resource types may run side by side."),
+    "shared_system": ("Shared systems", "v3: ask for unfinished claims too; GUIDE entities may not."),
+    "secret_made_on": (
+        "Secret made on",
+        "Day such as 2026-11-01; maintenance warns before the secret ends after 90 days.",
+    ),
 }
+
+
+_KINDS = {int: "integer", float: "number", bool: "boolean", str: "string"}
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -39,7 +49,7 @@ def get_provider_info() -> dict[str, Any]:
     defaults = Tuning()
     for name, (label, description) in _TUNING_LABELS.items():
         value = getattr(defaults, name)
-        kind = "integer" if isinstance(value, int) else "number"
+        kind = _KINDS[type(value)]
         fields[name] = {
             "label": label,
             "schema": {"type": [kind, "null"], "default": value},

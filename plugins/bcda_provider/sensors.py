@@ -100,10 +100,10 @@ class BcdaJobSensor(BaseSensorOperator):
 
         async def save() -> None:
             async with client_of(settings) as client:
-                await export.save_manifest(client, places(), self.run_id, ended.job_id)
+                await export.save_manifest(client, places(self.bcda_conn_id), self.run_id, ended.job_id)
 
         asyncio.run(save())
-        return export.plan_batches(places(), self.run_id, int(self.batches))
+        return export.plan_batches(places(self.bcda_conn_id), self.run_id, int(self.batches))
 
 
 def _show(epoch_seconds: float) -> str:

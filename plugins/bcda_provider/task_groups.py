@@ -6,8 +6,9 @@ from typing import Any
 from airflow.sdk import Param, task_group
 
 from bcda.batches import MAX_BATCHES
-from bcda.export_request import DEFAULT_RESOURCE_TYPES, RESOURCE_TYPES
+from bcda.export_request import RESOURCE_TYPES
 from bcda.settings import ApiVersion
+from bcda.type_filter import ClaimOutcome, FinalAction, SystemType
 from bcda_provider.operators import (
     BcdaFetchOperator,
     BcdaKickOffOperator,
@@ -17,80 +18,205 @@ from bcda_provider.operators import (
     BcdaPublishOperator,
 )
 from bcda_provider.sensors import BcdaJobSensor
+from bcda_provider.sources import default_types
 
-EXPORT_PARAMS: dict[str, Param] = {
-    "resource_types": Param(
-        list(DEFAULT_RESOURCE_TYPES),
-        type="array",
-        items={"type": "string", "enum": list(RESOURCE_TYPES[ApiVersion.V2])},
-        examples=list(RESOURCE_TYPES[ApiVersion.V2]),
-        minItems=1,
-        uniqueItems=True,
-        title="Resource types",
-        description="Claim and ClaimResponse are v2 only and need an entitlement.",
-    ),
-    "since": Param(
-        None,
-        type=["null", "string"],
-        format="date-time",
-        title="Since",
-        description="Ask for changes after this instant. Empty: continue where the covered interval ends.",
-    ),
-    "full": Param(False, type="boolean", title="Full", description="Ask for everything from the beginning."),
-    "force": Param(
-        False, type="boolean", title="Force", description="Run a backfill even when its interval is covered."
-    ),
-    "batches": Param(
-        2,
-        type="integer",
-        minimum=1,
-        maximum=MAX_BATCHES,
-        title="Batches",
-        description="Tasks that fetch and land side by side. The default fits one machine.",
-    ),
-    "conn_id": Param("bcda_default", type="string", title="Connection", description="Connection of type bcda."),
-    "api_version": Param(
-        None,
-        type=["null", "string"],
-        enum=[None, "v1", "v2", "v3"],
-        title="API version",
-        description="Empty: the connection's.",
-    ),
-}
+_FILTER = "Filter (v3 only)"
 
-_CONNECTION = {"bcda_conn_id": "{{ params.conn_id }}", "api_version": "{{ params.api_version or '' }}"}
+
+def export_params(source: str) -> dict[str, Param]:
+    """Return the form of an export DAG.
+
+    Args:
+        source: connection that is filled in.
+    """
+    return {
+        "resource_types": Param(
+            list(default_types()),
+            type="array",
+            items={"type": "string", "enum": list(RESOURCE_TYPES[ApiVersion.V2])},
+            examples=list(RESOURCE_TYPES[ApiVersion.V2]),
+            minItems=1,
+            uniqueItems=True,
+            title="Resource types",
+            description="Claim and ClaimResponse are v2 only and need an entitlement.",
+        ),
+        "since": Param(
+            None,
+            type=["null", "string"],
+            format="date-time",
+            title="Since",
+            description="Ask for changes after this instant. Empty: continue where the covered interval ends.",
+        ),
+        "full": Param(False, type="boolean", title="Full", description="Ask for everything from the beginning."),
+        "force": Param(
+            False, type="boolean", title="Force", description="Run even when everything it would bring is here."
+        ),
+        "batches": Param(
+            2,
+            type="integer",
+            minimum=1,
+            maximum=MAX_BATCHES,
+            title="Batches",
+            description="Tasks that fetch and land side by side. The default fits one machine.",
+        ),
+        "conn_id": Param(source, type="string", title="Connection", description="Connection of type bcda."),
+        "api_version": Param(
+            None,
+            type=["null", "string"],
+            enum=[None, "v1", "v2", "v3"],
+            title="API version",
+            description="Empty: the connection's.",
+        ),
+        **_filter_params(),
+    }
+
+
+def _filter_params() -> dict[str, Param]:
+    note = "A run that leaves claims out does not count as covering them."
+    return {
+        "systems": Param(
+            [],
+            type="array",
+            items={"type": "string", "enum": list(SystemType)},
+            examples=list(SystemType),
+            uniqueItems=True,
+            title="Source systems",
+            description=f"Where claims come from. Empty: all that the connection allows. {note}",
+            section=_FILTER,
+        ),
+        "final_action": Param(
+            None,
+            type=["null", "string"],
+            enum=[None, *FinalAction],
+            title="Final action",
+            description=f"Drug events have none and are left out when it is set. {note}",
+            section=_FILTER,
+        ),
+        "outcome": Param(
+            None,
+            type=["null", "string"],
+            enum=[None, *ClaimOutcome],
+            title="Outcome",
+            description=note,
+            section=_FILTER,
+        ),
+        "service_from": Param(
+            None,
+            type=["null", "string"],
+            format="date",
+            title="Services from",
+            description=f"First day of service. {note}",
+            section=_FILTER,
+        ),
+        "service_through": Param(
+            None,
+            type=["null", "string"],
+            format="date",
+            title="Services through",
+            description=f"Last day of service. {note}",
+            section=_FILTER,
+        ),
+    }
+
+
+CONNECTION = {"bcda_conn_id": "{{ params.conn_id }}", "api_version": "{{ params.api_version or '' }}"}
+"""Connection and version of a task, from the form."""
+
+_SOURCE = {"bcda_conn_id": CONNECTION["bcda_conn_id"]}
 _BATCHES = "{{ params.batches }}"
 
 
-def export_and_publish(scope: str, *, retries: int = 3, retry_delay: timedelta = timedelta(seconds=30)) -> None:
-    """Put the tasks of one export into the DAG at hand.
+def patience(retries: int = 3, retry_delay: timedelta = timedelta(seconds=30)) -> dict[str, Any]:
+    """Return how often and when a task is tried again; errors that a retry cannot mend fail at once."""
+    return {"retries": retries, "retry_delay": retry_delay, "retry_exponential_backoff": 2.0}
+
+
+def export_and_publish(scope: str, source: str) -> None:
+    """Put the tasks of one export and its publication into the DAG at hand.
 
     Args:
         scope: `patient`, `group-all` or `group-runout`.
-        retries: of each task; errors that a retry cannot mend fail at once.
-        retry_delay: before the first retry, doubling after that, unless BCDA asks for another.
+        source: connection whose assets are updated.
     """
-    patience: dict[str, Any] = {"retries": retries, "retry_delay": retry_delay, "retry_exponential_backoff": 2.0}
-    plan = BcdaPlanOperator(task_id="plan", scope=scope, **_CONNECTION, **patience)
+    export_and_merge(scope, source) >> BcdaPublishOperator(task_id="publish", **_SOURCE, **patience())
+
+
+def export_roster_and_history(source: str) -> None:
+    """Put the tasks that load an attribution list into the DAG at hand: who is on it, then what is new of them.
+
+    Args:
+        source: connection whose assets are updated.
+    """
+
+    @task_group(group_id="roster")
+    def roster() -> Any:
+        return export_and_merge("group-all", source, is_roster=True).output
+
+    @task_group(group_id="history")
+    def history() -> Any:
+        # People who are here already need no roster run, but what is new of them may still be missing.
+        return export_and_merge("group-all", source, without_patient=True, plan_trigger_rule="none_failed").output
+
+    people, claims = roster(), history()
+    publish = BcdaPublishOperator(
+        task_id="publish", trigger_rule="none_failed_min_one_success", **_SOURCE, **patience()
+    )
+    people >> claims
+    [people, claims] >> publish
+
+
+def export_and_merge(
+    scope: str,
+    source: str,
+    *,
+    is_roster: bool = False,
+    without_patient: bool = False,
+    plan_trigger_rule: str = "all_success",
+) -> BcdaMergeOperator:
+    """Put the tasks of one export into the DAG or group at hand and return the last one.
+
+    Args:
+        scope: `patient`, `group-all` or `group-runout`.
+        source: connection whose assets are updated.
+        is_roster: take the people of the newest list in full, and nothing else.
+        without_patient: leave Patient out.
+        plan_trigger_rule: when the first task runs.
+    """
+    again = patience()
+    plan = BcdaPlanOperator(
+        task_id="plan",
+        scope=scope,
+        is_roster=is_roster,
+        without_patient=without_patient,
+        trigger_rule=plan_trigger_rule,
+        **CONNECTION,
+        **again,
+    )
     run_id = plan.output
-    kick_off = BcdaKickOffOperator(task_id="kick_off", run_id=run_id, **_CONNECTION, **patience)
+    kick_off = BcdaKickOffOperator(
+        task_id="kick_off", run_id=run_id, waits_for_list=scope != "group-runout", **CONNECTION, **again
+    )
     wait = BcdaJobSensor(
-        task_id="wait_for_job", run_id=run_id, job_id=kick_off.output, batches=_BATCHES, **_CONNECTION, **patience
+        task_id="wait_for_job", run_id=run_id, job_id=kick_off.output, batches=_BATCHES, **CONNECTION, **again
     )
 
     @task_group(group_id="batch")
     def batch(number: Any) -> Any:
-        fetch = BcdaFetchOperator(
-            task_id="fetch", run_id=run_id, batch=number, batches=_BATCHES, **_CONNECTION, **patience
-        )
-        land = BcdaLandOperator(task_id="land", run_id=run_id, batch=number, batches=_BATCHES, **patience)
+        fetch = BcdaFetchOperator(task_id="fetch", run_id=run_id, batch=number, batches=_BATCHES, **CONNECTION, **again)
+        land = BcdaLandOperator(task_id="land", run_id=run_id, batch=number, batches=_BATCHES, **_SOURCE, **again)
         fetch >> land
         return land.output
 
     landed = batch.expand(number=wait.output)
-    # An export without changes has no batch, and is recorded all the same.
     merge = BcdaMergeOperator(
-        task_id="merge", run_id=run_id, batches=_BATCHES, trigger_rule="none_failed_min_one_success", **patience
+        task_id="merge",
+        run_id=run_id,
+        batches=_BATCHES,
+        source=source,
+        # An export without changes has no batch, and is recorded all the same.
+        trigger_rule="none_failed_min_one_success",
+        **_SOURCE,
+        **again,
     )
-    publish = BcdaPublishOperator(task_id="publish", **patience)
-    [wait, landed] >> merge >> publish
+    [wait, landed] >> merge
+    return merge

@@ -7,6 +7,7 @@ from bcda import export
 from bcda.client import BcdaClient
 from bcda.export_request import Scope
 from bcda.places import Places
+from bcda.planning import Wish
 from bcda.runs import ExportRun
 from bcda.settings import ConnectionSettings
 from bcda.warehouse import MergeSummary
@@ -14,9 +15,9 @@ from bcda.warehouse import MergeSummary
 TYPES = ("Patient", "Coverage", "ExplanationOfBenefit")
 
 
-def wish(settings: ConnectionSettings, **changes: object) -> export.Wish:
+def wish(settings: ConnectionSettings, **changes: object) -> Wish:
     values = {"api_version": settings.api_version, "scope": Scope.PATIENT, "resource_types": TYPES}
-    return export.Wish(**{**values, **changes})
+    return Wish(**{**values, **changes})
 
 
 def planned(settings: ConnectionSettings, places: Places, **changes: object) -> ExportRun:

@@ -188,17 +188,21 @@ async def test_an_archived_job_with_two_documents_in_its_answer_is_unknown(serve
         assert (await client.status(job_id)).state is JobState.UNKNOWN
 
 
-async def test_live_jobs_are_found_by_their_request(serve, settings_for):
+async def test_live_jobs_are_those_that_run(serve, settings_for):
     server = serve(settings=replace(SLOW, refuse_duplicates=False))
-    other = replace(PATIENTS, resource_types=("Coverage",))
     async with BcdaClient(settings_for(server)) as client:
         assert await client.jobs() == []
-        await client.kick_off(other)
-        assert await client.find_live_job(PATIENTS) is None
-        job_id = await client.kick_off(PATIENTS)
-        assert (await client.find_live_job(PATIENTS)).job_id == job_id
-        await client.cancel(job_id)
-        assert await client.find_live_job(PATIENTS) is None
+        assert await client.live_jobs() == []
+        first = await client.kick_off(replace(PATIENTS, resource_types=("Coverage",)))
+        second = await client.kick_off(PATIENTS)
+        live = await client.live_jobs()
+        assert [(job.job_id, job.type_text, job.api_version) for job in live] == [
+            (second, "Patient", "v2"),
+            (first, "Coverage", "v2"),
+        ]
+        assert live[0].created_at is not None
+        await client.cancel(second)
+        assert [job.job_id for job in await client.live_jobs()] == [first]
 
 
 async def test_jobs_of_other_organizations_are_refused(serve, settings_for):

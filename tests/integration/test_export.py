@@ -19,6 +19,7 @@ from bcda.client import BcdaClient
 from bcda.coverage import Interval
 from bcda.errors import IncompleteFileError
 from bcda.places import Places
+from bcda.planning import NotNeeded
 from bcda_simulator import Fault, FaultKind, SimulatorSettings
 from bcda_simulator.world import World
 
@@ -232,7 +233,7 @@ def test_a_plan_follows_coverage_and_says_when_nothing_is_needed(serve, settings
     covered_interval = Interval(datetime(2026, 1, 1, tzinfo=UTC), until)
     asked = wish(settings, interval=covered_interval)
     skipped = export.plan(places, asked, now=datetime.now(UTC))
-    assert isinstance(skipped, export.NotNeeded)
+    assert isinstance(skipped, NotNeeded)
     assert "is covered for Patient, Coverage, ExplanationOfBenefit" in skipped.reason
     assert planned(settings, places, interval=covered_interval, force=True).request.since == covered_interval.since
     assert planned(settings, places, full=True).request.since is None

@@ -1,4 +1,4 @@
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -6,67 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bcda.batches import split_into_batches
-from bcda.coverage import V3_OVERLAP, Interval, covered_until, is_covered, next_since
 from bcda.errors import InvalidRequestError, ManifestError, StorageError
 from bcda.governor import Governor
 from bcda.manifest import FileKind, Manifest, OutputFile
 from bcda.places import Places, private_folder, write_durably
 from bcda.receipts import Receipt, read_receipt, write_receipt
-from bcda.settings import ApiVersion, ConnectionSettings, Tuning
+from bcda.settings import ConnectionSettings, Tuning
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def day(number):
-    return T0 + timedelta(days=number)
-
-
-def interval(since, until):
-    return Interval(None if since is None else day(since), day(until))
-
-
-@pytest.mark.parametrize(
-    ("intervals", "reached"),
-    [
-        ([], None),
-        ([(3, 9)], None),
-        ([(None, 5)], 5),
-        ([(None, 5), (5, 9)], 9),
-        ([(5, 9), (None, 5)], 9),
-        ([(None, 5), (6, 9)], 5),
-        ([(None, 5), (3, 4)], 5),
-        ([(None, 5), (None, 7), (2, 9), (11, 12)], 9),
-    ],
-    ids=["none", "no-beginning", "full", "chain", "any-order", "hole", "inside", "mixed"],
-)
-def test_covered_until_stops_at_the_first_hole(intervals, reached):
-    assert covered_until(interval(*pair) for pair in intervals) == (None if reached is None else day(reached))
-
-
-@given(
-    st.lists(st.tuples(st.one_of(st.none(), st.integers(0, 30)), st.integers(0, 30)), max_size=8),
-    st.integers(0, 30),
-    st.integers(0, 30),
-)
-def test_coverage_agrees_with_counting_days(pairs, since, until):
-    intervals = [interval(a, b) for a, b in pairs if a is None or a < b]
-    # Day n stands for the changes in (n - 1, n]; the beginning is everything up to day 0.
-    covered = {
-        n for i in intervals for n in range(0 if i.since is None else (i.since - T0).days + 1, (i.until - T0).days + 1)
-    }
-    reached = covered_until(intervals)
-    expected = next(n for n in range(32) if n not in covered) - 1
-    assert ((reached - T0).days if reached else -1) == max(expected, -1)
-    if since < until:
-        assert is_covered(interval(since, until), intervals) == (set(range(since + 1, until + 1)) <= covered)
-
-
-def test_the_next_export_starts_where_the_least_covered_type_ends():
-    loaded = {"Patient": [interval(None, 9)], "Coverage": [interval(None, 5), interval(5, 7)]}
-    assert next_since(loaded, ApiVersion.V2) == day(7)
-    assert next_since(loaded, ApiVersion.V3) == day(7) - V3_OVERLAP
-    assert next_since({**loaded, "ExplanationOfBenefit": []}, ApiVersion.V2) is None
-    assert next_since({}, ApiVersion.V2) is None
 
 
 def files(*types):

@@ -3,7 +3,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -11,11 +11,11 @@ import pytest
 from rawfiles import NOON, counts, land, load
 
 from bcda import model
-from bcda.coverage import Interval
+from bcda.coverage import Covered, Gap, TypeLedger
 from bcda.errors import CountMismatchError, ManifestError, StorageError, WarehouseLockedError
 from bcda.export_request import Scope
 from bcda.settings import ApiVersion
-from bcda.warehouse import covered_intervals, merge_run, open_warehouse, publish, quality
+from bcda.warehouse import merge_run, open_warehouse, publish, quality, read_ledger
 
 EOB = "ExplanationOfBenefit"
 LATER = NOON + timedelta(days=7)
@@ -180,26 +180,56 @@ def test_a_changed_mbi_keeps_the_person_and_both_numbers(places):
     assert query(places, "SELECT id_value FROM patient_identifier ORDER BY ALL") == [("1AA0",), ("2BB0",)]
 
 
+def held(places, version=ApiVersion.V2, types=("Patient", EOB)):
+    return read_ledger(places, version, Scope.PATIENT, types).types
+
+
 def test_the_ledger_covers_the_interval_of_a_run(places):
-    assert covered_intervals(places, ApiVersion.V2, Scope.PATIENT, ["Patient", EOB]) == {"Patient": [], EOB: []}
+    assert held(places) == {"Patient": TypeLedger(), EOB: TypeLedger()}
     load(places, [(EOB, claim())])
     load(places, [(EOB, b"")], run_id="r2", since=NOON, transaction_time=LATER)
-    found = covered_intervals(places, ApiVersion.V2, Scope.PATIENT, ["Patient", EOB])
-    assert found == {"Patient": [], EOB: [Interval(None, NOON), Interval(NOON, LATER)]}
-    assert covered_intervals(places, ApiVersion.V3, Scope.PATIENT, [EOB]) == {EOB: []}
+    runs = (Covered(None, NOON, NOON), Covered(NOON, LATER, LATER))
+    assert held(places) == {"Patient": TypeLedger(), EOB: TypeLedger(runs)}
+    assert held(places, ApiVersion.V3, [EOB]) == {EOB: TypeLedger()}
 
 
-def test_people_that_bcda_could_not_retrieve_hold_the_watermark_back_until_they_come(places):
-    text = "Error retrieving ExplanationOfBenefit for beneficiary MBI 1AA0 in ACO 0000"
-    files = [("Patient", patient()), (EOB, claim()), ("OperationOutcome!", failure(text) + failure("note", "warning"))]
+def missing(mbi):
+    return failure(f"Error retrieving ExplanationOfBenefit for beneficiary MBI {mbi} in ACO 0000")
+
+
+def test_people_that_bcda_could_not_retrieve_are_gaps_until_they_come(places):
+    files = [
+        ("Patient", patient()),
+        (EOB, claim()),
+        ("OperationOutcome!", missing("1AA0") + failure("note", "warning")),
+    ]
     summary = load(places, files)
     assert summary.gaps == 1
-    assert query(places, "SELECT resource_type, mbi, closed_run_id FROM ops.gap") == [(EOB, "1AA0", None)]
-    found = covered_intervals(places, ApiVersion.V2, Scope.PATIENT, ["Patient", EOB])
-    assert found == {"Patient": [Interval(None, NOON)], EOB: []}
-    load(places, [(EOB, claim())], run_id="r2", transaction_time=LATER)
-    assert query(places, "SELECT closed_run_id FROM ops.gap") == [("r2",)]
+    assert query(places, "SELECT resource_type, mbi, needs, closed_run_id FROM ops.gap") == [
+        (EOB, "1AA0", "changes", None)
+    ]
+    run = (Covered(None, NOON, NOON),)
+    assert held(places) == {"Patient": TypeLedger(run), EOB: TypeLedger(run, (Gap(None, NOON),))}
+    # Somebody else who fails later does not keep this gap open.
+    load(places, [(EOB, claim()), ("OperationOutcome!", missing("1BB0"))], run_id="r2", transaction_time=LATER)
+    assert query(places, "SELECT mbi, closed_run_id FROM ops.gap ORDER BY mbi") == [("1AA0", "r2"), ("1BB0", None)]
     assert "1AA0" not in json.dumps(summary.to_json())
+
+
+def test_a_gap_is_closed_by_a_run_that_was_merged_before_it(places):
+    load(places, [(EOB, claim())], run_id="new", transaction_time=LATER)
+    load(places, [(EOB, claim()), ("OperationOutcome!", missing("1AA0"))], run_id="old")
+    assert query(places, "SELECT opened_run_id, closed_run_id FROM ops.gap") == [("old", "new")]
+
+
+def test_a_gap_that_fails_three_times_is_listed_and_no_longer_tried(places):
+    for number in range(3):
+        at = NOON + timedelta(days=number)
+        load(places, [(EOB, claim()), ("OperationOutcome!", missing("1AA0"))], run_id=f"r{number}", transaction_time=at)
+        assert all(gap.is_tried_again is (number < 2) for gap in held(places)[EOB].gaps)
+    (status,) = query(places, "SELECT asks_from, open_gaps, given_up_gaps, missing FROM ops.data_status")
+    assert status[:3] == (datetime(2026, 11, 12, 12), 0, 1)
+    assert "three times" in status[3]
 
 
 def test_a_failure_that_names_no_type_is_a_gap_of_every_type(places):
@@ -211,7 +241,7 @@ def test_a_failure_that_names_no_type_is_a_gap_of_every_type(places):
 def test_an_error_file_that_cannot_be_read_is_a_gap_of_every_type(places):
     load(places, [("Patient", patient()), (EOB, claim()), ("OperationOutcome!", b"<html>\n")])
     assert query(places, "SELECT resource_type, mbi FROM ops.gap ORDER BY ALL") == [(EOB, None), ("Patient", None)]
-    assert covered_intervals(places, ApiVersion.V2, Scope.PATIENT, ["Patient", EOB]) == {"Patient": [], EOB: []}
+    assert [entry.gaps for entry in held(places).values()] == [(Gap(None, NOON),), (Gap(None, NOON),)]
 
 
 def test_a_run_is_merged_once(places):

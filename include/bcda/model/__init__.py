@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised when a table changes; a warehouse of another version is rebuilt from the lake."""
 
 MERGE_COLUMNS = frozenset(
@@ -154,7 +154,7 @@ def view_with_comments(view: str, *, lake: str) -> tuple[str, ...]:
 
 def view_relation(view: str) -> str:
     """Return the name of a view in the warehouse."""
-    return view.replace("partial_", "partial.", 1)
+    return f"ops.{view}" if view in _OPS_VIEWS else view.replace("partial_", "partial.", 1)
 
 
 def column_comment(view: str, column: str) -> str:
@@ -178,8 +178,8 @@ def column_comment(view: str, column: str) -> str:
 
 
 def _definition_of(relation: str) -> str:
-    if relation in VIEWS:
-        return sql(f"views/{relation}")
+    if relation.removeprefix("ops.") in VIEWS:
+        return sql(f"views/{relation.removeprefix('ops.')}")
     name = relation.replace("partial.", "partial_")
     return (
         table_sql(name)
@@ -196,9 +196,15 @@ VIEWS = (
     "enrollment",
     "claim_crosswalk",
     "partial_claim_current",
+    "roster_change",
+    "version_comparison",
+    "open_gap",
+    "data_status",
 )
 """Views in the order in which they are made."""
 
+
+_OPS_VIEWS = frozenset({"open_gap", "data_status"})
 
 _TABLE = re.compile(r"^CREATE (TABLE|VIEW) (\S+) (?:\(|AS)", re.MULTILINE)
 _COLUMN = re.compile(r"^  (\w+) [^-]*?,? -- (.+)$", re.MULTILINE)

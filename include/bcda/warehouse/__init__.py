@@ -1,7 +1,7 @@
 """From the lake to DuckDB: lock, merge, ledger, publish."""
 
 from bcda.warehouse.database import LOCK_WAIT_SECONDS, open_warehouse
-from bcda.warehouse.ledger import MergeSummary, TypeCount, covered_intervals, run_summary
+from bcda.warehouse.ledger import Held, MergeSummary, TypeCount, read_ledger, run_summary
 from bcda.warehouse.merge import merge_run
 from bcda.warehouse.publish import Snapshot, publish
 from bcda.warehouse.quality import CheckResult, run_checks
@@ -9,13 +9,14 @@ from bcda.warehouse.quality import CheckResult, run_checks
 __all__ = [
     "LOCK_WAIT_SECONDS",
     "CheckResult",
+    "Held",
     "MergeSummary",
     "Snapshot",
     "TypeCount",
-    "covered_intervals",
     "merge_run",
     "open_warehouse",
     "publish",
+    "read_ledger",
     "run_checks",
     "run_summary",
 ]

@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import duckdb
 
-from bcda.coverage import Interval
+from bcda import model
+from bcda.coverage import Covered, Gap, TypeLedger
+from bcda.errors import InvalidRequestError
 from bcda.export_request import Scope, format_instant
 from bcda.places import Places
 from bcda.settings import ApiVersion
@@ -65,31 +68,74 @@ class MergeSummary:
         return asdict(self)
 
 
-def covered_intervals(
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What the ledger says about one version and population.
+
+    Attributes:
+        types: per asked resource type; a type never loaded has an empty entry.
+        gaps_given_up: people and types that no run goes back for any more.
+    """
+
+    types: dict[str, TypeLedger]
+    gaps_given_up: int = 0
+
+
+def read_ledger(
     places: Places,
     api_version: ApiVersion,
     scope: Scope,
     resource_types: Sequence[str],
     *,
+    server: str = "",
     wait_seconds: float = LOCK_WAIT_SECONDS,
-) -> dict[str, list[Interval]]:
-    """Return the loaded intervals of each type; a type never loaded has an empty list.
+) -> Held:
+    """Return what is covered and missing for the people of a scope: the current ones, or those of the runout list.
+
+    Args:
+        places: of the source.
+        api_version: version of the API.
+        scope: `patient` and `group-all` are about the same people.
+        resource_types: FHIR type names.
+        server: of the connection; empty to not compare it with that of the warehouse.
+        wait_seconds: how long to wait for a load.
 
     Raises:
         WarehouseLockedError: a load held the warehouse for longer than `wait_seconds`.
+        InvalidRequestError: the warehouse holds the data of another server.
     """
-    found: dict[str, list[Interval]] = {resource_type: [] for resource_type in resource_types}
     if not places.warehouse.exists():
-        return found
+        return Held({name: TypeLedger() for name in resource_types})
+    asked = {"api_version": api_version.value, "is_runout": scope.is_runout, "resource_types": list(resource_types)}
     with open_warehouse(places.warehouse, read_only=True, wait_seconds=wait_seconds) as connection:
-        rows = connection.execute(
-            "SELECT resource_type, since_ts, until_ts FROM ops.coverage "
-            "WHERE api_version = $api_version AND export_scope = $scope AND list_contains($types, resource_type)",
-            {"api_version": api_version.value, "scope": scope.value, "types": list(resource_types)},
+        check_source(connection, source_id=places.source_id, server=server)
+        runs = connection.execute(model.sql("ops/type_ledger"), asked).fetchall()
+        gaps = connection.execute(model.sql("ops/type_gaps"), asked).fetchall()
+        given_up = connection.execute(
+            "SELECT count(*) FROM ops.open_gap WHERE NOT is_tried_again AND api_version = $version",
+            {"version": api_version.value},
         ).fetchall()
-    for resource_type, since, until in rows:
-        found[resource_type].append(Interval(since and _aware(since), _aware(until)))
-    return found
+    covered = {name: [_covered(row) for row in runs if row[0] == name] for name in resource_types}
+    missing = {name: [Gap(*_instants(row[1:3]), row[3]) for row in gaps if row[0] == name] for name in resource_types}
+    return Held(
+        {name: TypeLedger(tuple(covered[name]), tuple(missing[name])) for name in resource_types}, given_up[0][0]
+    )
+
+
+def check_source(connection: duckdb.DuckDBPyConnection, *, source_id: str, server: str) -> None:
+    """Compare the source that a database belongs to with the one at hand.
+
+    Raises:
+        InvalidRequestError: they differ; two organizations, or sandbox and production, must not mix.
+    """
+    bound = dict(connection.execute(model.sql("ops/source")).fetchall())
+    for name, value in (("source_id", source_id), ("server", server)):
+        if value and bound.get(name, value) != value:
+            raise InvalidRequestError(
+                f"The warehouse holds the data of {bound.get('source_id', 'a source')} from {bound.get('server', 'a server')}; "
+                f"the connection {source_id} is to {server or 'another'}. Data of two sources is never mixed: use a connection "
+                "id of its own for each, or point the connection back."
+            )
 
 
 def run_summary(connection: duckdb.DuckDBPyConnection, run_id: str) -> MergeSummary | None:
@@ -106,7 +152,9 @@ def run_summary(connection: duckdb.DuckDBPyConnection, run_id: str) -> MergeSumm
         "FROM ops.export_count WHERE run_id = $run_id ORDER BY resource_type",
         parameters,
     ).fetchall()
-    gaps = connection.execute("SELECT count(*) FROM ops.gap WHERE opened_run_id = $run_id", parameters).fetchall()
+    gaps = connection.execute(
+        "SELECT count(*) FROM ops.gap WHERE opened_run_id = $run_id AND needs = 'changes'", parameters
+    ).fetchall()
     return MergeSummary(
         run_id=run_id,
         job_id=job_id,
@@ -115,6 +163,15 @@ def run_summary(connection: duckdb.DuckDBPyConnection, run_id: str) -> MergeSumm
         counts=tuple(TypeCount(*row) for row in counts),
         gaps=gaps[0][0],
     )
+
+
+def _covered(row: Sequence[Any]) -> Covered:
+    since, until, known_until, list_at = _instants(row[1:5])
+    return Covered(since, until, known_until, list_at, bool(row[5]))
+
+
+def _instants(values: Sequence[datetime | None]) -> list[Any]:
+    return [value and _aware(value) for value in values]
 
 
 def _aware(value: datetime) -> datetime:

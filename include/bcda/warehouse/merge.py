@@ -1,5 +1,6 @@
 """Merging a run: lake files into core tables and ledger, in one transaction."""
 
+import json
 import logging
 from collections import Counter
 from collections.abc import Sequence
@@ -9,12 +10,13 @@ import duckdb
 
 from bcda import model
 from bcda.errors import CountMismatchError, ManifestError
+from bcda.export_request import Scope
 from bcda.landed import LandedBatch
 from bcda.manifest import FileKind, Manifest
 from bcda.places import Places
 from bcda.runs import ExportRun
 from bcda.warehouse.database import LOCK_WAIT_SECONDS, open_warehouse
-from bcda.warehouse.ledger import MergeSummary, run_summary
+from bcda.warehouse.ledger import MergeSummary, check_source, run_summary
 from bcda.warehouse.quality import threshold
 
 log = logging.getLogger(__name__)
@@ -62,6 +64,7 @@ def merge_run(
     Raises:
         ManifestError: a file of the manifest has not landed, or landed twice.
         CountMismatchError: a file's lines, or a lake file's rows, do not add up; the warehouse is as it was.
+        InvalidRequestError: the warehouse holds the data of another source.
         WarehouseLockedError, StorageError: see `open_warehouse`.
 
     Source: design §2.3, §2.5, P1 to P3; table model §4.
@@ -75,6 +78,7 @@ def merge_run(
         merge = _Merge(connection, places, run, manifest, batches)
         connection.execute("BEGIN")
         try:
+            merge.check_source()
             merge.check_lake_files()
             merge.stage()
             merge.record_versions()
@@ -111,11 +115,27 @@ class _Merge:
         self._version: _Parameters = {"api_version": run.request.api_version.value}
         self._id: _Parameters = {"run_id": run.run_id}
         self._time: _Parameters = {"transaction_time": _naive(manifest.transaction_time)}
+        narrow = run.request.type_filter is not None and run.request.type_filter.is_narrow
+        self._list: _Parameters = {
+            "list_at": _naive(run.list_at) if run.list_at else None,
+            "asked_at": _naive(run.asked_at) if run.asked_at else None,
+            "uncovered_types": ["ExplanationOfBenefit"] if narrow else [],
+        }
         self._types: _Parameters = {"resource_types": list(run.request.resource_types)}
         self._interval: _Parameters = {
             "export_scope": run.request.scope.value,
             "since_ts": _naive(run.request.since) if run.request.since else None,
+            "brings_history": run.request.scope is Scope.GROUP_ALL and run.request.since is not None,
         }
+
+    def check_source(self) -> None:
+        """Bind an empty database to the run's source; refuse a run of another one.
+
+        Raises:
+            InvalidRequestError: the database holds the data of another connection or server.
+        """
+        self._sql("ledger/source", {"source_id": self._run.source_id, "server": self._run.server})
+        check_source(self._connection, source_id=self._run.source_id, server=self._run.server)
 
     def check_lake_files(self) -> None:
         """Compare the rows of every lake file with the account.
@@ -240,17 +260,22 @@ class _Merge:
             self._script("ledger/drift", {"files": drift}, self._version, self._id)
         everything = (self._version, self._id, self._time, self._types, self._interval)
         if outcomes := self._files("operation_outcome"):
-            self._sql("ledger/gap", {"files": outcomes}, *everything)
-        self._sql("ledger/gap_unread", *everything)
-        self._sql("ledger/coverage", *everything)
-        self._sql("ledger/gap_close", self._id)
+            self._script("ledger/gap", {"files": outcomes}, *everything)
+        self._script("ledger/gap_unread", *everything)
+        self._script("ledger/coverage", *everything, self._list)
+        self._sql("ledger/gap_close", self._version)
 
     def _insert_run(self, now: datetime) -> None:
         files = [file for batch in self._batches for file in batch.files]
+        request = self._run.request
         values: _Parameters = {
             **self._id,
             **self._version,
             **self._interval,
+            **self._list,
+            "source_id": self._run.source_id,
+            "type_filter": json.dumps(request.type_filter.to_json()) if request.type_filter else None,
+            "reason": self._run.reason,
             **self._types,
             **self._time,
             "is_full": self._run.is_full,
@@ -263,7 +288,7 @@ class _Merge:
             "rows_landed": sum(file.rows_landed for file in files),
             "lines_quarantined": sum(file.lines_quarantined for file in files),
         }
-        self._sql("ledger/export_run", values)
+        self._script("ledger/export_run", values)
 
     def _insert_files(self) -> None:
         for batch in self._batches:

@@ -1,5 +1,6 @@
 """The operators of an export, one a module."""
 
+from bcda_provider.operators.check_list import BcdaCheckListOperator
 from bcda_provider.operators.fetch import BcdaFetchOperator
 from bcda_provider.operators.kick_off import BcdaKickOffOperator
 from bcda_provider.operators.land import BcdaLandOperator
@@ -8,6 +9,7 @@ from bcda_provider.operators.plan import BcdaPlanOperator
 from bcda_provider.operators.publish import BcdaPublishOperator
 
 __all__ = [
+    "BcdaCheckListOperator",
     "BcdaFetchOperator",
     "BcdaKickOffOperator",
     "BcdaLandOperator",

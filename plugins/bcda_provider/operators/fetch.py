@@ -50,7 +50,7 @@ class BcdaFetchOperator(BaseAsyncOperator):
         share = max(1, settings.tuning.requests_per_five_minutes // count)
         settings = replace(settings, tuning=replace(settings.tuning, requests_per_five_minutes=share))
         async with client_of(settings) as client:
-            receipts = await export.fetch_batch(client, places(), self.run_id, int(self.batch), count)
+            receipts = await export.fetch_batch(client, places(self.bcda_conn_id), self.run_id, int(self.batch), count)
         return {
             "batch": int(self.batch),
             "files": len(receipts),

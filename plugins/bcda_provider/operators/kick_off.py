@@ -9,7 +9,7 @@ from typing import Any
 from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 from airflow.sdk import BaseOperator, Context, XComArg
 
-from bcda.errors import ExportFailedError, RateLimitedError
+from bcda.errors import AttributionMissingError, ExportFailedError, MissingList, RateLimitedError
 from bcda.settings import ConnectionSettings
 from bcda_provider.hooks import BcdaHook, client_of, places
 from bcda_provider.retry import BcdaRetryPolicy
@@ -19,22 +19,33 @@ class BcdaKickOffOperator(BaseOperator):
     """Adopts or starts the job of a run and returns its number.
 
     The number is stored before anything else; a crash between BCDA's answer and the record is healed by the next try,
-    which finds the job in BCDA's list. After a 429 it waits deferred and looks at the list again. Cleared by a person,
-    it cancels the job of the attempt before and starts another.
+    which finds the job in BCDA's list. While another job of the organization is in the way it waits deferred and looks at
+    the list again; while BCDA has no attribution list, as each January, it waits and asks daily. Cleared by a person, it
+    cancels the job of the attempt before and starts another.
 
     Args:
         run_id: of the export run.
         bcda_conn_id: connection of type `bcda`.
         api_version: version of the API, empty for the connection's.
+        waits_for_list: wait when BCDA has no attribution list yet; runout data does not come back by waiting.
     """
 
     template_fields: Sequence[str] = ("run_id", "bcda_conn_id", "api_version")
 
-    def __init__(self, *, run_id: str | XComArg, bcda_conn_id: str, api_version: str = "", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        run_id: str | XComArg,
+        bcda_conn_id: str,
+        api_version: str = "",
+        waits_for_list: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(retry_policy=BcdaRetryPolicy(), **kwargs)
         self.run_id: Any = run_id
         self.bcda_conn_id = bcda_conn_id
         self.api_version = api_version
+        self.waits_for_list = waits_for_list
 
     def execute(self, context: Context) -> str:
         """Return BCDA's job number, as text."""
@@ -62,12 +73,16 @@ class BcdaKickOffOperator(BaseOperator):
 
         async def run() -> export.KickedOff:
             async with client_of(settings) as client:
-                return await export.kick_off(client, places(), self.run_id, stale_job_ids=stale)
+                return await export.kick_off(client, places(self.bcda_conn_id), self.run_id, stale_job_ids=stale)
 
         try:
             kicked_off = asyncio.run(run())
         except RateLimitedError as error:
             self._wait(store, attempt, settings, error)
+            raise
+        except AttributionMissingError as error:
+            if self.waits_for_list and error.case in {MissingList.NO_LIST, MissingList.WRONG_YEAR}:
+                self._wait_for_list(settings, error)
             raise
         store.set(f"job:{attempt}", kicked_off.job_id)
         return kicked_off.job_id
@@ -90,4 +105,14 @@ class BcdaKickOffOperator(BaseOperator):
         seconds = max(error.retry_after_seconds or 0.0, own)
         store.set(f"waits:{attempt}", {"since": waits["since"], "count": waits["count"] + 1})
         self.log.info("%s Looking again in %.0f s, without holding a worker.", error, seconds)
+        self.defer(trigger=TimeDeltaTrigger(timedelta(seconds=seconds)), method_name="execute_complete")
+
+    def _wait_for_list(self, settings: ConnectionSettings, error: AttributionMissingError) -> None:
+        """Defer until BCDA may have a list; what the run asks for follows the ledger, so that nothing is missed."""
+        seconds = settings.tuning.list_wait_seconds
+        self.log.warning(
+            "%s This run waits, without holding a worker, and asks again in %.0f hours; mark it failed to end the wait.",
+            error,
+            seconds / 3600,
+        )
         self.defer(trigger=TimeDeltaTrigger(timedelta(seconds=seconds)), method_name="execute_complete")

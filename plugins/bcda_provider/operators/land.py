@@ -16,21 +16,25 @@ class BcdaLandOperator(BaseOperator):
         run_id: of the export run.
         batch: number of the batch.
         batches: how many batches the run has at most.
+        bcda_conn_id: connection of the run; its data has places of its own.
     """
 
-    template_fields: Sequence[str] = ("run_id", "batch", "batches")
+    template_fields: Sequence[str] = ("run_id", "batch", "batches", "bcda_conn_id")
 
-    def __init__(self, *, run_id: str | XComArg, batch: int | str, batches: int | str, **kwargs: Any) -> None:
+    def __init__(
+        self, *, run_id: str | XComArg, batch: int | str, batches: int | str, bcda_conn_id: str, **kwargs: Any
+    ) -> None:
         super().__init__(retry_policy=BcdaRetryPolicy(), **kwargs)
         self.run_id: Any = run_id
         self.batch = batch
         self.batches = batches
+        self.bcda_conn_id = bcda_conn_id
 
     def execute(self, context: Context) -> dict[str, int]:  # noqa: ARG002 - the interface's
         """Return batch, lines read, resources landed and lines quarantined."""
         from bcda import export
 
-        landed = export.land_batch(places(), self.run_id, int(self.batch), int(self.batches))
+        landed = export.land_batch(places(self.bcda_conn_id), self.run_id, int(self.batch), int(self.batches))
         return {
             "batch": landed.batch,
             "lines_read": sum(file.lines_read for file in landed.files),

@@ -6,7 +6,7 @@ from typing import Any
 
 from airflow.sdk import BaseOperator, Context, XComArg
 
-from bcda_provider.assets import TABLE_ASSETS
+from bcda_provider.assets import table_assets
 from bcda_provider.hooks import places
 from bcda_provider.retry import BcdaRetryPolicy
 
@@ -17,12 +17,18 @@ class BcdaMergeOperator(BaseOperator):
     Args:
         run_id: of the export run.
         batches: how many batches the run has at most.
+        bcda_conn_id: connection of the run; its data has places of its own.
+        source: connection whose assets are updated, known when the DAG is read.
     """
 
-    template_fields: Sequence[str] = ("run_id", "batches")
+    template_fields: Sequence[str] = ("run_id", "batches", "bcda_conn_id")
 
-    def __init__(self, *, run_id: str | XComArg, batches: int | str, **kwargs: Any) -> None:
-        super().__init__(retry_policy=BcdaRetryPolicy(), outlets=list(TABLE_ASSETS), **kwargs)
+    def __init__(
+        self, *, run_id: str | XComArg, batches: int | str, bcda_conn_id: str, source: str, **kwargs: Any
+    ) -> None:
+        super().__init__(retry_policy=BcdaRetryPolicy(), outlets=list(table_assets(source)), **kwargs)
+        self.bcda_conn_id = bcda_conn_id
+        self.source = source
         self.run_id: Any = run_id
         self.batches = batches
 
@@ -30,9 +36,10 @@ class BcdaMergeOperator(BaseOperator):
         """Return the run's summary: counts per resource type, the covered interval, gaps."""
         from bcda import export
 
-        summary = export.merge(places(), self.run_id, int(self.batches), now=datetime.now(UTC))
-        for asset in TABLE_ASSETS:
+        summary = export.merge(places(self.bcda_conn_id), self.run_id, int(self.batches), now=datetime.now(UTC))
+        for asset in table_assets(self.source):
             context["outlet_events"][asset].extra = {
+                "source_id": self.bcda_conn_id,
                 "run_id": summary.run_id,
                 "transaction_time": summary.transaction_time,
             }

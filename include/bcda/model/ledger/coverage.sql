@@ -1,14 +1,15 @@
--- What the run covers: every requested type without a gap. A type with a gap is held back, so that the next run
--- asks from the old instant again. Parameters: run columns, resource_types.
-INSERT INTO ops.coverage
+-- What the run covers: every requested type; gaps are subtracted by whoever reads it. Parameters: run columns,
+-- resource_types, uncovered_types (left out because a filter narrowed them), brings_history.
+INSERT INTO ops.coverage BY NAME
 SELECT
-  $api_version,
-  $export_scope,
+  $api_version AS api_version,
+  $export_scope AS export_scope,
   t.resource_type,
-  $since_ts::TIMESTAMP,
-  $transaction_time,
-  $run_id
+  $since_ts::TIMESTAMP AS since_ts,
+  $transaction_time AS until_ts,
+  greatest($transaction_time, coalesce($asked_at::TIMESTAMP, $transaction_time)) AS known_until,
+  $list_at::TIMESTAMP AS list_at,
+  $brings_history AS brings_history,
+  $run_id AS run_id
 FROM (SELECT unnest($resource_types::VARCHAR[]) AS resource_type) AS t
-WHERE NOT EXISTS (
-  SELECT 1 FROM ops.gap AS g WHERE g.opened_run_id = $run_id AND g.resource_type = t.resource_type
-);
+WHERE NOT list_contains($uncovered_types::VARCHAR[], t.resource_type);

@@ -24,4 +24,6 @@ WHERE r.run_id = $run_id
   AND list_contains(r.resource_types, 'Patient')
   AND list_contains(r.resource_types, 'ExplanationOfBenefit')
   AND r.lines_quarantined = 0
+  -- A filter that leaves claims out covers none.
+  AND EXISTS (SELECT 1 FROM ops.coverage AS c WHERE c.run_id = r.run_id AND c.resource_type = 'ExplanationOfBenefit')
   AND NOT EXISTS (SELECT 1 FROM ops.gap AS g WHERE g.opened_run_id = r.run_id);

@@ -1,7 +1,8 @@
 -- People whose data BCDA could not retrieve: they are missing from the run although it completed.
 -- A text that names no type counts for every requested type. Source: wire contract §16, error files.
--- Parameters: files (lake files of `operation_outcome`), run columns, resource_types.
-INSERT INTO ops.gap
+-- From a Group run with `_since` a new person would have got everything, so two things are missing then.
+-- Parameters: files (lake files of `operation_outcome`), run columns, resource_types, brings_history.
+INSERT INTO ops.gap BY NAME
 WITH failure AS (
   SELECT
     regexp_extract(text, 'Error retrieving ([A-Za-z]+) for beneficiary MBI', 1) AS named_type,
@@ -10,15 +11,18 @@ WITH failure AS (
   WHERE severity IN ('error', 'fatal')
 )
 SELECT DISTINCT
-  $api_version,
-  $export_scope,
+  $api_version AS api_version,
+  $export_scope AS export_scope,
   t.resource_type,
   f.mbi,
-  $since_ts::TIMESTAMP,
-  $transaction_time,
-  $run_id,
-  NULL
+  n.needs,
+  $since_ts::TIMESTAMP AS since_ts,
+  $transaction_time AS transaction_time,
+  $run_id AS opened_run_id
 FROM failure AS f
 JOIN (SELECT unnest($resource_types::VARCHAR[]) AS resource_type) AS t
   ON f.named_type = t.resource_type
-  OR NOT list_contains($resource_types::VARCHAR[], f.named_type);
+  OR NOT list_contains($resource_types::VARCHAR[], f.named_type)
+JOIN (VALUES ('changes'), ('history')) AS n(needs)
+  ON n.needs = 'changes'
+  OR $brings_history;

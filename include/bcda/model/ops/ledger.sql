@@ -11,12 +11,17 @@ CREATE TABLE ops.schema_info (
 -- One row per loaded export run. Key: run_id.
 CREATE TABLE ops.export_run (
   run_id VARCHAR NOT NULL, -- Our export run
+  source_id VARCHAR NOT NULL, -- Connection it was asked over
   api_version VARCHAR NOT NULL, -- BCDA version: v1, v2 or v3
   export_scope VARCHAR NOT NULL, -- patient, group-all or group-runout
   resource_types VARCHAR[] NOT NULL, -- Types that were asked for
   since_ts TIMESTAMP, -- Changes after this instant, UTC; NULL from the beginning
   transaction_time TIMESTAMP NOT NULL, -- As BCDA said, UTC: the run is complete up to here
   is_full BOOLEAN NOT NULL, -- Asked for everything from the beginning
+  type_filter VARCHAR, -- v3: which claims were asked for, JSON; NULL for no filter
+  reason VARCHAR NOT NULL, -- Why it asked for what it asked
+  list_at TIMESTAMP, -- Date of the attribution list it was made from, UTC; NULL when not known
+  asked_at TIMESTAMP, -- When BCDA accepted it, by BCDA's clock, UTC; NULL when a running job was adopted
   job_id VARCHAR NOT NULL, -- BCDA's job
   status VARCHAR NOT NULL, -- done
   started_at TIMESTAMP NOT NULL, -- When the run was planned, UTC
@@ -58,27 +63,32 @@ CREATE TABLE ops.export_count (
   quarantined BIGINT NOT NULL -- Lines set aside
 );
 
--- One row per run and resource type that left no gap: changes after since_ts (NULL: from the beginning) up to until_ts.
+-- One row per run and requested resource type: changes after since_ts (NULL: from the beginning) up to until_ts, but for
+-- the gaps that the run opened. A run whose filter left claims out covers no ExplanationOfBenefit.
 CREATE TABLE ops.coverage (
   api_version VARCHAR NOT NULL, -- BCDA version: v1, v2 or v3
   export_scope VARCHAR NOT NULL, -- patient, group-all or group-runout
   resource_type VARCHAR NOT NULL, -- FHIR type
   since_ts TIMESTAMP, -- Changes after this instant, UTC; NULL from the beginning
   until_ts TIMESTAMP NOT NULL, -- Up to this instant, UTC
+  known_until TIMESTAMP NOT NULL, -- BCDA had nothing newer up to this instant, UTC
+  list_at TIMESTAMP, -- Date of the attribution list it is about, UTC; NULL when not known
+  brings_history BOOLEAN NOT NULL, -- People new on the list came with everything, not only with changes
   run_id VARCHAR NOT NULL -- Our export run
 );
 
--- One row per person and type that BCDA reported as not retrieved. An MBI never leaves the warehouse.
--- closed_run_id is the later run that covered the interval without a gap; NULL while the gap is open.
+-- One row per person, type and need that BCDA reported as not retrieved. An MBI never leaves the warehouse.
+-- A gap is closed by a run, loaded before or after, that asked for its interval and did not fail for this person.
 CREATE TABLE ops.gap (
   api_version VARCHAR NOT NULL, -- BCDA version: v1, v2 or v3
   export_scope VARCHAR NOT NULL, -- patient, group-all or group-runout
   resource_type VARCHAR NOT NULL, -- FHIR type
   mbi VARCHAR, -- Person; NULL when BCDA named none
+  needs VARCHAR NOT NULL, -- changes: those of the interval; history: everything, if the person is new on the list
   since_ts TIMESTAMP, -- Changes after this instant, UTC; NULL from the beginning
   transaction_time TIMESTAMP NOT NULL, -- As BCDA said, UTC: the run is complete up to here
   opened_run_id VARCHAR NOT NULL, -- Run that met the gap
-  closed_run_id VARCHAR -- Later run that covered the interval; NULL while the gap is open
+  closed_run_id VARCHAR -- Run that covers the interval; NULL while the gap is open
 );
 
 -- One row per line that could not land; the line itself is in the lake table `quarantine`.
@@ -136,7 +146,8 @@ CREATE TABLE ops.reconciliation (
   is_applied BOOLEAN NOT NULL -- Whether they no longer count
 );
 
--- What the views show. Key: name. api_version: the version of the API whose rows they show.
+-- Facts about the database. Key: name. shown_api_version: the version of the API whose rows the views show; source_id and
+-- server: the only connection and BCDA whose runs are merged into it.
 CREATE TABLE ops.setting (
   name VARCHAR NOT NULL, -- Setting
   value VARCHAR NOT NULL -- Its value

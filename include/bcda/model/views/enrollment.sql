@@ -3,13 +3,13 @@
 -- Source: roster of runs that asked for every Patient.
 -- Column month_start: First day of the month
 -- Column month_end: Last day of the month
--- Trap: A month without such a run has no rows.
+-- Trap: The month is that of the attribution list. A month without a list, as each January, has no rows.
 CREATE VIEW enrollment AS
 SELECT
   p.person_key,
   max_by(p.mbi_current, r.transaction_time) AS mbi_current,
-  CAST(date_trunc('month', r.transaction_time) AS DATE) AS month_start,
-  last_day(CAST(r.transaction_time AS DATE)) AS month_end
+  CAST(date_trunc('month', coalesce(r.list_at, r.transaction_time)) AS DATE) AS month_start,
+  last_day(CAST(coalesce(r.list_at, r.transaction_time) AS DATE)) AS month_end
 FROM roster AS o
 JOIN ops.export_run AS r
   ON r.run_id = o.run_id

@@ -1,0 +1,11 @@
+-- Intervals with somebody missing, and whether later runs go back for them. Parameters: api_version, is_runout, resource_types.
+SELECT DISTINCT
+  g.resource_type,
+  g.since_ts,
+  g.transaction_time,
+  g.is_tried_again
+FROM ops.open_gap AS g
+WHERE g.api_version = $api_version
+  AND (g.export_scope = 'group-runout') = $is_runout
+  AND list_contains($resource_types::VARCHAR[], g.resource_type)
+  AND g.needs = 'changes';

@@ -1,0 +1,200 @@
+-- One row per version, population and resource type: what is here, up to when, for whom, and what is missing.
+-- Key: api_version, population, resource_type.
+-- Source: ops.coverage, ops.gap, roster.
+-- Column population: current: people of the current attribution list; runout: those of last year's runout list
+-- Column covered_until: Every change from the beginning up to this instant is here, gaps apart, UTC; NULL while some part is open
+-- Column asks_from: Where the next run begins, UTC; NULL: from the beginning
+-- Column list_loaded: Date of the newest attribution list all of whose people are here with their history, UTC
+-- Column list_newest: Date of the newest attribution list that a run was made from, UTC
+-- Column people_on_list: People that the newest full run brought
+-- Column people_with_data: Those of them with at least one resource of the type; NULL where that cannot be told
+-- Column open_gaps: People that BCDA could not retrieve and that later runs go back for
+-- Column given_up_gaps: People that three runs could not retrieve; the next full pull closes the gap
+-- Column last_loaded_at: When the newest run was merged, UTC
+-- Column missing: What is missing, in words; empty when nothing is known to be
+CREATE VIEW ops.data_status AS
+WITH RECURSIVE asked AS (
+  SELECT
+    api_version,
+    CASE WHEN export_scope = 'group-runout' THEN 'runout' ELSE 'current' END AS population,
+    unnest(resource_types) AS resource_type,
+    list_at,
+    finished_at
+  FROM ops.export_run
+),
+kind AS (
+  SELECT api_version, population, resource_type, max(list_at) AS list_newest, max(finished_at) AS last_loaded_at
+  FROM asked
+  GROUP BY ALL
+),
+run AS (
+  SELECT
+    c.*,
+    CASE WHEN c.export_scope = 'group-runout' THEN 'runout' ELSE 'current' END AS population,
+    c.brings_history AND NOT EXISTS (
+      SELECT 1
+      FROM ops.open_gap AS g
+      WHERE g.opened_run_id = c.run_id
+        AND g.resource_type = c.resource_type
+        AND g.needs = 'history'
+        AND g.is_tried_again
+    ) AS has_history
+  FROM ops.coverage AS c
+),
+reach AS (
+  SELECT *, max(until_ts) OVER before AS reached
+  FROM run
+  WINDOW before AS (
+    PARTITION BY api_version, population, resource_type
+    ORDER BY since_ts NULLS FIRST, until_ts
+    ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+  )
+),
+chain AS (
+  SELECT
+    *,
+    count(*) FILTER (WHERE since_ts IS NOT NULL AND (reached IS NULL OR since_ts > reached)) OVER (
+      PARTITION BY api_version, population, resource_type
+      ORDER BY since_ts NULLS FIRST, until_ts
+      ROWS UNBOUNDED PRECEDING
+    ) AS breaks
+  FROM reach
+),
+covered AS (
+  SELECT api_version, population, resource_type, max(until_ts) AS covered_until
+  FROM chain
+  WHERE breaks = 0
+  GROUP BY ALL
+),
+loaded AS (
+  SELECT api_version, population, resource_type, list_at
+  FROM run
+  WHERE since_ts IS NULL
+    AND list_at IS NOT NULL
+  UNION
+  SELECT n.api_version, n.population, n.resource_type, n.list_at
+  FROM run AS n
+  JOIN loaded AS l
+    ON l.api_version = n.api_version
+    AND l.population = n.population
+    AND l.resource_type = n.resource_type
+    AND n.since_ts = l.list_at
+  WHERE n.has_history
+    AND n.list_at IS NOT NULL
+),
+gap AS (
+  SELECT
+    api_version,
+    CASE WHEN export_scope = 'group-runout' THEN 'runout' ELSE 'current' END AS population,
+    resource_type,
+    count(DISTINCT coalesce(mbi, '')) FILTER (WHERE is_tried_again) AS open_gaps,
+    count(DISTINCT coalesce(mbi, '')) FILTER (WHERE NOT is_tried_again) AS given_up_gaps,
+    min(since_ts) FILTER (WHERE is_tried_again AND needs = 'changes') AS oldest,
+    bool_or(is_tried_again AND needs = 'changes' AND since_ts IS NULL) AS from_beginning
+  FROM ops.open_gap
+  GROUP BY ALL
+),
+full_list AS (
+  SELECT
+    api_version,
+    CASE WHEN export_scope = 'group-runout' THEN 'runout' ELSE 'current' END AS population,
+    max_by(run_id, (transaction_time, run_id)) AS run_id
+  FROM ops.export_run
+  WHERE is_full
+    AND list_contains(resource_types, 'Patient')
+  GROUP BY ALL
+),
+person AS (
+  SELECT
+    f.population,
+    o.api_version,
+    o.patient_id,
+    v.patient_id IS NOT NULL AS has_coverage,
+    c.patient_id IS NOT NULL AS has_claim
+  FROM full_list AS f
+  JOIN roster AS o
+    ON o.run_id = f.run_id
+  JOIN patient AS p
+    ON p.api_version = o.api_version
+    AND p.patient_id = o.patient_id
+    AND NOT p.is_stub
+  LEFT JOIN (SELECT DISTINCT api_version, patient_id FROM main.coverage) AS v
+    ON v.api_version = o.api_version
+    AND v.patient_id = o.patient_id
+  LEFT JOIN (SELECT DISTINCT api_version, patient_id FROM main.claim) AS c
+    ON c.api_version = o.api_version
+    AND c.patient_id = o.patient_id
+),
+people AS (
+  SELECT
+    api_version,
+    population,
+    count(*) AS people_on_list,
+    count(*) FILTER (WHERE has_coverage) AS with_coverage,
+    count(*) FILTER (WHERE has_claim) AS with_claim
+  FROM person
+  GROUP BY ALL
+),
+status AS (
+  SELECT
+    k.api_version,
+    k.population,
+    k.resource_type,
+    c.covered_until,
+    CASE
+      WHEN coalesce(g.from_beginning, false) THEN NULL
+      ELSE least(
+        c.covered_until - CASE
+          WHEN k.api_version = 'v3' OR k.resource_type IN ('Claim', 'ClaimResponse') THEN INTERVAL 4 DAY
+          ELSE INTERVAL 0 DAY
+        END,
+        coalesce(g.oldest, TIMESTAMP 'infinity'))
+    END AS begin_ts,
+    l.list_loaded,
+    k.list_newest,
+    p.people_on_list,
+    CASE k.resource_type
+      WHEN 'Patient' THEN p.people_on_list
+      WHEN 'Coverage' THEN p.with_coverage
+      WHEN 'ExplanationOfBenefit' THEN p.with_claim
+    END AS people_with_data,
+    coalesce(g.open_gaps, 0) AS open_gaps,
+    coalesce(g.given_up_gaps, 0) AS given_up_gaps,
+    k.last_loaded_at
+  FROM kind AS k
+  LEFT JOIN covered AS c USING (api_version, population, resource_type)
+  LEFT JOIN gap AS g USING (api_version, population, resource_type)
+  LEFT JOIN (SELECT api_version, population, resource_type, max(list_at) AS list_loaded FROM loaded GROUP BY ALL) AS l
+    USING (api_version, population, resource_type)
+  LEFT JOIN people AS p USING (api_version, population)
+)
+SELECT
+  api_version,
+  population,
+  resource_type,
+  covered_until,
+  CASE
+    WHEN covered_until IS NULL OR begin_ts < CASE WHEN api_version = 'v3' THEN TIMESTAMP '2026-03-26' ELSE TIMESTAMP '2020-02-12' END
+      THEN NULL
+    ELSE begin_ts
+  END AS asks_from,
+  list_loaded,
+  list_newest,
+  people_on_list,
+  people_with_data,
+  open_gaps,
+  given_up_gaps,
+  last_loaded_at,
+  concat_ws('; ',
+    CASE WHEN covered_until IS NULL THEN 'not loaded from the beginning' END,
+    CASE WHEN open_gaps > 0 THEN open_gaps || ' people that BCDA could not retrieve, asked for again with the next run' END,
+    CASE WHEN given_up_gaps > 0 THEN given_up_gaps || ' people that BCDA could not retrieve three times, see ops.open_gap' END,
+    CASE
+      WHEN population = 'current' AND list_newest > coalesce(list_loaded, TIMESTAMP '-infinity')
+        THEN 'history of people new since the list of ' || coalesce(strftime(list_loaded, '%Y-%m-%d'), 'the beginning')
+    END,
+    CASE
+      WHEN resource_type = 'Coverage' AND people_with_data < people_on_list
+        THEN (people_on_list - people_with_data) || ' people without any Coverage, which BCDA did not report'
+    END) AS missing
+FROM status;

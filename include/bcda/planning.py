@@ -1,0 +1,260 @@
+"""What a run asks for and why, decided from what is covered. Pure: the ledger and the list dates are handed in."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from bcda import coverage
+from bcda.coverage import Interval, TypeLedger
+from bcda.errors import AttributionMissingError, InvalidRequestError, MissingList
+from bcda.export_request import Scope, format_instant
+from bcda.settings import ApiVersion
+from bcda.type_filter import TypeFilter
+
+RUNOUT_KEPT = timedelta(days=180)
+"""How long BCDA keeps runout data after its last list (wire contract §6.3, row 19)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a run is asked to do.
+
+    Attributes:
+        api_version: version of the API.
+        scope: endpoint.
+        resource_types: FHIR type names.
+        since: explicit start of the interval, overrides coverage; None to follow it.
+        full: ask for everything from the beginning.
+        force: run even when nothing is missing.
+        interval: data interval of a backfill; None for scheduled and manual runs.
+        type_filter: which claims of v3; None for no filter.
+        is_roster: take the people of the newest list in full, and nothing else.
+    """
+
+    api_version: ApiVersion
+    scope: Scope
+    resource_types: tuple[str, ...]
+    since: datetime | None = None
+    full: bool = False
+    force: bool = False
+    interval: Interval | None = None
+    type_filter: TypeFilter | None = None
+    is_roster: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ListDates:
+    """Dates of BCDA's newest attribution lists.
+
+    Attributes:
+        newest: of the list that the scope is made from; None when BCDA names none.
+        as_of: BCDA's clock when it said so; None when it was not asked.
+    """
+
+    newest: datetime | None = None
+    as_of: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NotNeeded:
+    """The run has nothing to ask for.
+
+    Attributes:
+        reason: why, for the person who looks at the skipped task.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to ask for.
+
+    Attributes:
+        since: start of the interval; None for everything.
+        reason: why, and what follows from it, in sentences.
+        may_ask_for_all: `since` follows the attribution lists and may be dropped if BCDA has no list from before it.
+    """
+
+    since: datetime | None
+    reason: str
+    may_ask_for_all: bool = False
+
+
+_FIRST_RUN = (
+    "Nothing is loaded yet: the first run of bcda_weekly_export brings everybody with their whole history. Set `full` to use "
+    "Group/all for it."
+)
+
+Ledger = Mapping[str, TypeLedger]
+
+
+def decide(wish: Wish, ledger: Ledger, lists: ListDates) -> Decision | NotNeeded:
+    """Decide what a run asks for.
+
+    Args:
+        wish: what it is asked to do.
+        ledger: for each wanted type what is covered and missing for the people of the scope.
+        lists: dates of the newest attribution lists; only Group exports look at them.
+
+    Raises:
+        InvalidRequestError: the wish contradicts itself.
+        AttributionMissingError: runout data is gone.
+
+    Source: design §2.4, §5; wire contract §8, §22 rules 13 and 14.
+    """
+    if wish.full and wish.since is not None:
+        raise InvalidRequestError("`full` and `since` exclude each other; set one of them.")
+    if wish.scope.is_runout:
+        _check_runout(lists)
+    if wish.full:
+        decided: Decision | NotNeeded = _everything(wish, ledger, lists)
+    elif wish.since is not None:
+        decided = _from(wish.since, wish.api_version)
+    elif wish.interval is not None:
+        decided = _backfill(wish, wish.interval, ledger)
+    elif wish.scope is Scope.GROUP_ALL:
+        decided = _new_list(wish, ledger, lists)
+    elif wish.scope is Scope.GROUP_RUNOUT:
+        decided = _runout(wish, ledger, lists)
+    else:
+        decided = _what_came_after(wish.api_version, ledger)
+    if isinstance(decided, Decision) and wish.type_filter is not None and wish.type_filter.is_narrow:
+        return Decision(
+            decided.since,
+            f"{decided.reason} The filter leaves claims out, so ExplanationOfBenefit does not count as covered.",
+            decided.may_ask_for_all,
+        )
+    return decided
+
+
+def _everything(wish: Wish, ledger: Ledger, lists: ListDates) -> Decision | NotNeeded:
+    if not wish.is_roster:
+        return Decision(None, "Everything, because `full` is set; what came before stays and is compared.")
+    if not wish.force and not any(entry.covered for entry in ledger.values()):
+        return NotNeeded(_FIRST_RUN)
+    loaded = _loaded_list(ledger)
+    if not wish.force and lists.newest is not None and loaded is not None and loaded >= lists.newest:
+        return NotNeeded(f"The people of the attribution list of {_day(lists.newest)} are here already.")
+    return Decision(None, f"Everybody on {_the_list(lists.newest)}, to see who joined and who left.")
+
+
+def _from(since: datetime, api_version: ApiVersion) -> Decision:
+    start = coverage.from_floor(since, api_version)
+    if start is None:
+        return Decision(
+            None,
+            f"Everything, because `since` is set to {_show(since)}, and {api_version} dates all that is older than "
+            f"{_day(coverage.FLOORS[api_version])} alike.",
+        )
+    return Decision(
+        start,
+        f"Changes after {_show(start)}, because `since` is set. What lies before it and is not covered stays open, so the "
+        "watermark moves only if everything up to there is covered.",
+    )
+
+
+def _backfill(wish: Wish, interval: Interval, ledger: Ledger) -> Decision | NotNeeded:
+    wanted = Interval(coverage.from_floor(interval.since, wish.api_version), interval.until)
+    types = ", ".join(wish.resource_types)
+    if not wish.force and all(coverage.is_covered(wanted, entry) for entry in ledger.values()):
+        return NotNeeded(
+            f"{_show(interval.since)} to {_show(interval.until)} is covered for {types}. Set `force` to fetch it again."
+        )
+    forced = " It is covered; `force` is set." if wish.force else ""
+    return Decision(
+        wanted.since,
+        f"Changes after {_show(wanted.since)}, the start of the backfill's interval, up to now, because BCDA has no upper "
+        f"bound; later intervals are covered by it too.{forced}",
+    )
+
+
+def _new_list(wish: Wish, ledger: Ledger, lists: ListDates) -> Decision | NotNeeded:
+    loaded = _loaded_list(ledger)
+    if not wish.force and not any(entry.covered for entry in ledger.values()):
+        return NotNeeded(_FIRST_RUN)
+    if loaded is None:
+        return Decision(
+            None, f"Everything, because no attribution list was loaded completely for {_missing_list(ledger)}."
+        )
+    if not wish.force and lists.newest is not None and loaded >= lists.newest:
+        return NotNeeded(
+            f"The attribution list of {_day(lists.newest)} is loaded, with the history of everybody on it. Set `force` to "
+            "load it again."
+        )
+    return Decision(
+        loaded,
+        f"Everything of who is new on {_the_list(lists.newest)}, and changes of the others, after {_show(loaded)}: that is the "
+        "date of the list loaded last, and BCDA calls new who is not on it.",
+        may_ask_for_all=True,
+    )
+
+
+def _runout(wish: Wish, ledger: Ledger, lists: ListDates) -> Decision:
+    seen = max((c.list_at for entry in ledger.values() for c in entry.covered if c.list_at), default=None)
+    cap = f"Claims end with services of {lists.newest.year - 1}." if lists.newest else ""
+    if seen is None or seen != lists.newest:
+        # BCDA brings no history of people who are new on a renewed runout list, so a new list is taken in full.
+        return Decision(
+            None, f"Everything of {_the_list(lists.newest, 'runout list')}, which is new here. {cap}".strip()
+        )
+    after = _what_came_after(wish.api_version, ledger)
+    return Decision(after.since, f"{after.reason} The runout list is the one of the pull before. {cap}".strip())
+
+
+def _what_came_after(api_version: ApiVersion, ledger: Ledger) -> Decision:
+    since = coverage.next_since(ledger, api_version)
+    never = [name for name, entry in ledger.items() if coverage.covered_until(entry.covered) is None]
+    gaps = [name for name, entry in ledger.items() if entry.pulling_gaps]
+    if since is None and never:
+        return Decision(None, f"Everything, because {', '.join(never)} was never loaded from the beginning.")
+    if since is None:
+        return Decision(None, f"Everything, because people are missing in {', '.join(gaps)} since the first load.")
+    ends = [end for entry in ledger.values() if (end := coverage.covered_until(entry.covered)) is not None]
+    if gaps and since < min(ends):
+        return Decision(
+            since,
+            f"Changes after {_show(since)}: everything up to {_show(min(ends))} is covered, but BCDA could not retrieve "
+            f"some people's {', '.join(gaps)}, which are asked for again.",
+        )
+    back = "" if since == min(ends) else f", less {coverage.OVERLAP.days} days, because data can come late"
+    return Decision(since, f"Changes after {_show(since)}, where the covered interval ends{back}.")
+
+
+def _check_runout(lists: ListDates) -> None:
+    if lists.as_of is None:
+        return
+    if lists.newest is None:
+        raise AttributionMissingError(
+            "BCDA names no runout list of this organization; runout data comes from January or February to July.",
+            case=MissingList.RUNOUT_GONE,
+        )
+    if lists.as_of - lists.newest > RUNOUT_KEPT:
+        raise AttributionMissingError(
+            f"Runout data is gone: its last list is of {_day(lists.newest)}, and BCDA keeps it for {RUNOUT_KEPT.days} days. "
+            "The next comes at the beginning of next year.",
+            case=MissingList.RUNOUT_GONE,
+        )
+
+
+def _loaded_list(ledger: Ledger) -> datetime | None:
+    """Return the newest list that is loaded for every type, or None."""
+    dates = [coverage.loaded_list(entry.covered) for entry in ledger.values()]
+    known = [date for date in dates if date is not None]
+    return min(known) if known and len(known) == len(dates) else None
+
+
+def _missing_list(ledger: Ledger) -> str:
+    return ", ".join(name for name, entry in ledger.items() if coverage.loaded_list(entry.covered) is None)
+
+
+def _the_list(date: datetime | None, name: str = "attribution list") -> str:
+    return f"the {name} of {_day(date)}" if date else f"the newest {name}"
+
+
+def _day(instant: datetime) -> str:
+    return instant.date().isoformat()
+
+
+def _show(instant: datetime | None) -> str:
+    return format_instant(instant) if instant is not None else "the beginning"
