@@ -58,6 +58,7 @@ class LoggedRequest:
     range_header: str | None
     status: int
     body_bytes: int
+    client: str = ""
 
 
 class Simulator:
@@ -129,6 +130,7 @@ class Simulator:
                 request.headers.get("range"),
                 status,
                 sent,
+                self.tokens.client_of(request.headers.get("authorization")),
             )
         )
 

@@ -48,6 +48,10 @@ class FolderSource:
         """Return the instant an hour before `as_of`."""
         return as_of - timedelta(hours=1)
 
+    def opted_out(self, as_of: datetime) -> frozenset[str]:  # noqa: ARG002
+        """Return nobody."""
+        return frozenset()
+
     def mbi(self, person: str, as_of: datetime) -> str:  # noqa: ARG002
         """Return a made-up MBI; a folder does not know the real one."""
         return f"1S00E00{abs(hash(person)) % 10000:04d}"

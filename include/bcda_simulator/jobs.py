@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import unquote
 
+from bcda_simulator import typefilter
 from bcda_simulator.clock import Clock
 from bcda_simulator.faults import Fault, FaultKind, Faults
 from bcda_simulator.outcomes import go_json
@@ -61,6 +62,7 @@ class Job:
     resource_types: tuple[str, ...]
     service_capped: bool = False
     has_default_warning: bool = False
+    type_filter: tuple[str, ...] = ()
     is_stuck: bool = False
     will_fail: bool = False
     cancelled_at: datetime | None = None
@@ -186,6 +188,9 @@ class JobStore:
             up_to=job.up_to,
             service_cap=self.settings.runout_cap if job.service_capped else None,
         )
+        if job.version == "v3" and part.resource_type == "ExplanationOfBenefit":
+            drops = self.settings.quirks.drops_service_date
+            lines = (line for line in lines if typefilter.passes(line, job.type_filter, drops_service_date=drops))
         has_data = self._store(folder / f"{name}.ndjson", lines)
         if has_data:
             job.files.append(JobFile(f"{name}.ndjson", "output", part.resource_type, is_listed=True))

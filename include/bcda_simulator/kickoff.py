@@ -189,9 +189,11 @@ def _job(
     older: AttributionList | None,
 ) -> Job:
     now = store.clock.now()
+    # Who opted out is left out without a word (wire contract §8).
+    gone = store.source.opted_out(now)
     known_before = set(older.people) if older else set(current.people)
-    known = [person for person in current.people if person in known_before]
-    new = [person for person in current.people if person not in known_before]
+    known = [person for person in current.people if person in known_before and person not in gone]
+    new = [person for person in current.people if person not in known_before and person not in gone]
     parts = []
     for name in types:
         size = store.settings.chunk_people.get(name, 4000)
@@ -212,6 +214,7 @@ def _job(
         parts=tuple(parts),
         resource_types=types,
         service_capped=asked.group == "runout",
+        type_filter=tuple(filters),
         has_default_warning=asked.version == "v3"
         and "ExplanationOfBenefit" in types
         and not typefilter.names_system_type(filters),

@@ -38,6 +38,9 @@ class Source(Protocol):
     def last_load_at(self, as_of: datetime) -> datetime:
         """Return the instant of the newest data load at or before `as_of` (`transactionTime` of v1 and v2)."""
 
+    def opted_out(self, as_of: datetime) -> frozenset[str]:
+        """Return the people who refused to share their data during the last 60 days."""
+
     def mbi(self, person: str, as_of: datetime) -> str:
         """Return the person's current MBI."""
 

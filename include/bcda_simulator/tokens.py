@@ -77,6 +77,11 @@ class Tokens:
             raise BearerError(401, "Expired Token")
         return issued.entity
 
+    def client_of(self, authorization: str | None) -> str:
+        """Return the client id that a bearer token was given to, empty for anything else; for the request log."""
+        issued = self._issued.get((authorization or "").partition(" ")[2])
+        return issued.entity.client_id if issued else ""
+
     def expire_all(self) -> None:
         """Refuse every token given so far."""
         self._issued.clear()

@@ -1,5 +1,6 @@
 """The rules of `_typeFilter` (wire contract §17); v1 and v2 ignore the parameter."""
 
+import json
 import re
 from collections.abc import Sequence
 from urllib.parse import unquote_plus
@@ -39,6 +40,44 @@ def refusal(values: Sequence[str]) -> str | None:
 def names_system_type(values: Sequence[str]) -> bool:
     """Tell whether a filter names a System-Type tag; without one the server adds its default."""
     return any(_SYSTEM_TYPE in unquote_plus(value) for value in values)
+
+
+def passes(line: bytes, values: Sequence[str], *, drops_service_date: bool) -> bool:
+    """Tell whether a v3 ExplanationOfBenefit passes the filter; without a System-Type tag NCH and DDPS are added.
+
+    Args:
+        line: the resource.
+        values: of `_typeFilter`, none or one.
+        drops_service_date: service dates with a time of day and lists of them are dropped without notice.
+    """
+    claim = json.loads(line)
+    held = {f"{tag.get('system')}|{tag.get('code')}" for tag in claim.get("meta", {}).get("tag", [])}
+    pairs = [pair.partition("=")[::2] for value in values for pair in value.partition("?")[2].split("&")]
+    wanted = [(name, unquote_plus(text)) for name, text in pairs]
+    if not names_system_type(values):
+        wanted.append(("_tag", f"{_SYSTEM_TYPE}|NationalClaimsHistory,{_SYSTEM_TYPE}|DDPS"))
+    period = claim.get("billablePeriod", {})
+    return all(
+        _pair_passes(name, text, held, claim.get("outcome"), period, drops_service_date) for name, text in wanted
+    )
+
+
+def _pair_passes(
+    name: str, text: str, held: set[str], outcome: str | None, period: dict[str, str], drops_service_date: bool
+) -> bool:
+    if name == "_tag":
+        return bool(held & set(text.split(",")))
+    if name == "outcome":
+        return outcome in text.split(",")
+    if drops_service_date and ("T" in text or "," in text):
+        return True
+    prefix, day = (text[:2], text[2:]) if text[:2].isalpha() else ("eq", text)
+    start, end = period.get("start", "")[:10], period.get("end", "")[:10]
+    # A year or a month after a bound means its first day; for equality it is the whole of it.
+    first = {4: f"{day}-01-01", 7: f"{day}-01"}.get(len(day), day)
+    if prefix == "eq":
+        return start.startswith(day) or end.startswith(day)
+    return {"ge": end >= first, "gt": end > first, "le": start <= first, "lt": start < first}[prefix]
 
 
 def _pair_refusal(name: str, text: str) -> str | None:

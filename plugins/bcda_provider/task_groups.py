@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import Param, task_group
+from airflow.sdk import Param, TaskGroup, task_group
 
 from bcda.batches import MAX_BATCHES
 from bcda.export_request import RESOURCE_TYPES
@@ -138,7 +138,8 @@ def export_and_publish(scope: str, source: str) -> None:
         scope: `patient`, `group-all` or `group-runout`.
         source: connection whose assets are updated.
     """
-    export_and_merge(scope, source) >> BcdaPublishOperator(task_id="publish", **_SOURCE, **patience())
+    _, merge = export_and_merge(scope, source)
+    merge >> BcdaPublishOperator(task_id="publish", **_SOURCE, **patience())
 
 
 def export_roster_and_history(source: str) -> None:
@@ -147,21 +148,15 @@ def export_roster_and_history(source: str) -> None:
     Args:
         source: connection whose assets are updated.
     """
-
-    @task_group(group_id="roster")
-    def roster() -> Any:
-        return export_and_merge("group-all", source, is_roster=True).output
-
-    @task_group(group_id="history")
-    def history() -> Any:
+    with TaskGroup("roster"):
+        _, people = export_and_merge("group-all", source, is_roster=True)
+    with TaskGroup("history"):
         # People who are here already need no roster run, but what is new of them may still be missing.
-        return export_and_merge("group-all", source, without_patient=True, plan_trigger_rule="none_failed").output
-
-    people, claims = roster(), history()
+        plan, claims = export_and_merge("group-all", source, without_patient=True, plan_trigger_rule="none_failed")
     publish = BcdaPublishOperator(
         task_id="publish", trigger_rule="none_failed_min_one_success", **_SOURCE, **patience()
     )
-    people >> claims
+    people >> plan
     [people, claims] >> publish
 
 
@@ -172,8 +167,8 @@ def export_and_merge(
     is_roster: bool = False,
     without_patient: bool = False,
     plan_trigger_rule: str = "all_success",
-) -> BcdaMergeOperator:
-    """Put the tasks of one export into the DAG or group at hand and return the last one.
+) -> tuple[BcdaPlanOperator, BcdaMergeOperator]:
+    """Put the tasks of one export into the DAG or group at hand and return the first and the last one.
 
     Args:
         scope: `patient`, `group-all` or `group-runout`.
@@ -219,4 +214,4 @@ def export_and_merge(
         **again,
     )
     [wait, landed] >> merge
-    return merge
+    return plan, merge

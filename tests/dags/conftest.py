@@ -5,6 +5,7 @@ import os
 import tempfile
 from pathlib import Path
 
+import duckdb
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -43,6 +44,7 @@ def connect(monkeypatch, places):
             "file_attempts": 2,
             **changes.pop("extra", {}),
         }
+        conn_id = changes.pop("conn_id", "bcda_default")
         connection = {
             "conn_type": "bcda",
             "host": server.base_url,
@@ -51,7 +53,61 @@ def connect(monkeypatch, places):
             "extra": extra,
             **changes,
         }
-        monkeypatch.setenv("AIRFLOW_CONN_BCDA_DEFAULT", json.dumps(connection))
+        monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(connection))
         monkeypatch.setenv("BCDA_HOME", str(places.raw.parent))
 
     return connect
+
+
+@pytest.fixture
+def run_dag(airflow_database, monkeypatch):
+    """Run one of the project's DAGs in this process, triggers included; return its state and that of each task."""
+    from airflow.dag_processing import dagbag as dagbags
+    from airflow.models import dagrun
+    from airflow.utils.types import DagRunType
+
+    bag = dagbags.DagBag()
+    create = dagrun.get_or_create_dagrun
+    run_type = [DagRunType.MANUAL]
+
+    def create_of_type(**given):
+        made = create(**given)
+        made.run_type = run_type[0]
+        given["session"].commit()
+        return made
+
+    monkeypatch.setattr(dagrun, "get_or_create_dagrun", create_of_type)
+
+    def run(dag_id, *, backfill_of=None, **conf):
+        """Run; `backfill_of` is the end of the data interval of a backfill."""
+        dag = bag.dags[dag_id]
+        for task in dag.tasks:
+            task.retries = 0
+        run_type[0] = DagRunType.BACKFILL_JOB if backfill_of else DagRunType.MANUAL
+        done = dag.test(run_conf=conf, **({"logical_date": backfill_of} if backfill_of else {}))
+        return str(done.state), {f"{ti.task_id}[{ti.map_index}]": str(ti.state) for ti in done.get_task_instances()}
+
+    return run
+
+
+@pytest.fixture
+def logged(capfd, caplog):
+    """Return what was logged since it was asked last."""
+
+    def read():
+        text = "".join(capfd.readouterr()) + caplog.text
+        caplog.clear()
+        return text
+
+    return read
+
+
+@pytest.fixture
+def ask(places):
+    """Query the published database."""
+
+    def ask(sql, of=None):
+        with duckdb.connect(str((of or places).published), read_only=True) as connection:
+            return connection.execute(sql).fetchall()
+
+    return ask

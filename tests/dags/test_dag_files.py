@@ -15,7 +15,13 @@ def dagbag(airflow_database):
 
 def test_exactly_these_dags_load_without_error(dagbag):
     assert dagbag.import_errors == {}
-    assert set(dagbag.dags) == {"bcda_weekly_export"}
+    assert set(dagbag.dags) == {
+        "bcda_weekly_export",
+        "bcda_attribution_check",
+        "bcda_attribution_export",
+        "bcda_runout_export",
+        "bcda_maintenance",
+    }
 
 
 def test_every_dag_is_documented_tagged_and_retries(dagbag):
@@ -49,12 +55,60 @@ def test_the_tasks_follow_each_other(dagbag):
 
 
 def test_every_param_of_the_form_is_explained(dagbag):
-    params = dagbag.dags["bcda_weekly_export"].params
-    assert set(params) == {"resource_types", "since", "full", "force", "batches", "conn_id", "api_version"}
-    for name in params:
-        param = params.get_param(name)
-        assert param.schema["title"], name
-        assert param.description, name
+    form = {"resource_types", "since", "full", "force", "batches", "conn_id", "api_version"}
+    filters = {"systems", "final_action", "outcome", "service_from", "service_through"}
+    for name in ("bcda_weekly_export", "bcda_attribution_export", "bcda_runout_export"):
+        assert set(dagbag.dags[name].params) == form | filters
+    for dag in dagbag.dags.values():
+        for name in dag.params:
+            param = dag.params.get_param(name)
+            assert param.schema["title"], name
+            assert param.description, name
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("since", "last week"),
+        ("since", "2026-13-01T00:00:00Z"),
+        ("resource_types", []),
+        ("resource_types", ["Observation"]),
+        ("full", "yes"),
+        ("batches", 0),
+        ("systems", ["Everywhere"]),
+        ("service_from", "2026"),
+    ],
+)
+def test_the_form_refuses_what_cannot_work(dagbag, name, value):
+    from airflow.sdk.exceptions import ParamValidationError
+
+    params = dagbag.dags["bcda_runout_export"].params
+    with pytest.raises(ParamValidationError):
+        params.get_param(name).resolve(value)
+
+
+def test_each_source_has_dags_and_assets_of_its_own(airflow_database, monkeypatch):
+    from airflow.dag_processing.dagbag import DagBag
+
+    monkeypatch.setenv("BCDA_SOURCES", "bcda_default,second_aco")
+    dags = DagBag().dags
+    assert {name for name in dags if name.endswith("__second_aco")} == {
+        f"{name}__second_aco" for name in dags if "__" not in name
+    }
+    merged = dags["bcda_weekly_export__second_aco"].get_task("merge")
+    assert {asset.uri for asset in merged.outlets} & {"bcda://claim", "bcda://claim/second_aco"} == {
+        "bcda://claim/second_aco"
+    }
+    assert dags["bcda_weekly_export__second_aco"].params["conn_id"] == "second_aco"
+
+
+def test_a_malformed_source_is_an_import_error_that_says_so(airflow_database, monkeypatch):
+    from airflow.dag_processing.dagbag import DagBag
+
+    monkeypatch.setenv("BCDA_SOURCES", "bcda_default,../other")
+    errors = DagBag().import_errors
+    assert errors
+    assert all("BCDA_SOURCES must list connection ids" in text for text in errors.values())
 
 
 def test_every_table_is_an_asset_of_the_merge(dagbag):

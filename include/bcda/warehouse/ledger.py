@@ -116,7 +116,7 @@ def read_ledger(
             {"version": api_version.value},
         ).fetchall()
     covered = {name: [_covered(row) for row in runs if row[0] == name] for name in resource_types}
-    missing = {name: [Gap(*_instants(row[1:3]), row[3]) for row in gaps if row[0] == name] for name in resource_types}
+    missing = {name: [_gap(row) for row in gaps if row[0] == name] for name in resource_types}
     return Held(
         {name: TypeLedger(tuple(covered[name]), tuple(missing[name])) for name in resource_types}, given_up[0][0]
     )
@@ -168,6 +168,11 @@ def run_summary(connection: duckdb.DuckDBPyConnection, run_id: str) -> MergeSumm
 def _covered(row: Sequence[Any]) -> Covered:
     since, until, known_until, list_at = _instants(row[1:5])
     return Covered(since, until, known_until, list_at, bool(row[5]))
+
+
+def _gap(row: Sequence[Any]) -> Gap:
+    since, until = _instants(row[1:3])
+    return Gap(since, until, bool(row[3]))
 
 
 def _instants(values: Sequence[datetime | None]) -> list[Any]:

@@ -1,9 +1,9 @@
 """A synthetic world of people and claims that moves on week by week, made from a seed."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 from bcda_simulator.source import AttributionList, ListKind
@@ -45,15 +45,23 @@ class World:
         seed: another seed is another world.
         cms_ids: organizations that share the people.
         history_weeks: how far back claims go from the instant that is asked about.
+        opted_out: person → instant at which they opted out; they are left out for 60 days from then.
     """
 
     def __init__(
-        self, *, people: int = 200, seed: int = 1, cms_ids: Sequence[str] = ("A9999",), history_weeks: int = 104
+        self,
+        *,
+        people: int = 200,
+        seed: int = 1,
+        cms_ids: Sequence[str] = ("A9999",),
+        history_weeks: int = 104,
+        opted_out: Mapping[str, datetime] | None = None,
     ) -> None:
         self._people = people
         self._seed = seed
         self._cms_ids = tuple(cms_ids)
         self._history_weeks = history_weeks
+        self._opted_out = dict(opted_out or {})
 
     def attribution_lists(self, cms_id: str, kind: ListKind, as_of: datetime) -> Sequence[AttributionList]:
         """Return the monthly lists of an organization dated at or before `as_of`, oldest first."""
@@ -76,6 +84,12 @@ class World:
     def last_load_at(self, as_of: datetime) -> datetime:
         """Return the Saturday load before an instant."""
         return calendar.load_at(calendar.week_of(as_of))
+
+    def opted_out(self, as_of: datetime) -> frozenset[str]:
+        """Return the people who opted out during the last 60 days."""
+        return frozenset(
+            person for person, at in self._opted_out.items() if timedelta(0) <= as_of - at <= timedelta(days=60)
+        )
 
     def mbi(self, person: str, as_of: datetime) -> str:
         """Return the person's MBI at an instant."""
