@@ -20,6 +20,9 @@ from bcda_provider.operators import (
 from bcda_provider.sensors import BcdaJobSensor
 from bcda_provider.sources import default_types
 
+_INSTANT = (
+    r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)$"
+)
 _FILTER = "Filter (v3 only)"
 
 
@@ -44,6 +47,8 @@ def export_params(source: str) -> dict[str, Param]:
             None,
             type=["null", "string"],
             format="date-time",
+            # Airflow checks the format of instants only where a further package is installed.
+            pattern=_INSTANT,
             title="Since",
             description="Ask for changes after this instant. Empty: continue where the covered interval ends.",
         ),

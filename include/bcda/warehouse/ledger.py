@@ -122,6 +122,53 @@ def read_ledger(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class StatusRow:
+    """One row of `ops.data_status`.
+
+    Attributes:
+        api_version: v1, v2 or v3.
+        population: `current` or `runout`.
+        resource_type: FHIR type.
+        covered_until: every change up to this instant is here, gaps apart; None while some part is open.
+        missing: what is missing, in words; empty when nothing is known to be.
+    """
+
+    api_version: str
+    population: str
+    resource_type: str
+    covered_until: datetime | None
+    missing: str
+
+
+def read_status(places: Places, *, wait_seconds: float = LOCK_WAIT_SECONDS) -> list[StatusRow]:
+    """Return `ops.data_status` of a warehouse.
+
+    Raises:
+        WarehouseLockedError: a load held the warehouse for longer than `wait_seconds`.
+    """
+    with open_warehouse(places.warehouse, read_only=True, wait_seconds=wait_seconds) as connection:
+        rows = connection.execute(
+            "SELECT api_version, population, resource_type, covered_until, missing FROM ops.data_status ORDER BY ALL"
+        ).fetchall()
+    return [StatusRow(row[0], row[1], row[2], row[3] and _aware(row[3]), row[4]) for row in rows]
+
+
+def merged_runs(places: Places, *, wait_seconds: float = LOCK_WAIT_SECONDS) -> dict[str, datetime]:
+    """Return when each loaded run was merged, in that order.
+
+    Raises:
+        WarehouseLockedError: a load held the warehouse for longer than `wait_seconds`.
+    """
+    if not places.warehouse.exists():
+        return {}
+    with open_warehouse(places.warehouse, read_only=True, wait_seconds=wait_seconds) as connection:
+        rows = connection.execute(
+            "SELECT run_id, finished_at FROM ops.export_run ORDER BY finished_at, run_id"
+        ).fetchall()
+    return {run_id: _aware(finished_at) for run_id, finished_at in rows}
+
+
 def check_source(connection: duckdb.DuckDBPyConnection, *, source_id: str, server: str) -> None:
     """Compare the source that a database belongs to with the one at hand.
 

@@ -4,6 +4,7 @@ from bcda_provider.operators.check_list import BcdaCheckListOperator
 from bcda_provider.operators.fetch import BcdaFetchOperator
 from bcda_provider.operators.kick_off import BcdaKickOffOperator
 from bcda_provider.operators.land import BcdaLandOperator
+from bcda_provider.operators.maintain import BcdaMaintainOperator
 from bcda_provider.operators.merge import BcdaMergeOperator
 from bcda_provider.operators.plan import BcdaPlanOperator
 from bcda_provider.operators.publish import BcdaPublishOperator
@@ -13,6 +14,7 @@ __all__ = [
     "BcdaFetchOperator",
     "BcdaKickOffOperator",
     "BcdaLandOperator",
+    "BcdaMaintainOperator",
     "BcdaMergeOperator",
     "BcdaPlanOperator",
     "BcdaPublishOperator",

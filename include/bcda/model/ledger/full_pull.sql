@@ -6,7 +6,7 @@ SELECT
   r.api_version,
   r.transaction_time,
   coalesce(
-    (SELECT list({'claim_type': d.claim_type, 'claims': d.claims})
+    (SELECT list({'claim_type': d.claim_type, 'claims': d.claims} ORDER BY d.claim_type)
      FROM (
        SELECT c.claim_type, count(*) AS claims
        FROM claim AS c

@@ -1,0 +1,100 @@
+"""`python -m bcda`: looking at a source's data and keeping it in order, without Airflow."""
+
+import logging
+import os
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bcda import maintenance, warehouse
+from bcda.errors import BcdaError
+from bcda.export import publish
+from bcda.places import DEFAULT_SOURCE, Places
+from bcda.settings import ApiVersion
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
+
+Source = Annotated[str, typer.Option(help="Connection id of the source.")]
+
+
+def _places(source: str) -> Places:
+    return Places.from_environment(os.environ, default_home=Path("data")).of_source(source)
+
+
+@app.command()
+def status(source: Source = DEFAULT_SOURCE) -> None:
+    """Say what is here, up to when, and what is missing."""
+    for row in maintenance.data_status(_places(source)):
+        until = row.covered_until.isoformat(timespec="seconds") if row.covered_until else "-"
+        typer.echo(f"{row.api_version} {row.population:8}{row.resource_type:22}{until:27}{row.missing or 'complete'}")
+
+
+@app.command()
+def purge_raw(
+    source: Source = DEFAULT_SOURCE, days: Annotated[int, typer.Option(min=1, help="Raw files stay so long.")] = 30
+) -> None:
+    """Remove raw files of runs that are older; receipts stay."""
+    purged = maintenance.purge_raw(_places(source), now=datetime.now(UTC), kept=timedelta(days=days))
+    typer.echo(f"{purged.files} files of {purged.runs} runs, {purged.bytes:,} bytes")
+
+
+@app.command()
+def compact(source: Source = DEFAULT_SOURCE) -> None:
+    """Put the lake files of each loaded run together."""
+    places = _places(source)
+    typer.echo(f"{maintenance.compact_lake(places, warehouse.merged_runs(places))} files fewer")
+
+
+@app.command()
+def vacuum(source: Source = DEFAULT_SOURCE) -> None:
+    """Give unused space of the working database back."""
+    typer.echo(f"{warehouse.vacuum(_places(source)):,} bytes smaller")
+
+
+@app.command()
+def show(
+    version: Annotated[ApiVersion, typer.Argument(help="Version of the API.")], source: Source = DEFAULT_SOURCE
+) -> None:
+    """Let views show another version of the API from now on; compare `version_comparison` first."""
+    typer.echo(f"published {publish(_places(source), shown_version=version).path}")
+
+
+@app.command()
+def rebuild_lake(target: Annotated[Path, typer.Argument(help="New folder.")], source: Source = DEFAULT_SOURCE) -> None:
+    """Land every run anew from raw files and prove that the result equals the lake."""
+    _tell(maintenance.rebuild_lake(_places(source), target))
+
+
+@app.command()
+def rebuild_warehouse(
+    target: Annotated[Path, typer.Argument(help="New file.")], source: Source = DEFAULT_SOURCE
+) -> None:
+    """Merge every run anew from the lake and prove that the result equals the working database."""
+    _tell(maintenance.rebuild_warehouse(_places(source), target))
+
+
+def _tell(rebuilt: maintenance.Rebuilt) -> None:
+    typer.echo(f"{rebuilt.path}: {rebuilt.runs} runs, {rebuilt.rows:,} rows compared")
+    if rebuilt.not_rebuilt:
+        typer.echo(f"raw files are gone of {len(rebuilt.not_rebuilt)} runs: {', '.join(rebuilt.not_rebuilt)}")
+    if rebuilt.differing:
+        typer.echo(f"DIFFERENT in {', '.join(rebuilt.differing)}")
+        raise typer.Exit(1)
+    typer.echo("equal")
+
+
+def main() -> None:
+    """Run a command; an error of the library is one sentence on standard error and exit code 1."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        app()
+    except BcdaError as error:
+        typer.echo(str(error), err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

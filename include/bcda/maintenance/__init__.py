@@ -1,0 +1,19 @@
+"""Keeping a source's data in order: retention, compaction, vacuum, health, and rebuilding each store from the one before."""
+
+from bcda.maintenance.compaction import compact_lake
+from bcda.maintenance.health import Finding, check_freshness, check_secret, data_status
+from bcda.maintenance.rebuild import Rebuilt, rebuild_lake, rebuild_warehouse
+from bcda.maintenance.retention import PurgedRaw, purge_raw
+
+__all__ = [
+    "Finding",
+    "PurgedRaw",
+    "Rebuilt",
+    "check_freshness",
+    "check_secret",
+    "compact_lake",
+    "data_status",
+    "purge_raw",
+    "rebuild_lake",
+    "rebuild_warehouse",
+]

@@ -1,0 +1,192 @@
+"""Raw can rebuild the lake, the lake can rebuild the warehouse; both prove that the result equals what is there."""
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import duckdb
+
+from bcda import landing, model, warehouse
+from bcda.errors import ManifestError
+from bcda.landed import LandedBatch, read_landed
+from bcda.manifest import Manifest
+from bcda.places import Places, private_folder
+from bcda.receipts import read_receipt
+from bcda.runs import ExportRun, read_run
+
+log = logging.getLogger(__name__)
+
+_WHEN = frozenset({"finished_at", "batch"})
+"""Columns that say when and in which portion a run was merged; a rebuilt store may differ in them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """A store that was built anew beside the old one.
+
+    Attributes:
+        path: where it is.
+        runs: runs in it.
+        rows: rows that were compared.
+        differing: tables with a row that only one of them has; empty when they are equal.
+        not_rebuilt: runs whose raw files are gone, so that only the old store has them.
+    """
+
+    path: Path
+    runs: int
+    rows: int
+    differing: tuple[str, ...]
+    not_rebuilt: tuple[str, ...] = ()
+
+
+def rebuild_warehouse(places: Places, target: Path) -> Rebuilt:
+    """Merge every loaded run anew from the lake into a new database and compare it with the working one.
+
+    Args:
+        places: of the source; nothing in them is changed.
+        target: file of the new database; must not exist. Move it into the place of the working one to use it.
+
+    Raises:
+        ManifestError: the file exists, or the account of a run is missing.
+        CountMismatchError, StorageError: see `warehouse.merge_run`.
+
+    Source: design §1.
+    """
+    if target.exists():
+        raise ManifestError(f"{target} exists already; move it away or name another.")
+    fresh = replace(places, warehouse=target)
+    merged_at = warehouse.merged_runs(places)
+    for run_id, finished_at in merged_at.items():
+        folder = places.run_folder(run_id)
+        run, manifest, batches = read_run(folder), _manifest(folder), _accounts(folder)
+        warehouse.merge_run(fresh, run, manifest, batches, now=finished_at)
+        log.info("merged run %s anew", run_id)
+    with warehouse.open_warehouse(target) as connection:
+        connection.execute(f"ATTACH '{_quoted(places.warehouse)}' AS old (READ_ONLY)")
+        names = [table.relation for table in model.core_tables()]
+        names += ["patient_identifier", "resource_version", "roster"]
+        names += [row[0] for row in connection.execute(_LEDGER_TABLES).fetchall()]
+        compared = [(name, *_compare(connection, f"old.{_qualified(name)}", _qualified(name))) for name in names]
+    return Rebuilt(
+        target, len(merged_at), sum(row[1] for row in compared), tuple(name for name, _, same in compared if not same)
+    )
+
+
+_LEDGER_TABLES = (
+    "SELECT 'ops.' || table_name FROM duckdb_tables() WHERE database_name = current_database() AND schema_name = 'ops' "
+    "AND table_name NOT IN ('dq_result', 'schema_info', 'setting') ORDER BY ALL"
+)
+
+
+def rebuild_lake(places: Places, target: Path) -> Rebuilt:
+    """Land every loaded run anew from its raw files into a new lake and compare it with the present one.
+
+    Args:
+        places: of the source; nothing in them is changed.
+        target: folder of the new lake; must not exist. Move it into the place of the present one to use it.
+
+    Raises:
+        ManifestError: the folder exists, or a receipt is missing.
+        CountMismatchError, IncompleteFileError, StorageError: see `landing.land_files`.
+
+    Source: design §1.
+    """
+    if target.exists():
+        raise ManifestError(f"{target} exists already; move it away or name another.")
+    private_folder(target)
+    gone, differing, rows = [], set[str](), 0
+    run_ids = list(warehouse.merged_runs(places))
+    with tempfile.TemporaryDirectory(prefix=".rebuild-", dir=target) as raw:
+        fresh = replace(places, lake=target, raw=Path(raw))
+        for run_id in run_ids:
+            folder = places.run_folder(run_id)
+            accounts = _accounts(folder)
+            if not all((folder / file.name).exists() for account in accounts for file in account.files):
+                gone.append(run_id)
+                continue
+            landed = _land_anew(fresh, folder, read_run(folder), accounts)
+            log.info("landed run %s anew", run_id)
+            counted, unequal = _compare_run(places.lake, accounts, target, landed)
+            rows, differing = rows + counted, differing | unequal
+    return Rebuilt(target, len(run_ids) - len(gone), rows, tuple(sorted(differing)), tuple(gone))
+
+
+def _land_anew(fresh: Places, folder: Path, run: ExportRun, accounts: Sequence[LandedBatch]) -> list[LandedBatch]:
+    """Land from links to the raw files, so that the accounts of the present lake stay as they are."""
+    copy = private_folder(fresh.run_folder(run.run_id))
+    landed = []
+    for account in accounts:
+        receipts = []
+        for file in account.files:
+            receipt = read_receipt(folder, file.name)
+            if receipt is None:
+                raise ManifestError(f"{file.name} of run {run.run_id} has no receipt; it cannot be landed anew.")
+            (copy / file.name).symlink_to((folder / file.name).absolute())
+            receipts.append(receipt)
+        landed.append(landing.land_files(run, _manifest(folder), receipts, batch=account.batch, places=fresh))
+    shutil.rmtree(copy)
+    return landed
+
+
+def _compare_run(
+    lake: Path, old: Sequence[LandedBatch], target: Path, new: Sequence[LandedBatch]
+) -> tuple[int, set[str]]:
+    rows, differing = 0, set()
+    before, after = _files(lake, old), _files(target, new)
+    with duckdb.connect() as connection:
+        for table in before.keys() | after.keys():
+            if before.keys() ^ after.keys() and (table not in before or table not in after):
+                differing.add(table)
+                continue
+            counted, same = _compare(connection, _read(before[table]), _read(after[table]))
+            rows += counted
+            if not same:
+                differing.add(table)
+    return rows, differing
+
+
+def _compare(connection: duckdb.DuckDBPyConnection, left: str, right: str) -> tuple[int, bool]:
+    """Return the number of rows of the left relation, and whether both hold the same rows as often."""
+    described = connection.execute(f"DESCRIBE SELECT * FROM {left}").fetchall()  # noqa: S608 - our own tables and files
+    columns = ", ".join(row[0] for row in described if row[0] not in _WHEN)
+    count, different = connection.execute(
+        f"SELECT (SELECT count(*) FROM {left}), "  # noqa: S608
+        f"(SELECT count(*) FROM (SELECT {columns} FROM {left} EXCEPT ALL SELECT {columns} FROM {right})) + "
+        f"(SELECT count(*) FROM (SELECT {columns} FROM {right} EXCEPT ALL SELECT {columns} FROM {left}))"
+    ).fetchall()[0]
+    return int(count), not different
+
+
+def _files(lake: Path, batches: Sequence[LandedBatch]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for file in (file for batch in batches for file in batch.lake_files):
+        found.setdefault(file.table, []).append(str(lake / file.path))
+    return found
+
+
+def _read(files: Sequence[str]) -> str:
+    listed = ", ".join(f"'{_quoted(Path(file))}'" for file in files)
+    return f"read_parquet([{listed}], hive_partitioning = false)"
+
+
+def _accounts(folder: Path) -> list[LandedBatch]:
+    numbers = sorted(int(path.stem.removeprefix("landed-")) for path in folder.glob("landed-*.json"))
+    return [account for number in numbers if (account := read_landed(folder, number)) is not None]
+
+
+def _manifest(folder: Path) -> Manifest:
+    path = folder / "manifest.json"
+    if not path.exists():
+        raise ManifestError(f"{path} is missing; the run cannot be rebuilt.")
+    return Manifest.from_bytes(path.read_bytes())
+
+
+def _qualified(name: str) -> str:
+    return name if "." in name else f"main.{name}"
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("'", "''")

@@ -1,0 +1,229 @@
+"""Retention, compaction, vacuum, health and rebuilding, on exports that really ran."""
+
+import subprocess
+import sys
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import pytest
+from exporting import fetch, load, planned, run_export
+
+from bcda import export, maintenance, warehouse
+from bcda.errors import CountMismatchError, ManifestError
+from bcda.landed import read_landed
+from bcda.maintenance import compaction
+from bcda.places import Places
+from bcda.warehouse import StatusRow
+from bcda_simulator.world import World
+
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture
+def loaded(serve, settings_for, places):
+    """Two weeks of exports of a small world, two batches each."""
+    server = serve(World(people=12, seed=4, history_weeks=60))
+    settings = settings_for(server)
+    run_export(settings, places)
+    server.clock.advance(7 * 86_400)
+    run_export(settings, places)
+    return settings
+
+
+def lake_rows(places):
+    with duckdb.connect() as connection:
+        return {
+            table.name: connection.execute(
+                "SELECT count(*) FROM read_parquet($files, union_by_name = true)", {"files": f"{table}/*/*/*.parquet"}
+            ).fetchall()
+            for table in sorted(places.lake.iterdir())
+            if table.is_dir()
+        }
+
+
+def test_raw_files_go_after_their_time_and_receipts_stay(loaded, places):
+    before = sorted(path.name for path in places.raw.rglob("*"))
+    assert maintenance.purge_raw(places, now=NOW).files == 0
+    assert sorted(path.name for path in places.raw.rglob("*")) == before
+    purged = maintenance.purge_raw(places, now=NOW + timedelta(days=31))
+    assert purged.runs == 2
+    assert purged.files == len([name for name in before if name.endswith(".ndjson.gz")])
+    assert purged.bytes > 0
+    assert sorted(path.name for path in places.raw.rglob("*")) == [n for n in before if not n.endswith(".ndjson.gz")]
+    # A purged run that somebody clears is not landed or merged again, and nothing fails.
+    for folder in places.raw.iterdir():
+        for batch in export.plan_batches(places, folder.name, 2):
+            export.land_batch(places, folder.name, batch, 2)
+        export.merge(places, folder.name, 2, now=NOW)
+
+
+def test_compaction_leaves_one_file_a_table_and_run_with_the_same_rows(loaded, places, tmp_path):
+    before, files = lake_rows(places), len(list(places.lake.rglob("*.parquet")))
+    saved = maintenance.compact_lake(places, warehouse.merged_runs(places))
+    assert saved > 0
+    assert len(list(places.lake.rglob("*.parquet"))) == files - saved
+    assert lake_rows(places) == before
+    per_table = [(path.parent, path.name.rpartition("-")[0]) for path in places.lake.rglob("*.parquet")]
+    assert len(per_table) == len(set(per_table))
+    assert all(path.stat().st_mode & 0o777 == 0o600 for path in places.lake.rglob("*.parquet"))
+    assert maintenance.compact_lake(places, warehouse.merged_runs(places)) == 0
+    assert maintenance.rebuild_warehouse(places, tmp_path / "again.duckdb").differing == ()
+
+
+@pytest.mark.parametrize("fails_at", ["unlink", "replace", "write_landed"])
+def test_a_compaction_that_is_killed_is_finished_by_the_next(loaded, places, monkeypatch, fails_at):
+    before = lake_rows(places)
+
+    class KilledError(BaseException):
+        pass
+
+    calls = []
+
+    def killed(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == 2:
+            raise KilledError
+        return original(*args, **kwargs)
+
+    owner = compaction if fails_at == "write_landed" else Path
+    original = getattr(owner, fails_at)
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, fails_at, killed)
+        with pytest.raises(KilledError):
+            maintenance.compact_lake(places, warehouse.merged_runs(places))
+    maintenance.compact_lake(places, warehouse.merged_runs(places))
+    assert lake_rows(places) == before
+    assert not list(places.raw.rglob("compaction.json"))
+    assert not [path for path in places.lake.rglob(".*") if path.is_file()]
+
+
+def test_a_lake_file_with_other_rows_is_not_compacted(loaded, places):
+    folder = next(iter(sorted(places.raw.iterdir())))
+    account = read_landed(folder, 0)
+    table = next(f for f in account.lake_files if any(o.table == f.table for o in read_landed(folder, 1).lake_files))
+    with duckdb.connect() as connection:
+        path = str(places.lake / table.path)
+        connection.execute(
+            f"COPY (FROM read_parquet('{path}', hive_partitioning=false) LIMIT 1) TO '{path}.x' (FORMAT parquet)"
+        )
+    Path(f"{path}.x").replace(path)
+    with pytest.raises(CountMismatchError, match="Rebuild the lake from raw"):
+        maintenance.compact_lake(places, warehouse.merged_runs(places))
+    assert Path(path).exists()
+
+
+def test_the_lake_is_rebuilt_from_raw_and_the_warehouse_from_the_lake_and_both_are_equal(loaded, places, tmp_path):
+    lake = maintenance.rebuild_lake(places, tmp_path / "lake")
+    assert (lake.runs, lake.differing, lake.not_rebuilt) == (2, (), ())
+    assert lake.rows == sum(rows[0][0] for rows in lake_rows(places).values())
+    anew = maintenance.rebuild_warehouse(places, tmp_path / "anew.duckdb")
+    assert (anew.runs, anew.differing) == (2, ())
+    assert anew.rows > lake.rows / 2
+    with pytest.raises(ManifestError, match="exists already"):
+        maintenance.rebuild_warehouse(places, tmp_path / "anew.duckdb")
+
+
+def test_a_store_that_differs_is_named(loaded, places, tmp_path):
+    with warehouse.open_warehouse(places.warehouse) as connection:
+        connection.execute(
+            "UPDATE claim SET paid_amount = paid_amount + 0.01 WHERE claim_id = (SELECT min(claim_id) FROM claim)"
+        )
+        connection.execute("DELETE FROM roster WHERE patient_id = (SELECT min(patient_id) FROM roster)")
+    assert maintenance.rebuild_warehouse(places, tmp_path / "anew.duckdb").differing == ("claim", "roster")
+    target = next(places.lake.glob("claim_line/*/*/*.parquet"))
+    with duckdb.connect() as connection:
+        connection.execute(
+            f"COPY (SELECT * REPLACE ('0001' AS revenue_code) FROM read_parquet('{target}', hive_partitioning=false)) TO '{target}.x' (FORMAT parquet)"
+        )
+    Path(f"{target}.x").replace(target)
+    assert maintenance.rebuild_lake(places, tmp_path / "lake").differing == ("claim_line",)
+
+
+def test_runs_whose_raw_files_are_gone_are_named(loaded, places, tmp_path):
+    maintenance.purge_raw(places, now=NOW + timedelta(days=31))
+    rebuilt = maintenance.rebuild_lake(places, tmp_path / "lake")
+    assert (rebuilt.runs, len(rebuilt.not_rebuilt)) == (0, 2)
+
+
+def test_vacuum_gives_space_back_and_loses_nothing(loaded, places):
+    def contents():
+        with duckdb.connect(str(places.warehouse), read_only=True) as connection:
+            rows = connection.execute("FROM claim ORDER BY ALL").fetchall()
+            views = connection.execute(
+                "SELECT view_name, comment FROM duckdb_views() WHERE NOT internal ORDER BY ALL"
+            ).fetchall()
+            columns = connection.execute(
+                "SELECT table_name, column_name, data_type, comment FROM duckdb_columns() ORDER BY ALL"
+            ).fetchall()
+        return rows, views, columns
+
+    with warehouse.open_warehouse(places.warehouse) as connection:
+        connection.execute("CREATE TABLE ballast AS SELECT hash(i) AS h FROM range(2_000_000) AS t(i)")
+        connection.execute("CHECKPOINT").fetchall()
+        connection.execute("DROP TABLE ballast")
+    before = contents()
+    assert warehouse.vacuum(places) > 1_000_000
+    assert contents() == before
+    assert places.warehouse.stat().st_mode & 0o777 == 0o600
+    assert warehouse.vacuum(places) == 0
+    assert [path.name for path in places.warehouse.parent.iterdir() if "vacuum" in path.name] == []
+
+
+def row(until, missing="", population="current"):
+    return StatusRow("v2", population, "Coverage", until and datetime.fromisoformat(until).replace(tzinfo=UTC), missing)
+
+
+def test_old_data_is_a_failure_except_while_bcda_is_closed():
+    def found(status, now):
+        at = datetime.fromisoformat(now).replace(tzinfo=UTC)
+        return [finding.is_failure for finding in maintenance.check_freshness(status, now=at, limit=timedelta(days=14))]
+
+    assert found([row("2026-11-01")], "2026-11-14") == []
+    assert found([row("2026-11-01")], "2026-11-16") == [True]
+    assert found([row("2025-12-20")], "2026-01-20") == [False]
+    assert found([row("2026-01-01", population="runout")], "2026-11-16") == []
+    assert found([row(None, "not loaded from the beginning")], "2026-11-16") == [False]
+
+
+@pytest.mark.parametrize(
+    ("today", "expected"),
+    [("2026-03-01", None), ("2026-03-17", False), ("2026-03-31", False), ("2026-04-01", True)],
+)
+def test_a_secret_is_warned_of_before_day_ninety(today, expected):
+    finding = maintenance.check_secret("2026-01-01", today=date.fromisoformat(today))
+    assert (finding and finding.is_failure) == expected
+    assert maintenance.check_secret("", today=date.fromisoformat(today)) is None
+
+
+def command(places, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "bcda", *arguments],
+        env={"BCDA_HOME": str(places.raw.parent), "PATH": "/usr/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_commands_say_what_they_did(loaded, places, tmp_path):
+    status = command(places, "status")
+    assert (status.returncode, status.stdout.count("complete")) == (0, 3)
+    assert "files fewer" in command(places, "compact").stdout
+    assert command(places, "rebuild-lake", str(tmp_path / "lake")).stdout.endswith("equal\n")
+    assert command(places, "rebuild-warehouse", str(tmp_path / "w.duckdb")).stdout.endswith("equal\n")
+    refused = command(places, "show", "v3")
+    assert refused.returncode == 1
+    assert "of which no run is loaded" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_an_abandoned_run_is_purged_too(serve, settings_for, places):
+    settings = settings_for(serve())
+    run = planned(settings, places)
+    import asyncio
+
+    batches = asyncio.run(fetch(settings, places, run.run_id))
+    assert maintenance.purge_raw(places, now=NOW + timedelta(days=31)).runs == 1
+    with pytest.raises(ManifestError):
+        load(Places.below(places.raw.parent), run.run_id, batches)
