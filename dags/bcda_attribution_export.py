@@ -27,7 +27,7 @@ def attribution(source: str) -> None:
     @dag(
         dag_id=dag_id("bcda_attribution_check", source),
         schedule=CronDataIntervalTimetable("0 5 * * *", timezone="UTC"),
-        start_date=datetime(2026, 1, 1, tzinfo=UTC),
+        start_date=datetime(2020, 1, 1, tzinfo=UTC),
         catchup=False,
         max_active_runs=1,
         params={name: param for name, param in export_params(source).items() if name in {"conn_id", "api_version"}},
@@ -50,7 +50,7 @@ def attribution(source: str) -> None:
         schedule=AssetOrTimeSchedule(
             timetable=CronDataIntervalTimetable("0 7 20 * *", timezone="UTC"), assets=[list_asset(source)]
         ),
-        start_date=datetime(2026, 1, 1, tzinfo=UTC),
+        start_date=datetime(2020, 1, 1, tzinfo=UTC),
         catchup=False,
         max_active_runs=1,
         params=export_params(source),

@@ -31,7 +31,7 @@ def maintenance(source: str) -> None:
     @dag(
         dag_id=dag_id("bcda_maintenance", source),
         schedule=CronDataIntervalTimetable("0 3 * * *", timezone="UTC"),
-        start_date=datetime(2026, 1, 1, tzinfo=UTC),
+        start_date=datetime(2020, 1, 1, tzinfo=UTC),
         catchup=False,
         max_active_runs=1,
         params={

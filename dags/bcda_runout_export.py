@@ -23,7 +23,7 @@ def runout_export(source: str) -> None:
     @dag(
         dag_id=dag_id("bcda_runout_export", source),
         schedule=None,
-        start_date=datetime(2026, 1, 1, tzinfo=UTC),
+        start_date=datetime(2020, 1, 1, tzinfo=UTC),
         max_active_runs=1,
         params=export_params(source),
         doc_md=__doc__,

@@ -25,7 +25,7 @@ def weekly_export(source: str) -> None:
     @dag(
         dag_id=dag_id("bcda_weekly_export", source),
         schedule=CronDataIntervalTimetable("0 6 * * 2", timezone="UTC"),
-        start_date=datetime(2026, 1, 1, tzinfo=UTC),
+        start_date=datetime(2020, 1, 1, tzinfo=UTC),
         catchup=False,
         max_active_runs=1,
         params=export_params(source),

@@ -20,9 +20,7 @@ from bcda_provider.operators import (
 from bcda_provider.sensors import BcdaJobSensor
 from bcda_provider.sources import default_types
 
-_INSTANT = (
-    r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)$"
-)
+_INSTANT = r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)$"
 _FILTER = "Filter (v3 only)"
 
 

@@ -1,0 +1,175 @@
+"""A year of an ACO, week by week, with the real DAGs: whatever happens, the tables hold what is true of the people attributed."""
+
+import re
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from bcda_simulator import Fault, FaultKind
+from bcda_simulator.world import World
+
+CHECK, EXPORT, WEEKLY, RUNOUT = (
+    "bcda_attribution_check",
+    "bcda_attribution_export",
+    "bcda_weekly_export",
+    "bcda_runout_export",
+)
+FIRST = datetime(2025, 2, 18, 12, tzinfo=UTC)
+WEEKS = 56
+JANUARY = datetime(2026, 1, 6, 12, tzinfo=UTC)
+WORLD = World(people=30, seed=18, history_weeks=400, opted_out={"4": datetime(2026, 2, 20, tzinfo=UTC)})
+
+FAULTS = {
+    5: Fault(FaultKind.PEOPLE_FAIL, people=(2,), resource_type="ExplanationOfBenefit"),
+    9: Fault(FaultKind.JOB_FAILS, "kick-off"),
+    14: Fault(FaultKind.CORRUPT, "data", match="/data/"),
+    15: Fault(FaultKind.ANSWER, "token", status=401, body="none"),
+    20: Fault(FaultKind.PHANTOM, "kick-off"),
+    24: Fault(FaultKind.ANSWER, "kick-off", status=429, retry_after="0", body="none", times=2),
+    29: Fault(FaultKind.JOB_FAILS, "kick-off", match="Group/all.*_since"),
+    36: Fault(FaultKind.ANSWER, "data", status=404, body="text"),
+}
+"""Week → what goes wrong in it."""
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Read the DAG files once: `dag.test` reads and stores them anew for each run."""
+    from airflow.dag_processing import dagbag
+
+    sync, known = dagbag.sync_bag_to_db, []
+
+    def once(*given, **more):
+        if not known:
+            known.append(sync(*given, **more))
+
+    monkeypatch.setattr(dagbag, "sync_bag_to_db", once)
+
+
+def named(server):
+    """Return the people whose data is to be here: those of the newest list, less who opted out."""
+    now = server.clock.now()
+    people = WORLD.attribution_lists("A9999", "all", now)[-1].people
+    return tuple(person for person in people if person not in WORLD.opted_out(now))
+
+
+def check_truth(server, ask):
+    """Compare claims, lines and money of everybody attributed with the world."""
+    people = named(server)
+    expected = WORLD.expected(server.clock.now(), people=people)
+    ids = ", ".join(f"'-2000000{int(person):07d}'" for person in people)
+    claims = dict(ask(f"SELECT claim_type, count(*) FROM claim WHERE patient_id IN ({ids}) GROUP BY ALL"))
+    assert claims == dict(expected.claims)
+    paid = ask(
+        f"SELECT claim_type, sum(paid_amount) FROM claim_current WHERE patient_id IN ({ids}) AND claim_type <> 'PDE' GROUP BY ALL"
+    )
+    assert dict(paid) == expected.paid
+    lines = ask(
+        f"SELECT count(*) FROM claim_line AS l JOIN claim AS c USING (api_version, claim_id) WHERE c.patient_id IN ({ids})"
+    )
+    assert lines == [(expected.lines,)]
+
+
+def test_a_year_of_exports_holds_the_truth_each_week(serve, connect, quick, run_dag, ask, logged):
+    server = serve(WORLD, start=FIRST)
+    connect(server, extra={"list_wait_seconds": 0.3, "failed_grace_seconds": 0.1, "max_attempts": 2})
+    seen = {"weekly": 0, "failed": 0, "lists": 0, "backfills": 0}
+    week = 0
+    while week < WEEKS:
+        now = FIRST + timedelta(weeks=week)
+        server.clock.set(now)
+        if fault := FAULTS.get(week):
+            server.faults.add(fault)
+        if now == JANUARY:
+            week += close_for_january(server, run_dag, logged)
+            server.faults.clear()
+        elif run_dag(CHECK)[1] == {"check_list[-1]": "success"}:
+            seen["lists"] += run_dag(EXPORT, batches=1)[0] == "success"
+        state, tasks = run_dag(WEEKLY, batches=1)
+        seen["weekly"] += 1
+        if fault and fault.kind is not FaultKind.PEOPLE_FAIL and state == "failed":
+            seen["failed"] += 1
+        else:
+            assert state == "success", (week, tasks)
+            if not fault or fault.kind is not FaultKind.JOB_FAILS:
+                listed = ask("SELECT count(*) FROM ops.open_gap")[0][0]
+                assert listed == (1 if week == 5 else 0)
+            if not listed and not fault:
+                check_truth(server, ask)
+        server.faults.clear()
+        seen["backfills"] += backfill(week, now, run_dag, logged)
+        if now.month == 3 and now.year == 2026 and now.day < 8:
+            assert run_dag(RUNOUT, batches=1)[0] == "success"
+        week += 1
+    check_truth(server, ask)
+    assert seen["lists"] == 12
+    assert seen["failed"] >= 5
+    assert seen["backfills"] == 3
+    check_ledger(ask)
+
+
+def close_for_january(server, run_dag, logged):
+    """The weekly run waits for the new year's list while weeks go by; only runout works. Return the weeks that went by."""
+    assert run_dag(CHECK)[1] == {"check_list[-1]": "skipped"}
+    assert "until then only bcda_runout_export brings anything" in logged()
+    assert run_dag(RUNOUT, batches=1)[0] == "success"
+    done, weeks = threading.Event(), 6
+
+    def time_goes_by():
+        for _ in range(weeks):
+            if done.wait(1.0):
+                return
+            server.clock.advance(7 * 86_400)
+
+    clock = threading.Thread(target=time_goes_by)
+    clock.start()
+    state, tasks = run_dag(WEEKLY, batches=1)
+    done.set()
+    clock.join()
+    assert state == "success", tasks
+    assert "This run waits, without holding a worker" in logged()
+    server.clock.set(JANUARY + timedelta(weeks=weeks))
+    assert run_dag(CHECK)[1] == {"check_list[-1]": "success"}
+    assert run_dag(EXPORT, batches=1)[0] == "success"
+    return weeks
+
+
+def backfill(week, now, run_dag, logged):
+    """After the failed weeks a person backfills what is missing, what is not, and what is not but forced."""
+    if week == 15:
+        # Weeks 14 and 15 failed: the interval that ends with week 14 is open.
+        state, tasks = run_dag(WEEKLY, backfill_of=now - timedelta(days=5), batches=1)
+        assert (state, tasks["plan[-1]"]) == ("success", "success"), tasks
+        assert "the start of the backfill's interval" in logged()
+        return 1
+    if week == 18:
+        state, tasks = run_dag(WEEKLY, backfill_of=now - timedelta(weeks=6), batches=1)
+        assert tasks["plan[-1]"] == "skipped", tasks
+        assert "is covered for" in logged()
+        return 1
+    if week == 26:
+        state, tasks = run_dag(WEEKLY, backfill_of=now - timedelta(weeks=3), batches=1, force=True)
+        assert (state, tasks["plan[-1]"]) == ("success", "success")
+        return 1
+    return 0
+
+
+def check_ledger(ask):
+    """Every gap is closed, nothing was fetched twice without a reason that is written down."""
+    assert ask("SELECT count(*), count(closed_run_id) FROM ops.gap") == [(1, 1)]
+    assert {row[0] for row in ask("SELECT missing FROM ops.data_status WHERE population = 'current'")} == {""}
+    reached = None
+    rows = ask(
+        "SELECT since_ts, transaction_time, reason FROM ops.export_run WHERE export_scope <> 'group-runout' "
+        "AND list_contains(resource_types, 'ExplanationOfBenefit') ORDER BY finished_at"
+    )
+    for since, until, reason in rows:
+        if reached is not None and (since is None or since < reached):
+            assert re.search(r"attribution list|could not retrieve|`force` is set|backfill's interval", reason), reason
+        reached = until if reached is None else max(reached, until)
+    changes = dict(ask("SELECT change, count(*) FROM roster_change GROUP BY ALL"))
+    assert changes["joined"] > 0
+    assert changes["left"] > 0
+    months = ask("SELECT count(DISTINCT month_start) FROM enrollment")
+    assert months == [(13,)]
