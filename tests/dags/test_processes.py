@@ -202,6 +202,102 @@ def test_the_connection_form_has_the_fields_of_a_bcda_connection(airflow):
     assert set(meta["extra_fields"]) >= {"api_version", "auth", "poll_seconds", "job_deadline_seconds"}
 
 
+def backfilled(airflow, before):
+    runs = airflow.api("GET", f"/dags/{DAG}/dagRuns?limit=100")["dag_runs"]
+    return [run for run in runs if run["run_type"] == "backfill" and run["dag_run_id"] not in before]
+
+
+def test_a_backfill_of_eight_weeks_makes_one_export_and_seven_skips(airflow, simulator):
+    jobs_before, runs_before = set(jobs(simulator)), {run["dag_run_id"] for run in backfilled(airflow, ())}
+    body = {
+        "dag_id": DAG,
+        "from_date": "2026-08-03T00:00:00Z",
+        "to_date": "2026-09-23T00:00:00Z",
+        "reprocess_behavior": "none",
+        "max_active_runs": 1,
+        "run_backwards": False,
+        "dag_run_conf": {"resource_types": ["ClaimResponse"], "batches": 1},
+    }
+    backfill = airflow.api("POST", "/backfills", body)
+    wait_until(lambda: airflow.api("GET", f"/backfills/{backfill['id']}")["completed_at"] is not None, 240)
+    runs = backfilled(airflow, runs_before)
+    assert len(runs) == 8
+    assert {run["state"] for run in runs} == {"success"}
+    states = [
+        airflow.api("GET", f"/dags/{DAG}/dagRuns/{run['dag_run_id']}/taskInstances/plan")["state"] for run in runs
+    ]
+    assert sorted(states) == ["skipped"] * 7 + ["success"]
+    assert len(set(jobs(simulator)) - jobs_before) == 1
+    first = min(runs, key=lambda run: run["data_interval_start"])
+    assert states[runs.index(first)] == "success"
+
+    # Run again as a person would, the same weeks are looked at again and nothing is fetched.
+    again = airflow.api(
+        "POST", "/backfills", {**body, "reprocess_behavior": "completed", "to_date": "2026-08-05T00:00:00Z"}
+    )
+    wait_until(lambda: airflow.api("GET", f"/backfills/{again['id']}")["completed_at"] is not None, 120)
+    plan = airflow.api("GET", f"/dags/{DAG}/dagRuns/{first['dag_run_id']}/taskInstances/plan")
+    assert plan["state"] == "skipped"
+    assert len(set(jobs(simulator)) - jobs_before) == 1
+
+
+def test_the_runout_form_is_checked_before_a_run_exists(airflow):
+    for conf, said in (
+        ({"since": "last week"}, "since"),
+        ({"resource_types": ["Observation"]}, "resource_types"),
+        ({"full": "yes"}, "full"),
+    ):
+        with pytest.raises(httpx.HTTPStatusError) as caught:
+            airflow.trigger("bcda_runout_export", conf)
+        assert caught.value.response.status_code == 400
+        assert said in caught.value.response.text
+
+
+def test_a_new_attribution_list_is_loaded_by_exactly_one_run_across_a_restart_of_the_triggerer(
+    airflow, simulator, stage
+):
+    check, export = "bcda_attribution_check", "bcda_attribution_export"
+    for name in (check, export):
+        airflow.unpause(name)
+    # Switched on, each makes the run of its newest interval; the list is loaded, so both find nothing to do.
+    for name in (check, export):
+        wait_until(lambda name=name: airflow.api("GET", f"/dags/{name}/dagRuns")["dag_runs"], 60)
+        first = airflow.api("GET", f"/dags/{name}/dagRuns")["dag_runs"][0]["dag_run_id"]
+        assert airflow.wait_for_run(name, first) == "success"
+
+    def runs():
+        return [
+            run
+            for run in airflow.api("GET", f"/dags/{export}/dagRuns")["dag_runs"]
+            if run["run_type"] == "asset_triggered"
+        ]
+
+    assert runs() == []
+    simulator.control("POST", "clock", {"set": "2026-12-06T12:00:00+00:00"})
+    looked = airflow.trigger(check)
+    assert airflow.wait_for_run(check, looked) == "success"
+    wait_until(lambda: len(runs()) == 1)
+    run = runs()[0]["dag_run_id"]
+    airflow.wait_for_task(export, run, "roster.wait_for_job", ["deferred"])
+    airflow.kill("triggerer")
+    # Looked for again while it is at work, the list is not announced a second time.
+    looked = airflow.trigger(check)
+    assert airflow.wait_for_run(check, looked) == "success"
+    instance = airflow.api("GET", f"/dags/{check}/dagRuns/{looked}/taskInstances/check_list")
+    assert instance["state"] == "skipped"
+    assert "is at work" in airflow.task_log(check, looked, instance)
+    airflow.start("triggerer")
+    assert airflow.wait_for_run(export, run, 240) == "success"
+    looked = airflow.trigger(check)
+    assert airflow.wait_for_run(check, looked) == "success"
+    assert len(runs()) == 1
+    with duckdb.connect(str(stage[2] / "data" / "bcda.duckdb"), read_only=True) as connection:
+        loaded = connection.execute(
+            "SELECT DISTINCT list_loaded::DATE::VARCHAR FROM ops.data_status WHERE resource_type IN ('Patient', 'Coverage', 'ExplanationOfBenefit')"
+        ).fetchall()
+    assert loaded == [("2026-12-05",)]
+
+
 def test_nothing_secret_or_personal_is_in_airflows_database(airflow, simulator, stage):
     home = stage[2]
     with duckdb.connect(str(home / "data" / "bcda.duckdb"), read_only=True) as connection:

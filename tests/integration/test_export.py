@@ -242,8 +242,8 @@ def test_a_plan_follows_coverage_and_says_when_nothing_is_needed(serve, settings
     )
 
 
-def test_error_files_hold_the_watermark_back(serve, settings_for, places, world):
-    server = serve(world)
+def test_error_files_hold_the_watermark_back(serve, settings_for, places):
+    server = serve(World(people=15, seed=3, history_weeks=20))
     server.faults.add(Fault(FaultKind.PEOPLE_FAIL, people=(1,), resource_type="ExplanationOfBenefit"))
     settings = settings_for(server)
     summary = run_export(settings, places)

@@ -10,7 +10,7 @@ import pytest
 from exporting import fetch, load, planned, run_export
 
 from bcda import export, maintenance, warehouse
-from bcda.errors import CountMismatchError, ManifestError
+from bcda.errors import CountMismatchError, ManifestError, StorageError
 from bcda.landed import read_landed
 from bcda.maintenance import compaction
 from bcda.places import Places
@@ -227,3 +227,14 @@ def test_an_abandoned_run_is_purged_too(serve, settings_for, places):
     assert maintenance.purge_raw(places, now=NOW + timedelta(days=31)).runs == 1
     with pytest.raises(ManifestError):
         load(Places.below(places.raw.parent), run.run_id, batches)
+
+
+def test_a_warehouse_of_an_older_schema_is_built_anew(loaded, places, tmp_path):
+    with warehouse.open_warehouse(places.warehouse) as connection:
+        connection.execute("UPDATE ops.schema_info SET schema_version = 1")
+    with pytest.raises(StorageError, match="rebuild-warehouse"):
+        maintenance.data_status(places)
+    anew = maintenance.rebuild_warehouse(places, tmp_path / "anew.duckdb")
+    assert (anew.runs, anew.rows) == (2, 0)
+    (tmp_path / "anew.duckdb").replace(places.warehouse)
+    assert [row.missing for row in maintenance.data_status(places)] == ["", "", ""]

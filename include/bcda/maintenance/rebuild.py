@@ -66,6 +66,10 @@ def rebuild_warehouse(places: Places, target: Path) -> Rebuilt:
         log.info("merged run %s anew", run_id)
     with warehouse.open_warehouse(target) as connection:
         connection.execute(f"ATTACH '{_quoted(places.warehouse)}' AS old (READ_ONLY)")
+        was = connection.execute("SELECT max(schema_version) FROM old.ops.schema_info").fetchall()[0][0]
+        if was != model.SCHEMA_VERSION:
+            log.warning("the present database is of schema version %s, so only runs can be compared", was)
+            return Rebuilt(target, len(merged_at), 0, ())
         names = [table.relation for table in model.core_tables()]
         names += ["patient_identifier", "resource_version", "roster"]
         names += [row[0] for row in connection.execute(_LEDGER_TABLES).fetchall()]

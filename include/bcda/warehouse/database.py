@@ -29,13 +29,14 @@ class _LockedError(Exception):
 
 @contextmanager
 def open_warehouse(
-    path: Path, *, read_only: bool = False, wait_seconds: float = LOCK_WAIT_SECONDS
+    path: Path, *, read_only: bool = False, any_version: bool = False, wait_seconds: float = LOCK_WAIT_SECONDS
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open the working database, making it when it is new.
 
     Args:
         path: the database file; its folder is made with mode 0700, the file with 0600.
         read_only: several readers may hold it together, none beside a writer.
+        any_version: read a database of another release's schema too.
         wait_seconds: how long to wait for a process that holds it.
 
     Yields:
@@ -51,6 +52,8 @@ def open_warehouse(
         if not read_only:
             path.chmod(0o600)
             _ensure_schema(connection, path)
+        elif not any_version:
+            _check_version(connection, path)
         yield connection
     except duckdb.OutOfMemoryException as error:
         raise StorageError(
@@ -118,11 +121,15 @@ def _ensure_schema(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         connection.execute("INSERT INTO ops.schema_info VALUES ($version)", {"version": model.SCHEMA_VERSION})
         connection.execute("COMMIT")
         return
+    _check_version(connection, path)
+
+
+def _check_version(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     version = connection.execute("SELECT max(schema_version) FROM ops.schema_info").fetchall()[0][0]
     if version != model.SCHEMA_VERSION:
         raise StorageError(
             f"The warehouse {path} has schema version {version}, this release needs {model.SCHEMA_VERSION}. "
-            "Move the file away; the next load builds a new one."
+            "Build it anew from the lake with `python -m bcda rebuild-warehouse NEW_FILE`, then move that file into its place."
         )
 
 

@@ -162,7 +162,7 @@ def merged_runs(places: Places, *, wait_seconds: float = LOCK_WAIT_SECONDS) -> d
     """
     if not places.warehouse.exists():
         return {}
-    with open_warehouse(places.warehouse, read_only=True, wait_seconds=wait_seconds) as connection:
+    with open_warehouse(places.warehouse, read_only=True, any_version=True, wait_seconds=wait_seconds) as connection:
         rows = connection.execute(
             "SELECT run_id, finished_at FROM ops.export_run ORDER BY finished_at, run_id"
         ).fetchall()
