@@ -104,11 +104,12 @@ def summarize(database: Path) -> None:
                 """
             ),
         )
-        say("\nCovered without a gap")
+        say("\nWhat is here, up to when, and what is missing (ops.data_status)")
         table(
-            ("resource type", "from", "up to (UTC)"),
+            ("resource type", "from", "up to (UTC)", "list of", "people", "with data", "missing"),
             rows(
-                "SELECT resource_type, 'the beginning', max(until_ts) FROM ops.coverage GROUP BY resource_type ORDER BY ALL"
+                "SELECT resource_type, 'the beginning', covered_until, list_loaded::DATE, people_on_list, people_with_data, "
+                "if(missing = '', 'nothing', missing) FROM ops.data_status ORDER BY ALL"
             ),
         )
     shown = database.relative_to(PROJECT)

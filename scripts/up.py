@@ -28,7 +28,7 @@ def main() -> int:
                 f"Airflow    {airflow.base_url}  user {USER}  password {airflow.password}\n"
                 f"BCDA       {simulator.facts['base_url']} (simulated)\n"
                 f"Data       {environment['BCDA_HOME']}\n"
-                "Switch bcda_weekly_export on, or trigger it. Ctrl-C stops everything.",
+                "Switch the bcda DAGs on; bcda_weekly_export brings the first load. Ctrl-C stops everything.",
                 flush=True,
             )
             stop.wait()

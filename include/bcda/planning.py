@@ -210,15 +210,19 @@ def _what_came_after(api_version: ApiVersion, ledger: Ledger) -> Decision:
         return Decision(None, f"Everything, because {', '.join(never)} was never loaded from the beginning.")
     if since is None:
         return Decision(None, f"Everything, because people are missing in {', '.join(gaps)} since the first load.")
-    ends = [end for entry in ledger.values() if (end := coverage.covered_until(entry.covered)) is not None]
-    if gaps and since < min(ends):
+    ends = {name: end for name, entry in ledger.items() if (end := coverage.covered_until(entry.covered)) is not None}
+    least = min(ends.values())
+    if gaps and since < least:
         return Decision(
             since,
-            f"Changes after {_show(since)}: everything up to {_show(min(ends))} is covered, but BCDA could not retrieve "
-            f"some people's {', '.join(gaps)}, which are asked for again.",
+            f"Changes after {_show(since)}: everything up to {_show(least)} is covered, but some people's "
+            f"{', '.join(gaps)} are missing since then, which BCDA could not retrieve or left out while they were away.",
         )
-    back = "" if since == min(ends) else f", less {coverage.OVERLAP.days} days, because data can come late"
-    return Decision(since, f"Changes after {_show(since)}, where the covered interval ends{back}.")
+    behind = [name for name, end in ends.items() if end == least]
+    of = f" of {', '.join(behind)}" if len(behind) < len(ends) else ""
+    back = "" if since == least else f", less {coverage.OVERLAP.days} days, because data can come late"
+    ahead = "; the other types are covered further, but one export has one start" if of else ""
+    return Decision(since, f"Changes after {_show(since)}, where the covered interval{of} ends{back}{ahead}.")
 
 
 def _check_runout(lists: ListDates) -> None:

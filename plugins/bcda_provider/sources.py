@@ -16,7 +16,8 @@ def sources() -> tuple[str, ...]:
     Raises:
         ValueError: an id is malformed or named twice; Airflow shows it as an import error of the DAG files.
     """
-    named = [name.strip() for name in os.environ.get("BCDA_SOURCES", DEFAULT_SOURCE).split(",") if name.strip()]
+    listed = os.environ.get("BCDA_SOURCES") or DEFAULT_SOURCE
+    named = [name.strip() for name in listed.split(",") if name.strip()]
     wrong = [name for name in named if not _CONNECTION_ID.fullmatch(name)]
     if wrong or len(set(named)) < len(named) or not named:
         raise ValueError(

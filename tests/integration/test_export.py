@@ -264,3 +264,21 @@ def test_nothing_in_raw_or_lake_names_a_person(serve, settings_for, places, worl
     names = [str(path.relative_to(places.raw.parent)) for path in Path(places.raw.parent).rglob("*")]
     assert private
     assert not [name for name in names for value in private if value in name]
+
+
+def test_people_in_an_error_file_that_no_manifest_lists_are_noticed(serve, settings_for, places):
+    chunks = {"ExplanationOfBenefit": 50, "Patient": 5000, "Coverage": 5, "Claim": 4000, "ClaimResponse": 4000}
+    server = serve(
+        World(people=15, seed=3, history_weeks=20),
+        settings=SimulatorSettings(chunk_people=chunks, failure_threshold=2.0),
+        faults=[Fault(FaultKind.PEOPLE_FAIL, people=tuple(range(5)), resource_type="Coverage")],
+    )
+    # Each part of five people fails as a whole, so no part has a data file and BCDA lists no error file.
+    summary = run_export(settings_for(server), places)
+    assert summary.gaps == 0
+    with duckdb.connect(str(places.published), read_only=True) as connection:
+        row = connection.execute(
+            "SELECT people_on_list, people_with_data, missing FROM ops.data_status WHERE resource_type = 'Coverage'"
+        ).fetchall()[0]
+    assert row[1] == 0
+    assert row[2] == f"{row[0]} people without any Coverage, which BCDA did not report"

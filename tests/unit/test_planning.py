@@ -36,7 +36,7 @@ EARLY = datetime(2019, 5, 1, tzinfo=UTC)
         (wish(), NOTHING, None, "never loaded from the beginning"),
         (wish(), LOADED, TO, "where the covered interval ends"),
         (wish(version=ApiVersion.V3), LOADED, TO - timedelta(days=4), "data can come late"),
-        (wish(), GAP, FROM, "BCDA could not retrieve"),
+        (wish(), GAP, FROM, "some people's ExplanationOfBenefit are missing"),
         (wish(full=True), LOADED, None, "`full` is set"),
         (wish(since=FROM), LOADED, FROM, "`since` is set"),
         (wish(since=EARLY), LOADED, None, "dates all that is older than 2020-02-12 alike"),

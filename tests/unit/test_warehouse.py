@@ -232,6 +232,25 @@ def test_a_gap_that_fails_three_times_is_listed_and_no_longer_tried(places):
     assert "three times" in status[3]
 
 
+def test_who_was_away_from_the_lists_is_asked_for_again_from_when_they_were_last_seen(places):
+    week = timedelta(days=7)
+    both = patient(mbis=("1AA0",)) + patient(mbis=("1BB0",), id="-8")
+    load(places, [("Patient", both), (EOB, claim())], run_id="r1")
+    load(places, [("Patient", patient(mbis=("1AA0",)))], run_id="r2", transaction_time=NOON + week)
+    load(places, [(EOB, claim())], run_id="r3", since=NOON, transaction_time=NOON + week)
+    assert query(places, "FROM ops.open_gap") == []
+    load(places, [("Patient", both)], run_id="r4", transaction_time=NOON + 2 * week)
+    assert query(places, "SELECT mbi, resource_type, needs, tries, opened_run_id FROM ops.open_gap") == [
+        ("1BB0", EOB, "changes", 0, "r4")
+    ]
+    assert held(places)[EOB].gaps == (Gap(NOON, NOON + 2 * week),)
+    # Changes since then only do not bring what was missed; changes from before do.
+    load(places, [(EOB, claim())], run_id="r5", since=NOON + week, transaction_time=NOON + 2 * week)
+    assert len(held(places)[EOB].gaps) == 1
+    load(places, [(EOB, claim())], run_id="r6", since=NOON, transaction_time=NOON + 2 * week)
+    assert held(places)[EOB].gaps == ()
+
+
 def test_a_failure_that_names_no_type_is_a_gap_of_every_type(places):
     text = "Error retrieving BlueButton ID for cclfBeneficiary MBI 1AA0"
     load(places, [("Patient", patient()), (EOB, claim()), ("OperationOutcome!", failure(text))])

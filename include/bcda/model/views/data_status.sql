@@ -8,7 +8,7 @@
 -- Column list_newest: Date of the newest attribution list that a run was made from, UTC
 -- Column people_on_list: People that the newest full run brought
 -- Column people_with_data: Those of them with at least one resource of the type; NULL where that cannot be told
--- Column open_gaps: People that BCDA could not retrieve and that later runs go back for
+-- Column open_gaps: People whose data is missing for some time and whom later runs go back for
 -- Column given_up_gaps: People that three runs could not retrieve; the next full pull closes the gap
 -- Column last_loaded_at: When the newest run was merged, UTC
 -- Column missing: What is missing, in words; empty when nothing is known to be
@@ -187,7 +187,7 @@ SELECT
   last_loaded_at,
   concat_ws('; ',
     CASE WHEN covered_until IS NULL THEN 'not loaded from the beginning' END,
-    CASE WHEN open_gaps > 0 THEN open_gaps || ' people that BCDA could not retrieve, asked for again with the next run' END,
+    CASE WHEN open_gaps > 0 THEN open_gaps || ' people whose data is missing for some time, asked for again with the next run' END,
     CASE WHEN given_up_gaps > 0 THEN given_up_gaps || ' people that BCDA could not retrieve three times, see ops.open_gap' END,
     CASE
       WHEN population = 'current' AND list_newest > coalesce(list_loaded, TIMESTAMP '-infinity')

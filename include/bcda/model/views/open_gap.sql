@@ -1,10 +1,63 @@
--- One row per open gap with how often it was tried.
+-- One row per open gap with how often it was tried: what BCDA reported, and people who were away from the lists and came back.
 -- Key: opened_run_id, resource_type, mbi, needs.
--- Source: ops.gap.
--- Column tries: Runs that asked for this person and type and failed
+-- Source: ops.gap; roster of full runs. BCDA says nothing of who opts out; on their return it sends changes only from then on.
+-- Column mbi: Person; NULL when BCDA named none
+-- Column needs: changes: those of the interval; history: everything, if the person is new on the list
+-- Column tries: Runs that asked for this person and type and failed; 0 for who came back
 -- Column is_tried_again: Whether later runs go back for it; after three tries it waits for the next full pull
 -- Trap: Holds MBIs; it is not for reports that leave the warehouse.
 CREATE VIEW ops.open_gap AS
+WITH full_list AS (
+  SELECT
+    api_version,
+    export_scope,
+    run_id,
+    transaction_time,
+    row_number() OVER (PARTITION BY api_version ORDER BY transaction_time, run_id) AS place
+  FROM ops.export_run
+  WHERE is_full
+    AND export_scope <> 'group-runout'
+    AND list_contains(resource_types, 'Patient')
+),
+named AS (
+  SELECT
+    f.api_version,
+    f.export_scope,
+    f.run_id,
+    f.transaction_time,
+    f.place,
+    o.mbi_current AS mbi,
+    lag(f.place) OVER earlier AS seen_place,
+    lag(f.transaction_time) OVER earlier AS seen_at
+  FROM full_list AS f
+  JOIN roster AS o
+    ON o.run_id = f.run_id
+  WINDOW earlier AS (PARTITION BY f.api_version, o.patient_id ORDER BY f.place)
+),
+returned AS (
+  SELECT n.*, t.resource_type
+  FROM named AS n
+  JOIN (SELECT DISTINCT api_version, resource_type FROM ops.coverage WHERE export_scope <> 'group-runout') AS t
+    ON t.api_version = n.api_version
+    AND t.resource_type <> 'Patient'
+  WHERE n.seen_place < n.place - 1
+    AND NOT EXISTS (
+      SELECT 1
+      FROM ops.coverage AS c
+      WHERE c.api_version = n.api_version
+        AND c.export_scope <> 'group-runout'
+        AND c.resource_type = t.resource_type
+        AND (c.since_ts IS NULL OR c.since_ts <= n.seen_at)
+        AND c.until_ts >= n.transaction_time
+        AND NOT EXISTS (
+          SELECT 1
+          FROM ops.gap AS o
+          WHERE o.opened_run_id = c.run_id
+            AND o.resource_type = c.resource_type
+            AND (o.mbi = n.mbi OR o.mbi IS NULL)
+        )
+    )
+)
 SELECT
   g.api_version,
   g.export_scope,
@@ -20,4 +73,7 @@ FROM ops.gap AS g
 WHERE g.closed_run_id IS NULL
 WINDOW tries AS (
   PARTITION BY g.api_version, g.export_scope = 'group-runout', g.resource_type, g.mbi, g.needs
-);
+)
+UNION ALL
+SELECT api_version, export_scope, resource_type, mbi, 'changes', seen_at, transaction_time, run_id, 0, true
+FROM returned;
