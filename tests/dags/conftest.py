@@ -66,7 +66,7 @@ def run_dag(airflow_database, monkeypatch):
     from airflow.models import dagrun
     from airflow.utils.types import DagRunType
 
-    bag = dagbags.DagBag()
+    bags = {}
     create = dagrun.get_or_create_dagrun
     run_type = [DagRunType.MANUAL]
 
@@ -80,7 +80,11 @@ def run_dag(airflow_database, monkeypatch):
 
     def run(dag_id, *, backfill_of=None, **conf):
         """Run; `backfill_of` is the end of the data interval of a backfill."""
-        dag = bag.dags[dag_id]
+        # `dag.test` leaves the params of a run in the DAG, so each set of them has one of its own.
+        key = (dag_id, json.dumps(conf, sort_keys=True))
+        if key not in bags:
+            bags[key] = dagbags.DagBag().dags[dag_id]
+        dag = bags[key]
         for task in dag.tasks:
             task.retries = 0
         run_type[0] = DagRunType.BACKFILL_JOB if backfill_of else DagRunType.MANUAL

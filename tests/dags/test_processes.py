@@ -223,8 +223,8 @@ def test_a_backfill_of_eight_weeks_makes_one_export_and_seven_skips(airflow, sim
     jobs_before, runs_before = set(jobs(simulator)), {run["dag_run_id"] for run in backfilled(airflow, ())}
     body = {
         "dag_id": DAG,
-        "from_date": "2026-08-03T00:00:00Z",
-        "to_date": "2026-09-23T00:00:00Z",
+        "from_date": "2026-07-06T00:00:00Z",
+        "to_date": "2026-08-26T00:00:00Z",
         "reprocess_behavior": "none",
         "max_active_runs": 1,
         "run_backwards": False,
@@ -244,7 +244,7 @@ def test_a_backfill_of_eight_weeks_makes_one_export_and_seven_skips(airflow, sim
     assert states[runs.index(first)] == "success"
 
     # Run again as a person would, the same weeks are looked at again and nothing is fetched.
-    again = begun(airflow, {**body, "reprocess_behavior": "completed", "to_date": "2026-08-05T00:00:00Z"})
+    again = begun(airflow, {**body, "reprocess_behavior": "completed", "to_date": "2026-07-08T00:00:00Z"})
     wait_until(lambda: airflow.api("GET", f"/backfills/{again['id']}")["completed_at"] is not None, 120)
     plan = airflow.api("GET", f"/dags/{DAG}/dagRuns/{first['dag_run_id']}/taskInstances/plan")
     assert plan["state"] == "skipped"
