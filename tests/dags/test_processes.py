@@ -231,7 +231,7 @@ def test_a_backfill_of_eight_weeks_makes_one_export_and_seven_skips(airflow, sim
         "dag_run_conf": {"resource_types": ["ClaimResponse"], "batches": 1},
     }
     backfill = begun(airflow, body)
-    wait_until(lambda: airflow.api("GET", f"/backfills/{backfill['id']}")["completed_at"] is not None, 240)
+    wait_until(lambda: airflow.api("GET", f"/backfills/{backfill['id']}")["completed_at"] is not None, 500)
     runs = backfilled(airflow, runs_before)
     assert len(runs) == 8
     assert {run["state"] for run in runs} == {"success"}

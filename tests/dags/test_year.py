@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from bcda_simulator import Fault, FaultKind
+from bcda_simulator import Fault, FaultKind, SimulatorSettings
 from bcda_simulator.world import World
 
 CHECK, EXPORT, WEEKLY, RUNOUT = (
@@ -89,7 +89,8 @@ def check_truth(server, ask):
 
 
 def test_a_year_of_exports_holds_the_truth_each_week(serve, connect, quick, run_dag, ask, logged):
-    server = serve(WORLD, start=FIRST)
+    # The clock jumps by weeks while a run waits, which no token would outlive.
+    server = serve(WORLD, start=FIRST, settings=SimulatorSettings(token_seconds=10**9))
     connect(server, extra={"list_wait_seconds": 0.3, "failed_grace_seconds": 0.1, "max_attempts": 2})
     seen = {"weekly": 0, "failed": 0, "lists": 0, "backfills": 0}
     week = 0

@@ -58,6 +58,8 @@ def test_the_compose_file_holds_together():
         assert variable in {
             "FERNET_KEY",
             "BCDA_SHOWN_VERSION",
+            "BCDA_SOURCES",
+            "BCDA_RESOURCE_TYPES",
             "JWT_SECRET",
             "API_SECRET_KEY",
             "POSTGRES_PASSWORD",
