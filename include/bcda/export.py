@@ -128,8 +128,8 @@ async def kick_off(
         log.info("adopted job %s, which runs at BCDA for the same request", adopted.job_id)
         return KickedOff(adopted.job_id, is_adopted=True)
     _check_free(client, live, run.request)
-    if run.list_at is None:
-        run = amend_run(folder, list_at=(await client.attribution_status()).of(run.request.scope))
+    # Asked anew with each attempt: a run can have waited weeks for the list that its job is then made from.
+    run = amend_run(folder, list_at=(await client.attribution_status()).of(run.request.scope))
     job_id = await _start(client, folder, run, {job.job_id for job in live})
     amend_run(folder, asked_at=client.server_time)
     log.info("BCDA accepted the export as job %s", job_id)

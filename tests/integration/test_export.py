@@ -17,9 +17,10 @@ from exporting import fetch, load, planned, run_export, wish
 from bcda import export, model
 from bcda.client import BcdaClient
 from bcda.coverage import Interval
-from bcda.errors import IncompleteFileError
+from bcda.errors import AttributionMissingError, IncompleteFileError
 from bcda.places import Places
 from bcda.planning import NotNeeded
+from bcda.runs import read_run
 from bcda_simulator import Fault, FaultKind, SimulatorSettings
 from bcda_simulator.world import World
 
@@ -282,3 +283,19 @@ def test_people_in_an_error_file_that_no_manifest_lists_are_noticed(serve, setti
         ).fetchall()[0]
     assert row[1] == 0
     assert row[2] == f"{row[0]} people without any Coverage, which BCDA did not report"
+
+
+def test_a_run_that_waited_is_made_from_the_list_that_came_in_the_meantime(serve, settings_for, places):
+    server = serve(World(people=6, seed=3, history_weeks=20), start=datetime(2026, 1, 20, tzinfo=UTC))
+    settings = settings_for(server)
+    run = planned(settings, places)
+
+    async def twice():
+        async with BcdaClient(settings) as client:
+            with pytest.raises(AttributionMissingError):
+                await export.kick_off(client, places, run.run_id)
+            server.clock.set(datetime(2026, 2, 13, tzinfo=UTC))
+            await export.kick_off(client, places, run.run_id)
+
+    asyncio.run(twice())
+    assert read_run(places.run_folder(run.run_id)).list_at == datetime(2026, 2, 12, 15, 31, 27, tzinfo=UTC)

@@ -40,14 +40,18 @@ def vacuum(places: Places, *, worth_it: float = WORTH_IT, wait_seconds: float = 
             log.info("%d of %d blocks are free; the database stays as it is", free, total)
             return 0
         before = places.warehouse.stat().st_size
-        connection.execute(f"ATTACH '{_quoted(fresh)}' AS fresh")
-        connection.execute(f'COPY FROM DATABASE "{name}" TO fresh')
-        connection.execute("CHECKPOINT fresh")
-        if _counts(connection, name) != _counts(connection, "fresh"):
-            raise StorageError(f"{fresh} holds other rows than {places.warehouse}; the database stays as it is.")
-        connection.execute("DETACH fresh")
-        fresh.chmod(0o600)
-        fresh.replace(places.warehouse)
+        try:
+            connection.execute(f"ATTACH '{_quoted(fresh)}' AS fresh")
+            connection.execute(f'COPY FROM DATABASE "{name}" TO fresh')
+            connection.execute("CHECKPOINT fresh")
+            if _counts(connection, name) != _counts(connection, "fresh"):
+                raise StorageError(f"{fresh} holds other rows than {places.warehouse}; the database stays as it is.")
+            connection.execute("DETACH fresh")
+            fresh.chmod(0o600)
+            fresh.replace(places.warehouse)
+        finally:
+            # A full disk must not be left fuller by a copy that nobody uses.
+            fresh.unlink(missing_ok=True)
         sync_folder(places.warehouse.parent)
     saved = before - places.warehouse.stat().st_size
     log.info("the database was written anew and is %d bytes smaller", saved)
