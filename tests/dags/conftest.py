@@ -63,7 +63,9 @@ def connect(monkeypatch, places):
 def run_dag(airflow_database, monkeypatch):
     """Run one of the project's DAGs in this process, triggers included; return its state and that of each task."""
     from airflow.dag_processing import dagbag as dagbags
+    from airflow._shared.secrets_masker import reset_secrets_masker as forget_secrets
     from airflow.models import dagrun
+    from airflow.sdk._shared.secrets_masker import reset_secrets_masker as forget_secrets_of_tasks
     from airflow.utils.types import DagRunType
 
     bags = {}
@@ -88,6 +90,9 @@ def run_dag(airflow_database, monkeypatch):
         for task in dag.tasks:
             task.retries = 0
         run_type[0] = DagRunType.BACKFILL_JOB if backfill_of else DagRunType.MANUAL
+        # Each task has a process of its own in a real Airflow; here the tokens of all would pile up in one pattern.
+        forget_secrets()
+        forget_secrets_of_tasks()
         done = dag.test(run_conf=conf, **({"logical_date": backfill_of} if backfill_of else {}))
         return str(done.state), {f"{ti.task_id}[{ti.map_index}]": str(ti.state) for ti in done.get_task_instances()}
 
