@@ -1,5 +1,6 @@
 """A year of an ACO, week by week, with the real DAGs: whatever happens, the tables hold what is true of the people attributed."""
 
+import json
 import re
 import threading
 from datetime import UTC, datetime, timedelta
@@ -36,8 +37,9 @@ FAULTS = {
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Read the DAG files once: `dag.test` reads and stores them anew for each run."""
+    """Read the DAG files once, and prove the schema of each param once: `dag.test` does both anew for each run."""
     from airflow.dag_processing import dagbag
+    from jsonschema import Draft202012Validator
 
     sync, known = dagbag.sync_bag_to_db, []
 
@@ -54,6 +56,14 @@ def quick(monkeypatch):
         return bags[0]
 
     monkeypatch.setattr(dagbag, "BundleDagBag", once_read)
+    prove, proved = Draft202012Validator.check_schema, set()
+
+    def prove_once(schema, **given):
+        if (text := json.dumps(schema, sort_keys=True)) not in proved:
+            prove(schema, **given)
+            proved.add(text)
+
+    monkeypatch.setattr(Draft202012Validator, "check_schema", prove_once)
 
 
 def named(server):
