@@ -62,8 +62,8 @@ def connect(monkeypatch, places):
 @pytest.fixture
 def run_dag(airflow_database, monkeypatch):
     """Run one of the project's DAGs in this process, triggers included; return its state and that of each task."""
-    from airflow.dag_processing import dagbag as dagbags
     from airflow._shared.secrets_masker import reset_secrets_masker as forget_secrets
+    from airflow.dag_processing import dagbag as dagbags
     from airflow.models import dagrun
     from airflow.sdk._shared.secrets_masker import reset_secrets_masker as forget_secrets_of_tasks
     from airflow.utils.types import DagRunType
