@@ -96,9 +96,12 @@ class BcdaClient:
 
     async def live_jobs(self) -> list[ListedJob]:
         """Return the entity's jobs of every version that are pending or in progress, the newest first."""
-        jobs = await self.jobs(states=("Pending", "In Progress"))
-        live = [job for job in jobs if job.state in protocol.LIVE_STATES]
-        return sorted(live, key=lambda job: int(job.job_id), reverse=True)
+        return [job for job in await self.usable_jobs() if job.state in protocol.LIVE_STATES]
+
+    async def usable_jobs(self) -> list[ListedJob]:
+        """Return those jobs, and the completed ones whose files are still there, the newest first."""
+        jobs = await self.jobs(states=("Pending", "In Progress", "Completed"))
+        return sorted(jobs, key=lambda job: int(job.job_id), reverse=True)
 
     async def jobs(self, states: Sequence[str] = ()) -> list[ListedJob]:
         """Return the entity's jobs of every version.

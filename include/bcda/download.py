@@ -18,6 +18,7 @@ import httpx
 from isal import igzip, igzip_lib, isal_zlib
 
 from bcda.client import BcdaClient
+from bcda.commit_points import CommitPoint, reached
 from bcda.errors import (
     BcdaError,
     CredentialsError,
@@ -123,6 +124,7 @@ class _Download:
             held = self._held()
             try:
                 await self._transfer()
+                reached(CommitPoint.FILE_COMPLETE)
                 return await asyncio.to_thread(self._prove_and_keep)
             except TransientError as error:
                 # A cut transfer that brought something is progress and does not count against the file.
@@ -244,6 +246,7 @@ class _Download:
             os.fsync(file.fileno())
         self._part.replace(self._folder / self._file.name)
         sync_folder(self._folder)
+        reached(CommitPoint.FILE_NAMED)
         receipt = Receipt(
             name=self._file.name,
             kind=self._file.kind,
@@ -255,6 +258,7 @@ class _Download:
             lines=proof.lines,
         )
         write_receipt(self._folder, receipt)
+        reached(CommitPoint.FILE_RECEIPTED)
         self._memo.unlink(missing_ok=True)
         return receipt
 

@@ -8,12 +8,13 @@ Each reads what the step before it left on disk, and can be killed and run again
 import logging
 import secrets
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from bcda import download, landing, protocol, warehouse
 from bcda.batches import split_into_batches
 from bcda.client import BcdaClient
+from bcda.commit_points import CommitPoint, reached
 from bcda.errors import (
     AttributionMissingError,
     ExportExpiredError,
@@ -26,7 +27,7 @@ from bcda.errors import (
 from bcda.export_request import ExportRequest, format_instant
 from bcda.landed import LandedBatch, read_landed
 from bcda.manifest import Manifest
-from bcda.places import Places, private_folder, write_durably
+from bcda.places import Places, clear_temporaries, private_folder, write_durably
 from bcda.planning import ListDates, NotNeeded, Wish, decide
 from bcda.protocol import JobState, ListedJob
 from bcda.receipts import Receipt, read_receipt
@@ -35,6 +36,9 @@ from bcda.settings import ApiVersion
 from bcda.warehouse import MergeSummary, Snapshot
 
 log = logging.getLogger(__name__)
+
+_FILES_LAST = timedelta(hours=20)
+"""Age up to which a completed job is adopted: its files live for 24 hours and have to be fetched too (contract §9)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,7 @@ def plan(
         may_ask_for_all=decision.may_ask_for_all,
     )
     write_run(private_folder(places.run_folder(run_id)), run)
+    reached(CommitPoint.RUN_WRITTEN)
     log.info("run %s asks for %s: %s", run_id, ", ".join(wish.resource_types), decision.reason)
     if held.gaps_given_up:
         log.warning("%d gaps are given up after three tries; see ops.open_gap", held.gaps_given_up)
@@ -99,7 +104,8 @@ async def kick_off(
 ) -> KickedOff:
     """Adopt a live job with the run's request, or start one.
 
-    Looking first is what makes a crash between request and record harmless: the job it left is found and adopted. The date
+    Looking first is what makes a crash between request and record harmless: the job it left is found and adopted, also
+    when it is complete by then. The date
     of the attribution list is written down before the request, so that it can be too old but never too new.
 
     Args:
@@ -121,19 +127,37 @@ async def kick_off(
     for stale in stale_job_ids:
         if await client.cancel(stale):
             log.info("cancelled job %s of an earlier attempt", stale)
-    live = [job for job in await client.live_jobs() if job.job_id not in stale_job_ids]
-    path = protocol.kick_off_path(run.request)
-    adopted = next((job for job in live if protocol.same_request(job.request_url, path)), None)
-    if adopted is not None:
-        log.info("adopted job %s, which runs at BCDA for the same request", adopted.job_id)
-        return KickedOff(adopted.job_id, is_adopted=True)
+    jobs = await client.usable_jobs()
+    mine = [job for job in jobs if job.job_id not in stale_job_ids and _serves(job, run, client.server_time)]
+    if mine:
+        log.info("adopted job %s, which is %s at BCDA for the same request", mine[0].job_id, mine[0].state)
+        amend_run(folder, asked_at=mine[0].created_at)
+        return KickedOff(mine[0].job_id, is_adopted=True)
+    live = [job for job in jobs if job.state in protocol.LIVE_STATES and job.job_id not in stale_job_ids]
     _check_free(client, live, run.request)
+    if run.newest_job_before is None:
+        run = amend_run(folder, newest_job_before=max((int(job.job_id) for job in jobs), default=0))
     # Asked anew with each attempt: a run can have waited weeks for the list that its job is then made from.
     run = amend_run(folder, list_at=(await client.attribution_status()).of(run.request.scope))
     job_id = await _start(client, folder, run, {job.job_id for job in live})
     amend_run(folder, asked_at=client.server_time)
     log.info("BCDA accepted the export as job %s", job_id)
     return KickedOff(job_id, is_adopted=False)
+
+
+def _serves(job: ListedJob, run: ExportRun, now: datetime) -> bool:
+    """Tell whether a job brings what a run wants: a live one with the same request, or one that the run itself started.
+
+    A completed job is the run's own when it is newer than every job there was before the run first asked: a process that
+    died between request and record can have left it, and a second export would bring the same again.
+    """
+    if not protocol.same_request(job.request_url, protocol.kick_off_path(run.request)):
+        return False
+    if job.state in protocol.LIVE_STATES:
+        return True
+    if run.newest_job_before is None or int(job.job_id) <= run.newest_job_before:
+        return False
+    return job.created_at is not None and now - job.created_at < _FILES_LAST
 
 
 def _check_free(client: BcdaClient, live: list[ListedJob], request: ExportRequest) -> None:
@@ -156,7 +180,8 @@ def _check_free(client: BcdaClient, live: list[ListedJob], request: ExportReques
 
 async def _start(client: BcdaClient, folder: Path, run: ExportRun, known: set[str]) -> str:
     try:
-        return await client.kick_off(run.request)
+        reached(CommitPoint.ABOUT_TO_ASK)
+        job_id = await client.kick_off(run.request)
     except AttributionMissingError as error:
         if error.case is not MissingList.NO_OLDER_LIST or not run.may_ask_for_all:
             raise
@@ -180,6 +205,9 @@ async def _start(client: BcdaClient, folder: Path, run: ExportRun, known: set[st
             retry_after_seconds=error.retry_after_seconds,
             status=error.status,
         ) from error
+    else:
+        reached(CommitPoint.JOB_ACCEPTED)
+        return job_id
 
 
 async def _cancel_phantom(client: BcdaClient, request: ExportRequest, known: set[str]) -> str | None:
@@ -205,6 +233,7 @@ async def save_manifest(client: BcdaClient, places: Places, run_id: str, job_id:
     if status.manifest is None:
         raise job_error(job_id, status.state, status.reason)
     write_durably(folder / "manifest.json", status.manifest.to_bytes())
+    reached(CommitPoint.MANIFEST_SAVED)
     log.info(
         "job %s is complete: %d files, transactionTime %s",
         job_id,
@@ -319,6 +348,7 @@ def merge(places: Places, run_id: str, count: int, *, now: datetime) -> MergeSum
             raise ManifestError(f"Batch {number} has not landed; run its tasks again.")
         batches.append(landed)
     summary = warehouse.merge_run(places, read_run(folder), read_manifest(places, run_id), batches, now=now)
+    clear_temporaries(folder)
     for entry in summary.counts:
         log.info(
             "%s: %d lines, %d new, %d changed, %d unchanged, %d older, %d duplicates, %d quarantined",

@@ -128,6 +128,13 @@ def write_durably(path: Path, content: bytes) -> None:
         raise StorageError(f"Cannot write {path}: {error.strerror}. Check owner and free space.") from error
 
 
+def clear_temporaries(folder: Path) -> None:
+    """Remove what killed writers left in a folder that nobody writes to any more: hidden files, whatever their age."""
+    for leftover in folder.glob(".*"):
+        if leftover.is_file():
+            leftover.unlink(missing_ok=True)
+
+
 def sync_folder(path: Path) -> None:
     """Make renames in a folder survive a crash of the machine."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -24,7 +24,8 @@ class ExportRun:
         reason: why it asks for what it asks, in a sentence.
         may_ask_for_all: `since` was chosen by us, so it may be dropped when BCDA has no list from before it.
         list_at: date of the attribution list that was the newest before the kick-off; None when not known.
-        asked_at: when BCDA accepted the export, by its own clock; None for a job that was adopted.
+        asked_at: when BCDA accepted the export, by its own clock; None when it did not say.
+        newest_job_before: highest job number of the organization in BCDA's list before the run first asked; None before that.
     """
 
     run_id: str
@@ -36,6 +37,7 @@ class ExportRun:
     may_ask_for_all: bool = False
     list_at: datetime | None = None
     asked_at: datetime | None = None
+    newest_job_before: int | None = None
 
     @property
     def is_full(self) -> bool:
@@ -59,6 +61,7 @@ def write_run(run_folder: Path, run: ExportRun) -> None:
         "may_ask_for_all": run.may_ask_for_all,
         "list_at": format_instant(run.list_at) if run.list_at else None,
         "asked_at": format_instant(run.asked_at) if run.asked_at else None,
+        "newest_job_before": run.newest_job_before,
     }
     write_durably(run_folder / "run.json", json.dumps(document, indent=1).encode())
 
@@ -82,6 +85,7 @@ def read_run(run_folder: Path) -> ExportRun:
             may_ask_for_all=bool(document["may_ask_for_all"]),
             list_at=parse_instant(document["list_at"]) if document["list_at"] else None,
             asked_at=parse_instant(document["asked_at"]) if document["asked_at"] else None,
+            newest_job_before=document.get("newest_job_before"),
         )
     except FileNotFoundError as error:
         raise ManifestError(

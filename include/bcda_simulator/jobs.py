@@ -206,7 +206,8 @@ class JobStore:
         first = next(lines, None)
         if first is None:
             return False
-        with gzip.open(path, "wb", compresslevel=self.settings.gzip_level) as file:
+        # No time in the header: the same export gives the same bytes.
+        with gzip.GzipFile(path, "wb", compresslevel=self.settings.gzip_level, mtime=0) as file:
             file.write(first)
             for line in lines:
                 file.write(line)

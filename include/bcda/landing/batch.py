@@ -2,13 +2,15 @@
 
 import logging
 import re
-import tempfile
-from collections.abc import Iterable, Sequence
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
+from bcda.commit_points import CommitPoint, reached
 from bcda.errors import CountMismatchError, LandingError
 from bcda.landed import LandedBatch, LandedFile, write_landed
 from bcda.landing.content_hash import content_hash
@@ -82,8 +84,8 @@ def land_files(
         run_id=run.run_id,
         batch=batch,
     )
-    with tempfile.TemporaryDirectory(prefix=".spill-", dir=places.lake) as spill:
-        engine = Engine(run.request.api_version, spill=Path(spill), memory_bytes=memory_bytes)
+    with _spill_folder(places.lake, f".spill-{run.run_id}-{batch:03d}") as spill:
+        engine = Engine(run.request.api_version, spill=spill, memory_bytes=memory_bytes)
         try:
             landing = _Landing(run, folder, engine, writer)
             files = tuple(
@@ -96,6 +98,7 @@ def land_files(
             writer.discard()
     landed = LandedBatch(run.run_id, batch, files, lake_files)
     write_landed(folder, landed)
+    reached(CommitPoint.BATCH_ACCOUNTED)
     log.info(
         "landed batch %d: %d files, %d lines, %d quarantined",
         batch,
@@ -104,6 +107,19 @@ def land_files(
         sum(file.lines_quarantined for file in files),
     )
     return landed
+
+
+@contextmanager
+def _spill_folder(lake: Path, name: str) -> Iterator[Path]:
+    """Give a folder for what does not fit into memory; what a killed try of the same batch left there goes first."""
+    folder = lake / name
+    if folder.exists():
+        shutil.rmtree(folder)
+    private_folder(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
 
 
 class _Landing:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bcda.commit_points import CommitPoint, reached
 from bcda.errors import StorageError
 from bcda.landed import LakeFile
 from bcda.places import private_folder, sync_folder
@@ -56,6 +57,7 @@ class LakeWriter:
             StorageError: the disk is full or the folder cannot be written.
         """
         done = []
+        reached(CommitPoint.LAKE_WRITTEN)
         try:
             for table, writer in self._writers.items():
                 writer.close()
@@ -63,6 +65,7 @@ class LakeWriter:
                 _sync_file(self._temporary(table))
                 self._temporary(table).replace(target)
                 sync_folder(target.parent)
+                reached(CommitPoint.LAKE_FILE_NAMED)
                 done.append(LakeFile(table, target.relative_to(self._lake).as_posix(), self._rows[table]))
         except OSError as error:
             raise StorageError(

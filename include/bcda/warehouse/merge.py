@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import duckdb
 
 from bcda import model
+from bcda.commit_points import CommitPoint, reached
 from bcda.errors import CountMismatchError, ManifestError
 from bcda.export_request import Scope
 from bcda.landed import LandedBatch
@@ -77,19 +78,23 @@ def merge_run(
             return done
         merge = _Merge(connection, places, run, manifest, batches)
         connection.execute("BEGIN")
+        reached(CommitPoint.MERGE_BEGUN)
         try:
             merge.check_source()
             merge.check_lake_files()
             merge.stage()
             merge.record_versions()
             merge.write_ledger(now)
+            reached(CommitPoint.MERGE_LEDGERED)
             merge.replace_rows()
             merge.group_people()
             merge.weigh_claims()
+            reached(CommitPoint.MERGE_READY)
             connection.execute("COMMIT")
         except BaseException:
             connection.execute("ROLLBACK")
             raise
+        reached(CommitPoint.MERGE_COMMITTED)
         summary = run_summary(connection, run.run_id)
     if summary is None:
         raise ManifestError(f"Run {run.run_id} was committed but is not in the ledger; report this as a defect.")

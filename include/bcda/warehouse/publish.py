@@ -10,6 +10,7 @@ from pathlib import Path
 import duckdb
 
 from bcda import model
+from bcda.commit_points import CommitPoint, reached
 from bcda.errors import DataQualityError, InvalidRequestError, StorageError
 from bcda.places import Places, private_folder, sync_folder
 from bcda.settings import ApiVersion
@@ -66,6 +67,7 @@ def publish(
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     with open_warehouse(places.warehouse, wait_seconds=lock_wait_seconds) as connection:
         warnings = _check(connection)
+        reached(CommitPoint.CHECKED)
         _set_views(connection, places, shown_version)
         connection.execute("CHECKPOINT").fetchall()
         runs = _count_runs(connection)
@@ -77,8 +79,10 @@ def publish(
                 f"Cannot write the snapshot {target}: {error.strerror}. Check owner and free space."
             ) from error
     _prove(temporary, runs)
+    reached(CommitPoint.SNAPSHOT_COPIED)
     temporary.replace(target)
     sync_folder(target.parent)
+    reached(CommitPoint.PUBLISHED)
     snapshot = Snapshot(target, target.stat().st_size, runs, warnings)
     log.info("published %s: %d bytes, %d runs", target, snapshot.bytes, runs)
     return snapshot

@@ -1,0 +1,37 @@
+"""Instants at which a stage has just made something lasting, or is just about to: where being killed matters most.
+
+They are announced as events of Python's own audit hooks (PEP 578), which cost nothing while nobody listens. The tests
+that kill processes listen; the library itself never does.
+"""
+
+import sys
+from enum import StrEnum
+
+EVENT = "bcda.commit_point"
+
+
+class CommitPoint(StrEnum):
+    """Every announced instant, in the order of an export."""
+
+    RUN_WRITTEN = "plan: run.json is written"
+    ABOUT_TO_ASK = "kick_off: about to ask BCDA for a job"
+    JOB_ACCEPTED = "kick_off: BCDA has a job, nobody knows it yet"
+    MANIFEST_SAVED = "wait: manifest.json is written"
+    FILE_COMPLETE = "fetch: all bytes of a file are here, unproved"
+    FILE_NAMED = "fetch: a proved file has its name, no receipt yet"
+    FILE_RECEIPTED = "fetch: a file has its receipt"
+    LAKE_WRITTEN = "land: all rows are in temporary files"
+    LAKE_FILE_NAMED = "land: one Parquet file has its name"
+    BATCH_ACCOUNTED = "land: the account of the batch is written"
+    MERGE_BEGUN = "merge: the transaction has begun"
+    MERGE_LEDGERED = "merge: the ledger is written, the rows are not"
+    MERGE_READY = "merge: all is written, nothing is committed"
+    MERGE_COMMITTED = "merge: committed"
+    CHECKED = "publish: the checks have passed"
+    SNAPSHOT_COPIED = "publish: the snapshot is copied under a temporary name"
+    PUBLISHED = "publish: the snapshot has its name"
+
+
+def reached(point: CommitPoint) -> None:
+    """Announce that a commit point is reached."""
+    sys.audit(EVENT, point.value)
