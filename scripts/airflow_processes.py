@@ -112,7 +112,7 @@ class AirflowProcesses:
             subprocess.run(["airflow", "db", "migrate"], env=self.environment, check=True, capture_output=True)
             for component in COMPONENTS:
                 self.start(component)
-            self._wait_until_healthy()
+            self.wait_until_healthy()
         except BaseException:
             self.stop()
             raise
@@ -230,7 +230,9 @@ class AirflowProcesses:
     def _dag_ids(self) -> set[str]:
         return {dag["dag_id"] for dag in self.api("GET", "/dags")["dags"]}
 
-    def _wait_until_healthy(self) -> None:
+    def wait_until_healthy(self) -> None:
+        """Wait until every component says that it is well."""
+
         def healthy() -> bool:
             try:
                 answer = self._http.get("/api/v2/monitor/health", timeout=5)

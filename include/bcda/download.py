@@ -24,6 +24,7 @@ from bcda.errors import (
     CredentialsError,
     ExportExpiredError,
     IncompleteFileError,
+    OversizedFileError,
     ServerError,
     StorageError,
     TransientError,
@@ -36,6 +37,10 @@ from bcda.receipts import Receipt, read_receipt, write_receipt
 log = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 1 << 20
+_UNPACKS_TO_BYTES = 256 << 20
+_UNPACKS_TO_TIMES = 200
+"""What a file may unpack to without being looked at twice. NDJSON of BCDA shrinks to a tenth to a fortieth; gzip can
+shrink nonsense to a thousandth, and a file that fills the disk when unpacked is no export."""
 _NDJSON_TYPES = ("application/fhir+ndjson", "application/ndjson", "application/x-ndjson")
 
 
@@ -167,7 +172,7 @@ class _Download:
             await self._receive(response)
 
     async def _receive(self, response: httpx.Response) -> None:
-        compressed = "gzip" in response.headers.get("Content-Encoding", "") or response.status_code == 206  # noqa: PLR2004
+        compressed = "gzip" in _encoding(response) or response.status_code == 206  # noqa: PLR2004
         descriptor = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         with os.fdopen(descriptor, "ab") as file:
             # Files that BCDA stores plain (warnings) are compressed here, so that raw/ holds one format.
@@ -200,6 +205,11 @@ class _Download:
             if kind not in _NDJSON_TYPES:
                 raise ServerError(
                     f"{self._file.name}: answered with content type {kind or 'none'} instead of NDJSON, so not with the file."
+                )
+            if "gzip" not in _encoding(response) and "Content-Length" not in response.headers:
+                raise ServerError(
+                    f"{self._file.name}: came uncompressed and without a length, so nothing could prove it whole; it was not kept. "
+                    "Look for a proxy between here and BCDA that unpacks answers."
                 )
             return
         if response.status_code in {401, 403, 404, 410}:
@@ -273,16 +283,25 @@ class _Download:
     def _remember(self, response: httpx.Response) -> None:
         last_modified = response.headers.get("Last-Modified")
         # Ranges count compressed bytes, so only a stored gzip stream can be resumed (wire contract §15).
-        if (
-            last_modified
-            and "gzip" in response.headers.get("Content-Encoding", "")
-            and "bytes" in response.headers.get("Accept-Ranges", "")
-        ):
+        if last_modified and "gzip" in _encoding(response) and "bytes" in response.headers.get("Accept-Ranges", ""):
             write_durably(self._memo, json.dumps({"url": self._file.url, "last_modified": last_modified}).encode())
 
     def _discard(self) -> None:
         self._part.unlink(missing_ok=True)
         self._memo.unlink(missing_ok=True)
+
+
+def _check_size(path: Path, unpacked_bytes: int) -> None:
+    if unpacked_bytes > max(_UNPACKS_TO_BYTES, _UNPACKS_TO_TIMES * path.stat().st_size):
+        raise OversizedFileError(
+            f"{path.name}: {path.stat().st_size} bytes unpack to more than {unpacked_bytes}, which is larger than any export's "
+            "file; it was not unpacked to its end. Start a new run; if it comes again, tell BCDA's help desk.",
+            file_name=path.name,
+        )
+
+
+def _encoding(response: httpx.Response) -> str:
+    return str(response.headers.get("Content-Encoding", "")).lower()
 
 
 def verify_gzip(path: Path) -> Proof:
@@ -296,6 +315,7 @@ def verify_gzip(path: Path) -> Proof:
 
     Raises:
         IncompleteFileError: the stream ends early or is damaged.
+        OversizedFileError: it goes on far beyond what an export holds.
     """
     if path.stat().st_size == 0:
         raise IncompleteFileError(f"{path.name}: the gzip stream ends early.", file_name=path.name, bytes_received=0)
@@ -305,6 +325,7 @@ def verify_gzip(path: Path) -> Proof:
         with igzip.open(path, "rb") as file:
             while chunk := file.read(_CHUNK_BYTES):
                 size += len(chunk)
+                _check_size(path, size)
                 lines += chunk.count(b"\n")
                 last = chunk[-1:]
     except (EOFError, igzip.BadGzipFile, igzip_lib.IsalError) as error:  # type: ignore[misc]  # the stub declares an instance

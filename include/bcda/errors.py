@@ -16,6 +16,7 @@
          ├─ ExportFailedError         the job failed, was cancelled, or passed its deadline; .job_id
          ├─ ExportExpiredError        the job's files are gone; .job_id
          ├─ ManifestError             the manifest, or an address in it, cannot be trusted
+         ├─ OversizedFileError        a file unpacks to far more than an export holds; .file_name
          ├─ CountMismatchError        lines read differ from rows landed plus lines quarantined
          ├─ LandingError              the engine could not fill a table; .table
          └─ DataQualityError          what was loaded failed a check; .check_ids
@@ -152,6 +153,18 @@ class ExportExpiredError(TerminalError):
 
 class ManifestError(TerminalError):
     """The manifest, or an address in it, cannot be trusted."""
+
+
+class OversizedFileError(TerminalError):
+    """A file unpacks to far more than an export's file can hold; it was not unpacked to its end.
+
+    Attributes:
+        file_name: our name of the file.
+    """
+
+    def __init__(self, message: str, *, file_name: str) -> None:
+        super().__init__(message)
+        self.file_name = file_name
 
 
 class CountMismatchError(TerminalError):

@@ -288,7 +288,7 @@ def status_of(status: int, headers: Mapping[str, str], body: bytes, *, base_url:
     """
     reason = reason_of(body)
     if status == 202:  # noqa: PLR2004
-        progress = headers.get("x-progress")
+        progress = _MBI_LIKE.sub("[MBI]", headers.get("x-progress", ""))[:100] or None
         pending = progress is None or progress.lower().startswith("pending")
         return JobStatus(JobState.PENDING if pending else JobState.IN_PROGRESS, progress=progress)
     if status == 200:  # noqa: PLR2004
@@ -311,12 +311,19 @@ def manifest_of(body: bytes, *, base_url: str, expires_in: float | None) -> Mani
     Every address is checked against the configured server; an address that is listed twice is one file.
 
     Raises:
-        ManifestError: not JSON, a field is missing or of the wrong type, or an address lies elsewhere.
+        ServerError: not JSON, so cut short or not from BCDA; asked again it may be whole.
+        ManifestError: a field is missing or of the wrong type, or an address lies elsewhere.
 
     Source: wire contract §11.
     """
     try:
         document = json.loads(body)
+    except ValueError as error:
+        raise ServerError(
+            f"BCDA answered a finished job with {len(body)} bytes that are not JSON instead of its manifest; nothing was fetched. "
+            "The answer was cut short, or something between here and BCDA answered in its place."
+        ) from error
+    try:
         entries = [
             (kind, entry)
             for kind in (FileKind.OUTPUT, FileKind.DELETED, FileKind.ERROR)

@@ -107,9 +107,13 @@ class Simulator:
         response.headers["Connection"] = "close"
         response.headers["Date"] = format_datetime(self.clock.now(), usegmt=True)
         sent = 0
+        broken = self._break(response, request, endpoint)
 
         async def counting(message: Any) -> None:
             nonlocal sent
+            if broken is not None and message["type"] == "http.response.body":
+                await send({"type": "http.response.body", "body": broken, "more_body": True})
+                raise BodyCutError
             sent += len(message.get("body", b""))
             await send(message)
 
@@ -119,6 +123,17 @@ class Simulator:
             send.__self__.transport.close()  # type: ignore[attr-defined]
         finally:
             self._log(request, endpoint, response.status_code, sent)
+
+    def _break(self, response: Response, request: Request, endpoint: str) -> bytes | None:
+        """Shorten the body of an answer that is no file; return what is sent before the connection breaks, if it does."""
+        if endpoint == "data" or not response.body:
+            return None
+        target = _target(request)
+        if fault := self.faults.strike(FaultKind.SHORT, endpoint, target):
+            response.body = response.body[: int(len(response.body) * fault.fraction)]
+            response.headers["Content-Length"] = str(len(response.body))
+        fault = self.faults.strike(FaultKind.CUT, endpoint, target)
+        return bytes(response.body[: int(len(response.body) * fault.fraction)]) if fault else None
 
     def _log(self, request: Request, endpoint: str, status: int, sent: int) -> None:
         self.requests.append(
@@ -238,9 +253,12 @@ class Simulator:
         foreign = self.faults.strike(FaultKind.FOREIGN, "status", _target(request))
         base = foreign.origin if foreign else _base(request)
         listed = [file for file in job.files if file.is_listed]
+        if self.faults.strike(FaultKind.LISTED_TWICE, "status", _target(request)):
+            listed += listed
+        is_blank = self.faults.strike(FaultKind.BLANK_TYPE, "status", _target(request)) is not None
         entries = {
             kind: [
-                {"type": f.resource_type, "url": f"{base}/data/{job.number}/{f.name}"}
+                {"type": "" if is_blank else f.resource_type, "url": f"{base}/data/{job.number}/{f.name}"}
                 for f in listed
                 if f.kind in kinds
             ]
@@ -351,11 +369,15 @@ class Simulator:
             return Response("Not Found\n", 404, plain)
         target, strike = _target(request), self.faults.strike
         kinds = (FaultKind.CUT, FaultKind.SHORT, FaultKind.CORRUPT, FaultKind.SLOW)
+        fhir = {"Content-Type": "application/fhir+ndjson"}
+        if strike(FaultKind.EMPTY, "data", target):
+            return Response(b"", headers=fhir | {"Content-Encoding": "gzip"})
         return send_file(
             path,
             range_header=request.headers.get("range"),
             if_range=request.headers.get("if-range"),
-            gzip_asked="gzip" in ",".join(request.headers.getlist("accept-encoding")),
+            gzip_asked="gzip" in ",".join(request.headers.getlist("accept-encoding"))
+            and not strike(FaultKind.UNCOMPRESSED, "data", target),
             extra_member=self.settings.quirks.extra_gzip_member,
             damage=[fault for kind in kinds if (fault := strike(kind, "data", target))],
         )
@@ -363,6 +385,7 @@ class Simulator:
 
 def _faulty_answer(fault: Fault, version: str) -> Response:
     headers = {"Retry-After": fault.retry_after} if fault.retry_after is not None else {}
+    headers |= {"Location": fault.location} if fault.location is not None else {}
     if fault.body == "html":
         return Response("<html><body>Down for maintenance</body></html>", fault.status, headers, "text/html")
     if fault.body == "outcome":

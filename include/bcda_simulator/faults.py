@@ -9,7 +9,7 @@ from enum import StrEnum
 class FaultKind(StrEnum):
     """Everything that can be made to go wrong (wire contract §23)."""
 
-    ANSWER = "answer"  # answer with `status`, `retry_after`, `text`; `body` outcome, text, html or none
+    ANSWER = "answer"  # answer with `status`, `retry_after`, `location`, `text`; `body` outcome, text, html or none
     DROP = "drop"  # close the connection without an answer
     DELAY = "delay"  # wait `seconds` before answering
     EXPIRE_TOKENS = "expire-tokens"  # every token given so far is refused from now on
@@ -20,7 +20,11 @@ class FaultKind(StrEnum):
     SHORT = "short"  # the body ends early after `fraction`, but properly
     CORRUPT = "corrupt"  # one byte at `fraction` is flipped
     SLOW = "slow"  # the body comes at `bytes_per_second`
+    EMPTY = "empty"  # the file has no bytes at all
+    UNCOMPRESSED = "uncompressed"  # the file comes without compression and without a length
     FOREIGN = "foreign"  # the manifest names files on `origin`
+    LISTED_TWICE = "listed-twice"  # the manifest names each file twice
+    BLANK_TYPE = "blank-type"  # the manifest gives its files the empty type
     CLEAN_UP = "clean-up"  # all finished jobs are archived first
     NO_ATTRIBUTION = "no-attribution"  # no list is young enough
     WRONG_YEAR = "wrong-year"  # the newest list is of last year: the January closure
@@ -40,6 +44,7 @@ class Fault:
         times: how often it strikes; None for always.
         status: of an `answer`.
         retry_after: `Retry-After` of an `answer`; None for none.
+        location: `Location` of an `answer`; None for none.
         body: of an `answer`: outcome, text, html or none.
         text: the reason in it.
         fraction: place in the body, 0 to 1.
@@ -57,6 +62,7 @@ class Fault:
     times: int | None = None
     status: int = 500
     retry_after: str | None = None
+    location: str | None = None
     body: str = "outcome"
     text: str = ""
     fraction: float = 0.5

@@ -53,10 +53,15 @@ class SimulatorServer:
         )
         for fault in faults:
             self.faults.add(fault)
+        self._port = port
+        self._server = self._new_server()
+        self._thread: threading.Thread | None = None
+
+    def _new_server(self) -> uvicorn.Server:
         config = uvicorn.Config(
             self._simulator,
             host="127.0.0.1",
-            port=port,
+            port=self._port,
             log_level="critical",
             access_log=False,
             date_header=False,
@@ -64,8 +69,7 @@ class SimulatorServer:
             lifespan="off",
             timeout_graceful_shutdown=1,
         )
-        self._server = uvicorn.Server(config)
-        self._thread: threading.Thread | None = None
+        return uvicorn.Server(config)
 
     def __enter__(self) -> Self:
         """Start serving."""
@@ -86,6 +90,16 @@ class SimulatorServer:
             self._thread.join(timeout=10)
         self._folder.cleanup()
 
+    def restart(self, down_seconds: float) -> None:
+        """Stop the API's process and start it again on the same port; jobs, files and tokens survive, as in a database."""
+        self._port = self._server.servers[0].sockets[0].getsockname()[1]
+        self._server.should_exit = True
+        if self._thread is not None:
+            self._thread.join(timeout=10)
+        time.sleep(down_seconds)
+        self._server = self._new_server()
+        self.__enter__()
+
     @property
     def base_url(self) -> str:
         """Address without a path."""
@@ -105,6 +119,10 @@ class SimulatorServer:
     def jobs(self) -> dict[int, str]:
         """Return number → internal state of every job."""
         return {number: self._simulator.store.state(job) for number, job in self._simulator.store.jobs.items()}
+
+    def serve(self, source: Source) -> None:
+        """Serve another source from the next job on."""
+        self._simulator.store.source = source
 
     def job(self, number: int) -> Job:
         """Return a job by its number."""

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -37,8 +38,10 @@ SERVED = SimulatorSettings(
     chunk_people={"ExplanationOfBenefit": 2, "Patient": 3, "Coverage": 3}, pending_seconds=0.05, parts_per_second=500
 )
 FAST = Tuning(backoff_initial_seconds=0.02, backoff_max_seconds=0.1, concurrent_downloads=2)
-VOLATILE = re.compile(r"run_id$|^job_id$|^(started|finished|asked)_at$|^known_until$|^wire_bytes$|^wire_sha256$")
-"""Columns that name the run, its job, or the second at which it ran; and the bytes on the wire: a resumed file lacks the
+VOLATILE = re.compile(
+    r"run_id$|^source_id$|^job_id$|^(started|finished|asked)_at$|^known_until$|^wire_bytes$|^wire_sha256$"
+)
+"""Columns that name the source, the run, its job, or the second at which it ran; and the bytes on the wire: a resumed file lacks the
 empty gzip member that the server adds to a whole one."""
 
 
@@ -93,7 +96,7 @@ class Life:
                         continue
                     wanted = [death for at, death in deaths if at == stage] if week == self._tally.lives % WEEKS else []
                     given |= self._to_the_end(stage, given, wanted)
-            return remains(self.places, server)
+            return remains(self.places, Counter(server.jobs().values()))
 
     def _to_the_end(self, stage: Stage, given: dict[str, str], wanted: list[Death]) -> dict[str, str]:
         drawn = [self._draw_death(stage) for _ in range(KILLS_PER_STAGE)] if self._is_disturbed else []
@@ -152,7 +155,20 @@ class Life:
         return {receipt.url for receipt in found if receipt is not None}
 
 
-def remains(places: Places, server: SimulatorServer) -> Remains:
+def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
+    """Wait for a condition.
+
+    Raises:
+        TimeoutError: it did not come true.
+    """
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError("did not happen in time")
+        time.sleep(0.2)
+
+
+def remains(places: Places, jobs: Counter[str]) -> Remains:
     """Look at everything that is left."""
     home = places.raw.parent
     with duckdb.connect(str(places.published), read_only=True) as connection:
@@ -169,7 +185,8 @@ def remains(places: Places, server: SimulatorServer) -> Remains:
         ]:
             columns = [row[0] for row in connection.execute(f"DESCRIBE {name}").fetchall()]
             kept = ", ".join(column for column in columns if not VOLATILE.search(column))
-            tables[name] = connection.execute(f"SELECT {kept} FROM {name} ORDER BY ALL").fetchall()
+            rows = connection.execute(f"SELECT {kept} FROM {name} ORDER BY ALL").fetchall()
+            tables[name] = [row for row in rows if row[0] != "source_id"] if name == "ops.setting" else rows
     files, contents = set(), Counter[bytes]()
     for path in sorted(home.rglob("*")):
         relative = path.relative_to(home).as_posix()
@@ -182,7 +199,7 @@ def remains(places: Places, server: SimulatorServer) -> Remains:
         files.add(relative)
         if path.name.endswith(".ndjson.gz"):
             contents[gzip.decompress(path.read_bytes())] += 1
-    return Remains(tables, frozenset(files), contents, Counter(server.jobs().values()))
+    return Remains(tables, frozenset(files), contents, jobs)
 
 
 def differences(found: Remains, expected: Remains) -> list[str]:

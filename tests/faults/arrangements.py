@@ -1,0 +1,263 @@
+"""What a fault needs besides the server's switchboard: other sources, other places, other processes."""
+
+import asyncio
+import ctypes
+import os
+import random
+import resource
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from driver import Export
+
+from bcda import export
+from bcda.client import BcdaClient
+from bcda.export_request import ExportRequest, Scope
+from bcda_simulator.world import World
+
+START = datetime(2026, 11, 10, 12, tzinfo=UTC)
+NEXT_WEEK = START + timedelta(weeks=1)
+PEOPLE = 4
+WITH_COVERAGE = ("Patient", "Coverage", "ExplanationOfBenefit")
+GROUP_SINCE = {"scope": Scope.GROUP_ALL, "since": START - timedelta(days=90)}
+BOMB_BYTES = 320 << 20
+
+
+def world() -> World:
+    """Return the people of the matrix."""
+    return World(people=PEOPLE, seed=18, history_weeks=8)
+
+
+# Other sources
+
+
+class Serving:
+    """The world with one more line in the claims' file."""
+
+    def __init__(self, line: Callable[[], Iterator[bytes]]) -> None:
+        self._line = line
+
+    def __call__(self) -> World:
+        outer = self
+
+        class WithLine(World):
+            def lines(self, api_version, resource_type, people, **bounds):
+                yield from super().lines(api_version, resource_type, people, **bounds)
+                if resource_type == "ExplanationOfBenefit":
+                    yield from outer._line()
+
+        return WithLine(people=PEOPLE, seed=18, history_weeks=8)
+
+
+def serve_a_gzip_bomb() -> World:
+    """Return a world whose claims' file unpacks to a thousand times its size."""
+    block = bytes(1 << 20)
+    return Serving(lambda: iter([block] * (BOMB_BYTES >> 20)))()
+
+
+def serve_an_empty_file() -> World:
+    """Return a world whose coverage is a file without any line."""
+
+    class Empty(World):
+        def lines(self, api_version, resource_type, people, **bounds):
+            yield from (
+                [b""] if resource_type == "Coverage" else super().lines(api_version, resource_type, people, **bounds)
+            )
+
+    return Empty(people=PEOPLE, seed=18, history_weeks=8)
+
+
+def serve_everything_twice() -> World:
+    """Return a world with everybody twice on the list, so that each file comes twice."""
+
+    class Twice(World):
+        def attribution_lists(self, cms_id, kind, as_of):
+            from dataclasses import replace
+
+            lists = super().attribution_lists(cms_id, kind, as_of)
+            return [replace(one, people=_padded(one.people) * 2) for one in lists]
+
+    return Twice(people=PEOPLE, seed=18, history_weeks=8)
+
+
+def _padded(people: tuple[str, ...]) -> tuple[str, ...]:
+    """Return people repeated to the size of a part, so that the second part begins anew."""
+    return (people * PEOPLE)[:PEOPLE]
+
+
+def five_thousand_files() -> World:
+    """Return a world with so many people that one file for each makes 5,000."""
+    return World(people=5400, seed=18, history_weeks=1)
+
+
+def _long_line() -> Iterator[bytes]:
+    draw = random.Random(5)
+    yield b'{"resourceType":"ExplanationOfBenefit","id":"long","text":"'
+    for _ in range(200):
+        yield (draw.randbytes(4096).hex().encode() * 128)[: 1 << 20]
+    yield b'"}\n'
+
+
+_START = b'{"resourceType":"ExplanationOfBenefit","id":"x1","meta":{"lastUpdated":"2026-11-15T00:00:00Z"}'
+BAD_LINES: dict[str, Callable[[], Iterator[bytes]]] = {
+    "of 200 MB": _long_line,
+    "that is no JSON": lambda: iter([b"{nonsense\n"]),
+    "that is cut": lambda: iter([_START]),
+    "that is empty": lambda: iter([b"\n"]),
+    "that is not UTF-8": lambda: iter([_START + b',"a":"\xff\xfe"}\n']),
+    "of another type": lambda: iter([b'{"resourceType":"Patient","id":"x1"}\n']),
+    "without an id": lambda: iter([b'{"resourceType":"ExplanationOfBenefit"}\n']),
+    "that is a list": lambda: iter([b"[1,2]\n"]),
+    "nested 5,000 deep": lambda: iter([_START + b',"a":' + b"[" * 5000 + b"]" * 5000 + b"}\n"]),
+}
+
+
+# Other processes and places
+
+
+def restart_the_api(one: Export) -> None:
+    """Restart the server's process in a moment."""
+    if one.memo:
+        return
+    one.memo.add("restarted")
+    threading.Thread(target=one.server.restart, args=(0.2,)).start()
+    time.sleep(0.05)
+
+
+def ask_where_nobody_answers(one: Export) -> Callable[[], object]:
+    """Point the connection at an address whose connections are never accepted."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(0)
+    waiting = []
+    for _ in range(4):
+        knock = socket.socket()
+        knock.setblocking(False)
+        knock.connect_ex(listener.getsockname())
+        waiting.append(knock)
+    one.base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+    def undo() -> None:
+        one.base_url = ""
+        for sock in (*waiting, listener):
+            sock.close()
+
+    return undo
+
+
+def cancel_the_job(one: Export) -> None:
+    """Cancel the job as its owner could from elsewhere."""
+    one.server.job(int(one.job_id)).cancelled_at = one.server.clock.now()
+
+
+def start_a_foreign_job(one: Export) -> None:
+    """Start a job that brings the same types and asks for something else."""
+    request = ExportRequest(one.settings.api_version, Scope.GROUP_ALL, ("Patient", "ExplanationOfBenefit"))
+
+    async def start() -> None:
+        async with BcdaClient(one.settings) as client:
+            await client.kick_off(request)
+
+    asyncio.run(start())
+
+
+def ask_and_forget(one: Export) -> None:
+    """Kick off, and lose what came back, as a killed process does."""
+
+    async def ask() -> None:
+        async with BcdaClient(one.settings) as client:
+            await export.kick_off(client, one.places, one.run.run_id)
+
+    asyncio.run(ask())
+
+
+def merge_another_run_first(one: Export) -> None:
+    """Let a second run overtake this one between landing and merging."""
+    Export(one.server, one.places, {**one.changes, "full": True}, one.tuning, one.api_version, {}).to_the_end()
+
+
+def fill_the_disk(one: Export) -> Callable[[], object]:
+    """Let every file of this process end after 100 bytes, as if the disk were full there."""
+    deadline = time.monotonic() + 10
+    # The server shares the process; its files are to be whole.
+    while "In Progress" in one.server.jobs().values() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+class ReadOnly:
+    """A folder of the home that may not be written; the superuser gives up the right to write everywhere first."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+
+    def __call__(self, one: Export) -> Callable[[], object]:
+        home = one.places.raw.parent / self._folder
+        folders = [home, *(path for path in home.iterdir() if path.is_dir())] if self._folder == "raw" else [home]
+        for folder in folders:
+            folder.chmod(0o500)
+        restore = _without_superpowers()
+
+        def undo() -> None:
+            restore()
+            for folder in folders:
+                folder.chmod(0o700)
+
+        return undo
+
+
+def _without_superpowers() -> Callable[[], object]:
+    """Give up CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH in this thread; return what takes them back."""
+    if os.geteuid() != 0:
+        return lambda: None
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    held = (ctypes.c_uint32 * 6)()
+    assert libc.capget(header, held) == 0
+    fewer = (ctypes.c_uint32 * 6)(*held)
+    fewer[0] &= ~0b110
+    assert libc.capset(header, fewer) == 0
+    return lambda: libc.capset(header, held)
+
+
+def hold_the_warehouse(one: Export) -> Callable[[], object]:
+    """Open the working database in another process, as a person with a shell may."""
+    script = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", script, str(one.places.warehouse)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert holder.stdout.readline() == b"held\n"
+
+    def undo() -> None:
+        holder.stdin.close()
+        holder.wait(10)
+        holder.stdout.close()
+
+    return undo
+
+
+def _newest(paths: Iterator[Path]) -> Path:
+    return max(paths, key=lambda path: path.stat().st_mtime_ns)
+
+
+def damage_a_raw_file(one: Export) -> None:
+    """Flip a byte in the middle of a fetched file."""
+    path = _newest(one.places.run_folder(one.run.run_id).glob("0*.ndjson.gz"))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+
+
+def damage_a_lake_file(one: Export) -> None:
+    """Cut a Parquet file of the run."""
+    path = _newest(one.places.lake.glob(f"claim_line/*/*/{one.run.run_id}-*.parquet"))
+    path.write_bytes(path.read_bytes()[:-30])

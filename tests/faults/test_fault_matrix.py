@@ -1,0 +1,169 @@
+"""Every row of the fault matrix against a real server: nothing is lost, nothing counted twice, nothing said about people."""
+
+import hashlib
+import logging
+import shutil
+
+import arrangements
+import duckdb
+import matrix
+import pytest
+from canaries import canaries, leaks, names_below, texts_of, texts_of_records
+from driver import Export
+from matrix import ROWS, Outcome
+
+from bcda.places import Places
+from bcda.warehouse import database
+from bcda_simulator import SimulatorServer
+
+SECRETS_AND_PEOPLE = 5400
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory):
+    """API version → a home with the first week's full export."""
+    homes = {}
+
+    def home(version):
+        if version not in homes:
+            homes[version] = tmp_path_factory.mktemp(f"loaded-{version}") / "home"
+            with SimulatorServer(arrangements.world(), start=arrangements.START) as server:
+                one = Export(server, Places.below(homes[version]), {}, {}, version, {})
+                one.changes["resource_types"] = arrangements.WITH_COVERAGE
+                one.to_the_end()
+        return homes[version]
+
+    return home
+
+
+@pytest.fixture
+def short_lock_wait(monkeypatch):
+    connect = database._connect
+    monkeypatch.setattr(
+        database,
+        "_connect",
+        lambda path, *, read_only, wait_seconds: connect(path, read_only=read_only, wait_seconds=0.3),
+    )
+
+
+def state(places):
+    """Return the published bytes and what the ledger says is loaded."""
+    with duckdb.connect(str(places.warehouse), read_only=True) as connection:
+        ledger = [
+            connection.execute(f"FROM ops.{name} ORDER BY ALL").fetchall()
+            for name in ("export_run", "coverage", "gap", "quarantine", "export_file")
+        ]
+    return hashlib.sha256(places.published.read_bytes()).hexdigest(), ledger
+
+
+def check_truth(places, server, row):
+    """Compare what analysts see with the world."""
+    world, now = arrangements.world(), server.clock.now()
+    types = row.changes.get("resource_types", ("ExplanationOfBenefit",))
+    with duckdb.connect(str(places.published), read_only=True) as connection:
+        if "ExplanationOfBenefit" not in types:
+            files = connection.execute(
+                "SELECT count(*), sum(lines_read) FROM ops.export_file WHERE run_id = (SELECT max(run_id) FROM ops.export_run)"
+            ).fetchall()
+            assert files[0][0] >= 5000
+            assert files[0][0] == files[0][1]
+            return
+        people = world.attribution_lists("A9999", "all", now)[-1].people
+        expected = world.expected(now, people=people, version=row.api_version)
+        claims = dict(connection.execute("SELECT claim_type, count(*) FROM claim GROUP BY ALL").fetchall())
+        assert claims == dict(expected.claims)
+        assert connection.execute("SELECT count(*) FROM claim_line").fetchall() == [(expected.lines,)]
+        paid = connection.execute(
+            "SELECT claim_type, sum(paid_amount) FROM claim_current WHERE claim_type <> 'PDE' GROUP BY ALL"
+        ).fetchall()
+        assert dict(paid) == expected.paid
+        sums = connection.execute("SELECT bool_and(lines_read = rows_landed + lines_quarantined) FROM ops.export_file")
+        assert sums.fetchall() == [(True,)]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_fault(row, loaded, tmp_path, caplog, capfd, short_lock_wait):
+    caplog.set_level(logging.DEBUG)
+    home = tmp_path / "home"
+    shutil.copytree(loaded(row.api_version), home)
+    places = Places.below(home)
+    source = row.source() if row.source else arrangements.world()
+    with SimulatorServer(source, start=row.start, settings=row.server) as server:
+        for fault in row.strikes:
+            server.faults.add(matrix.fresh(fault))
+        one = Export(server, places, dict(row.changes), dict(row.tuning), row.api_version, row.before)
+        undo = row.arrange(one) if row.arrange else None
+        before = state(places)
+        error = ended(one)
+        if undo is not None:
+            undo()
+        said = [*texts_of(error), *texts_of_records(caplog.records), *capfd.readouterr(), *names_below(home)]
+        if row.outcome is Outcome.FAILS:
+            check_failure(row, error, before, state(places))
+            server.faults.clear()
+            again(row, server, places).to_the_end()
+        else:
+            assert error is None, "".join(texts_of(error))
+            assert one.waited >= row.waits
+        if row.outcome is Outcome.GAP:
+            check_gap(places)
+            server.faults.clear()
+            again(row, server, places).to_the_end()
+        if row.outcome is Outcome.SET_ASIDE:
+            check_quarantine(places)
+        check_truth(places, server, row)
+        assert not set(server.jobs().values()) & {"Pending", "In Progress"}
+        assert leaks(said, canaries(arrangements.world(), server, arrangements.PEOPLE)) == []
+
+
+def ended(one):
+    try:
+        one.to_the_end()
+    except Exception as error:  # noqa: BLE001 - the row says which one it must be
+        return error
+    return None
+
+
+def again(row, server, places):
+    """Return the next run: nothing is wrong any more."""
+    if row.source is not None:
+        server.serve(arrangements.world())
+    changes = {**row.changes, "scope": matrix.Scope.PATIENT, "since": None}
+    return Export(server, places, changes, {}, row.api_version, {})
+
+
+def check_failure(row, error, before, after):
+    assert isinstance(error, row.error), "".join(texts_of(error)) or "it loaded"
+    assert matrix.matches(row.says, str(error)), str(error)
+    assert after == before
+
+
+def check_gap(places):
+    with duckdb.connect(str(places.published), read_only=True) as connection:
+        assert connection.execute("SELECT resource_type, closed_run_id FROM ops.gap").fetchall() == [
+            ("ExplanationOfBenefit", None)
+        ]
+
+
+def check_quarantine(places):
+    with duckdb.connect(str(places.published), read_only=True) as connection:
+        assert connection.execute("SELECT count(*), count(reason) FROM ops.quarantine").fetchall() == [(1, 1)]
+
+
+def test_the_number_of_cases_is_printed(capsys):
+    with capsys.disabled():
+        print(f"\nfault matrix: {len(ROWS)} cases")
+    assert len({str(row) for row in ROWS}) == len(ROWS), "two rows have one name"
+
+
+def test_a_planted_leak_is_found(caplog):
+    with SimulatorServer(arrangements.world(), start=arrangements.START) as server:
+        wanted = canaries(arrangements.world(), server, arrangements.PEOPLE)
+    assert len(wanted) > 3 * arrangements.PEOPLE
+    for canary in wanted:
+        caplog.clear()
+        logging.getLogger("bcda.somewhere").warning("cannot read %s", f"x{canary}y")
+        assert leaks(texts_of_records(caplog.records), wanted) != []
+        error = ValueError("outer")
+        error.__cause__ = KeyError(f"{canary}")
+        assert leaks(texts_of(error), wanted) != []
