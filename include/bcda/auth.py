@@ -47,7 +47,7 @@ class BcdaAuth(httpx.Auth):
         if self._clock() >= self._good_until:
             async with self._lock:
                 if self._token == used or self._clock() >= self._good_until:
-                    self._keep(await self._answer((yield self._token_request())))
+                    self._keep(await self._answer((yield self._token_request(request))))
         used = self._token
         request.headers["Authorization"] = f"Bearer {used}"
         response = yield request
@@ -56,13 +56,19 @@ class BcdaAuth(httpx.Auth):
         async with self._lock:
             # Others may have renewed it while this request was under way.
             if self._token == used:
-                self._keep(await self._answer((yield self._token_request())))
+                self._keep(await self._answer((yield self._token_request(request))))
         request.headers["Authorization"] = f"Bearer {self._token}"
         yield request
 
-    def _token_request(self) -> httpx.Request:
+    def _token_request(self, wanted: httpx.Request) -> httpx.Request:
         basic = httpx.BasicAuth(self._settings.client_id, self._settings.client_secret)
-        request = httpx.Request("POST", f"{self._settings.base_url}/auth/token", headers={"Accept": "application/json"})
+        request = httpx.Request(
+            "POST",
+            f"{self._settings.base_url}/auth/token",
+            headers={"Accept": "application/json"},
+            # A request that the client did not build has no time limit of its own; silence would be waited out for ever.
+            extensions={"timeout": wanted.extensions["timeout"]},
+        )
         return next(basic.sync_auth_flow(request))
 
     @staticmethod

@@ -29,9 +29,9 @@ GROUP_SINCE = {"scope": Scope.GROUP_ALL, "since": START - timedelta(days=90)}
 BOMB_BYTES = 320 << 20
 
 
-def world() -> World:
-    """Return the people of the matrix."""
-    return World(people=PEOPLE, seed=18, history_weeks=8)
+def world(weeks: int = 9) -> World:
+    """Return the people of the matrix, with claims from the second week of September 2026 when asked in the right week."""
+    return World(people=PEOPLE, seed=18, history_weeks=weeks)
 
 
 # Other sources
@@ -52,7 +52,7 @@ class Serving:
                 if resource_type == "ExplanationOfBenefit":
                     yield from outer._line()
 
-        return WithLine(people=PEOPLE, seed=18, history_weeks=8)
+        return WithLine(people=PEOPLE, seed=18, history_weeks=9)
 
 
 def serve_a_gzip_bomb() -> World:
@@ -70,7 +70,7 @@ def serve_an_empty_file() -> World:
                 [b""] if resource_type == "Coverage" else super().lines(api_version, resource_type, people, **bounds)
             )
 
-    return Empty(people=PEOPLE, seed=18, history_weeks=8)
+    return Empty(people=PEOPLE, seed=18, history_weeks=9)
 
 
 def serve_everything_twice() -> World:
@@ -83,7 +83,7 @@ def serve_everything_twice() -> World:
             lists = super().attribution_lists(cms_id, kind, as_of)
             return [replace(one, people=_padded(one.people) * 2) for one in lists]
 
-    return Twice(people=PEOPLE, seed=18, history_weeks=8)
+    return Twice(people=PEOPLE, seed=18, history_weeks=9)
 
 
 def _padded(people: tuple[str, ...]) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ def loaded(tmp_path_factory):
     def home(version):
         if version not in homes:
             homes[version] = tmp_path_factory.mktemp(f"loaded-{version}") / "home"
-            with SimulatorServer(arrangements.world(), start=arrangements.START) as server:
+            with SimulatorServer(arrangements.world(weeks=8), start=arrangements.START) as server:
                 one = Export(server, Places.below(homes[version]), {}, {}, version, {})
                 one.changes["resource_types"] = arrangements.WITH_COVERAGE
                 one.to_the_end()
