@@ -1,7 +1,8 @@
 """Keeping a source's data in order: retention, compaction, vacuum, health, and rebuilding each store from the one before."""
 
+from bcda.deadlines import Finding, check_secret
 from bcda.maintenance.compaction import compact_lake
-from bcda.maintenance.health import Finding, check_freshness, check_secret, data_status
+from bcda.maintenance.health import check_freshness, data_status
 from bcda.maintenance.rebuild import Rebuilt, rebuild_lake, rebuild_warehouse
 from bcda.maintenance.retention import PurgedRaw, purge_raw
 
