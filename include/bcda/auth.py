@@ -80,7 +80,8 @@ class BcdaAuth(httpx.Auth):
         if response.status_code in {400, 401, 403}:
             raise CredentialsError(
                 f"The token endpoint answered {response.status_code}. Check client id (login) and client secret "
-                "(password) on the connection; a secret expires 90 days after it was made."
+                "(password) on the connection; a secret expires 90 days after it was made.",
+                status=response.status_code,
             )
         if response.status_code != 200:  # noqa: PLR2004
             # The body of a 429 here names the client, so it is not repeated.

@@ -47,7 +47,7 @@ class BcdaClient:
         self._sleep = sleep
         self._governor = Governor(settings.tuning.requests_per_five_minutes, clock=time.monotonic, sleep=sleep)
         self._auth = BcdaAuth(settings, clock=time.monotonic, on_token=on_token)
-        self._server_time: datetime | None = None
+        self._server_date: datetime | None = None
         self._http = httpx.AsyncClient(
             auth=self._auth,
             verify=_tls(),
@@ -67,9 +67,14 @@ class BcdaClient:
         await self._http.aclose()
 
     @property
+    def server_date(self) -> datetime | None:
+        """BCDA's clock at its last answer, to the second, UTC; None when it never said."""
+        return self._server_date
+
+    @property
     def server_time(self) -> datetime:
         """BCDA's clock at its last answer, to the second, UTC; ours when it never said."""
-        return self._server_time or datetime.now(UTC)
+        return self._server_date or datetime.now(UTC)
 
     async def kick_off(self, request: ExportRequest) -> str:
         """Start an export.
@@ -169,15 +174,48 @@ class BcdaClient:
 
         return await self._patiently(ask)
 
+    async def health(self) -> dict[str, str]:
+        """Return BCDA's parts with their states, `ok` when well; sent without a token (wire contract §18).
+
+        Raises:
+            ServerError: the connection failed, or something else than BCDA answers.
+        """
+
+        async def ask() -> dict[str, str]:
+            response = await self._send("GET", "/_health", with_token=False)
+            # 502 is how BCDA says that a part of it is not well; a status that it never sends here is another server's.
+            if response.status_code in {429, 500, 503, 504}:
+                raise self._error(response, "Health")
+            return protocol.health_of(response.content)
+
+        return await self._patiently(ask)
+
+    async def welcome(self) -> None:
+        """Ask for nothing but whether the token is accepted (wire contract §5).
+
+        Raises:
+            CredentialsError: the token endpoint refuses the credentials, or BCDA the token.
+        """
+
+        async def ask() -> None:
+            response = await self._send("GET", "/auth/welcome")
+            if response.status_code != 200:  # noqa: PLR2004
+                raise self._error(response, "Welcome")
+
+        await self._patiently(ask)
+
     async def metadata(self) -> dict[str, Any]:
-        """Return the CapabilityStatement; sent without a token (wire contract §2)."""
+        """Return the CapabilityStatement; sent without a token (wire contract §2).
+
+        Raises:
+            ServerError: the connection failed, or something else than BCDA answers.
+        """
 
         async def ask() -> dict[str, Any]:
             response = await self._send("GET", f"/api/{self.settings.api_version}/metadata", with_token=False)
             if response.status_code != 200:  # noqa: PLR2004
                 raise self._error(response, "Metadata")
-            document: dict[str, Any] = response.json()
-            return document
+            return protocol.metadata_of(response.content)
 
         return await self._patiently(ask)
 
@@ -231,7 +269,7 @@ class BcdaClient:
                 params=params,
                 auth=self._auth if with_token else None,
             )
-        self._server_time = protocol.lenient_instant(response.headers.get("Date")) or self._server_time
+        self._server_date = protocol.lenient_instant(response.headers.get("Date")) or self._server_date
         return response
 
     async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:

@@ -40,7 +40,17 @@ class InvalidRequestError(ActionNeededError, ValueError):
 
 
 class CredentialsError(ActionNeededError):
-    """Client id, secret or entitlement was refused (401 at the token endpoint, 401 twice elsewhere, 403)."""
+    """Client id, secret or entitlement was refused (401 at the token endpoint, 401 twice elsewhere, 403).
+
+    Attributes:
+        status: HTTP status, or None when it was not BCDA that refused.
+        reason: the server's own text, empty when it gave none.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None, reason: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
 
 
 class NotAllowListedError(ActionNeededError):
@@ -72,7 +82,15 @@ class AttributionMissingError(ActionNeededError):
 
 
 class WarehouseLockedError(ActionNeededError):
-    """Another process holds the working database longer than we were told to wait."""
+    """Another process holds the working database longer than we were told to wait.
+
+    Attributes:
+        holder: that process, such as `process 4711`.
+    """
+
+    def __init__(self, message: str, *, holder: str = "another process") -> None:
+        super().__init__(message)
+        self.holder = holder
 
 
 class StorageError(ActionNeededError):

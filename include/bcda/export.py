@@ -161,21 +161,14 @@ def _serves(job: ListedJob, run: ExportRun, now: datetime) -> bool:
 
 
 def _check_free(client: BcdaClient, live: list[ListedJob], request: ExportRequest) -> None:
-    """Raise `RateLimitedError` when a running job is in the way, by BCDA's rule or by ours, which is symmetric."""
-    may_run_beside = client.settings.tuning.parallel_jobs
+    """Raise `RateLimitedError` when a running job is in the way."""
+    parallel_jobs = client.settings.tuning.parallel_jobs
     for job in live:
-        is_same_version = job.api_version == request.api_version
-        if protocol.refuses(job, request, client.server_time):
-            why = "BCDA refuses jobs that overlap"
-        elif protocol.overlaps(job, request):
-            why = "it brings some of the same resource types"
-        elif is_same_version and not may_run_beside:
-            why = "one job runs at a time; set parallel_jobs on the connection to allow disjoint types"
-        else:
-            continue
-        raise RateLimitedError(
-            f"Job {job.job_id} of this organization is {job.state} for {job.type_text or 'all types'}: {why}."
-        )
+        why = protocol.in_the_way(job, request, client.server_time, parallel_jobs=parallel_jobs)
+        if why is not None:
+            raise RateLimitedError(
+                f"Job {job.job_id} of this organization is {job.state} for {job.type_text or 'all types'}: {why}."
+            )
 
 
 async def _start(client: BcdaClient, folder: Path, run: ExportRun, known: set[str]) -> str:

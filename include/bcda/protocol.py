@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from bcda.errors import (
@@ -182,6 +183,24 @@ def overlaps(running: ListedJob, request: ExportRequest) -> bool:
     if running.state not in LIVE_STATES or running.api_version != request.api_version:
         return False
     return not running.type_text or bool(set(running.type_text.split(",")) & set(request.resource_types))
+
+
+def in_the_way(running: ListedJob, request: ExportRequest, now: datetime, *, parallel_jobs: bool) -> str | None:
+    """Return why a request waits for a running job, by BCDA's rule or by ours, which is symmetric; None when it need not.
+
+    Args:
+        running: a job of the list.
+        request: what is to be asked.
+        now: by BCDA's clock.
+        parallel_jobs: whether jobs of disjoint types may run side by side.
+    """
+    if refuses(running, request, now):
+        return "BCDA refuses jobs that overlap"
+    if overlaps(running, request):
+        return "it brings some of the same resource types"
+    if running.state in LIVE_STATES and running.api_version == request.api_version and not parallel_jobs:
+        return "one job runs at a time; set parallel_jobs on the connection to allow disjoint types"
+    return None
 
 
 def origin(url: str) -> tuple[str, str, int]:
@@ -396,6 +415,40 @@ def attribution_of(body: bytes) -> AttributionStatus:
     return AttributionStatus(dates.get("last_attribution_update"), dates.get("last_runout_update"))
 
 
+def health_of(body: bytes) -> dict[str, str]:
+    """Return BCDA's parts with their states, `ok` when well.
+
+    Raises:
+        ServerError: the body is not BCDA's, so something else answers for it.
+
+    Source: wire contract §18.
+    """
+    return {part: str(state) for part, state in _open_answer(body, "Health").items()}
+
+
+def metadata_of(body: bytes) -> dict[str, Any]:
+    """Return the CapabilityStatement.
+
+    Raises:
+        ServerError: the body is not BCDA's, so something else answers for it.
+
+    Source: wire contract §18.
+    """
+    return _open_answer(body, "Metadata")
+
+
+def _open_answer(body: bytes, what: str) -> dict[str, Any]:
+    try:
+        document = json.loads(body)
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        raise ServerError(
+            f"{what}: the answer is not one of BCDA's. Check the base URL, and whether a proxy or a maintenance page answers."
+        )
+    return document
+
+
 def reason_of(body: bytes) -> str:
     """Return the server's reason from the first JSON value of an error body, or nothing when there is none.
 
@@ -440,7 +493,9 @@ def error_for(status: int, body: bytes, *, what: str, retry_after: float | None)
     if status in {401, 403}:
         return CredentialsError(
             f"{what}: {status}, {said}. Check client id and secret on the connection; secrets expire 90 days after "
-            "they were made, and the API version has to be enabled for the organization."
+            "they were made, and the API version has to be enabled for the organization.",
+            status=status,
+            reason=reason,
         )
     if status == 404:  # noqa: PLR2004
         case = missing_list(reason)

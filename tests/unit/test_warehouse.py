@@ -389,6 +389,13 @@ def test_publishing_removes_what_a_killed_one_left(places):
     assert [path.name for path in places.published.parent.iterdir() if path.name.startswith(".")] == []
 
 
+def test_a_first_load_killed_before_its_tables_were_there_keeps_no_later_run_from_planning(places):
+    places.warehouse.parent.mkdir(parents=True)
+    duckdb.connect(str(places.warehouse)).close()
+    assert read_ledger(places, ApiVersion.V2, Scope.PATIENT, (EOB,)).types[EOB].covered == ()
+    load(places, [(EOB, claim())])
+
+
 def test_a_warehouse_of_another_schema_version_is_refused(places):
     load(places, [(EOB, claim(1))])
     with duckdb.connect(str(places.warehouse)) as connection:

@@ -48,6 +48,12 @@ def open_warehouse(
     """
     private_folder(path.parent)
     connection = _connect(path, read_only=read_only, wait_seconds=wait_seconds)
+    if read_only and not _has_schema(connection):
+        # The first load was killed between making the file and committing its tables; a reader cannot make them.
+        connection.close()
+        with open_warehouse(path, wait_seconds=wait_seconds):
+            pass
+        connection = _connect(path, read_only=True, wait_seconds=wait_seconds)
     try:
         if not read_only:
             path.chmod(0o600)
@@ -72,7 +78,7 @@ def _connect(path: Path, *, read_only: bool, wait_seconds: float) -> duckdb.Duck
         failure = state.outcome.exception() if state.outcome else None
         # A line a minute: the wait can be long and the log is read by people.
         if state.attempt_number == 1 or state.attempt_number % 60 == 0:
-            log.info("waiting for the warehouse lock, %s; up to %d s in all", failure, wait_seconds)
+            log.info("waiting for the warehouse, held by %s; up to %d s in all", failure, wait_seconds)
 
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(_LockedError),
@@ -85,8 +91,9 @@ def _connect(path: Path, *, read_only: bool, wait_seconds: float) -> duckdb.Duck
         return retrying(_connect_once, path, read_only)
     except _LockedError as error:
         raise WarehouseLockedError(
-            f"The warehouse {path} is {error} and was not released within {wait_seconds:.0f} s. "
-            "Wait for that process or stop it, then run the task again."
+            f"The warehouse {path} is held by {error} and was not released within {wait_seconds:.0f} s. "
+            "Wait for that process or stop it, then run the task again.",
+            holder=str(error),
         ) from error
 
 
@@ -108,20 +115,22 @@ def _connect_once(path: Path, read_only: bool) -> duckdb.DuckDBPyConnection:
                 f"The warehouse {path} cannot be opened: {_first_line(error)}. Check owner and space."
             ) from error
         holder = re.search(r"PID (\d+)", text)
-        raise _LockedError(f"held by process {holder.group(1)}" if holder else "held by another process") from error
+        raise _LockedError(f"process {holder.group(1)}" if holder else "another process") from error
 
 
 def _ensure_schema(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    present = connection.execute(
-        "SELECT count(*) FROM duckdb_tables() WHERE schema_name = 'ops' AND table_name = 'schema_info'"
-    ).fetchall()[0][0]
-    if not present:
+    if not _has_schema(connection):
         connection.execute("BEGIN")
         _make_schema(connection)
         connection.execute("INSERT INTO ops.schema_info VALUES ($version)", {"version": model.SCHEMA_VERSION})
         connection.execute("COMMIT")
         return
     _check_version(connection, path)
+
+
+def _has_schema(connection: duckdb.DuckDBPyConnection) -> bool:
+    found = "SELECT count(*) FROM duckdb_tables() WHERE schema_name = 'ops' AND table_name = 'schema_info'"
+    return bool(connection.execute(found).fetchall()[0][0])
 
 
 def _check_version(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
