@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import fields
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,10 @@ from airflow.sdk.log import mask_secret
 from requests import RequestException
 
 from bcda.client import BcdaClient
-from bcda.errors import BcdaError, InvalidRequestError, ServerError
+from bcda.errors import InvalidRequestError, ServerError
 from bcda.export_request import Scope
 from bcda.places import DEFAULT_SOURCE, Places
 from bcda.planning import ListDates
-from bcda.protocol import AttributionStatus
 from bcda.settings import ApiVersion, AuthMode, ConnectionSettings, Tuning
 
 # One line per request is noise in a task log that counts files.
@@ -75,18 +75,19 @@ class BcdaHook(BaseHook):
             ) from error
 
     def test_connection(self) -> tuple[bool, str]:
-        """Try the open endpoints, a token and the attribution status; the Test button shows the sentence."""
+        """Look at everything between this process and an export, as `airflow bcda doctor` does.
+
+        Returns:
+            Whether no check failed, and the text that the Test button shows: what failed first, then a line for each check.
+        """
+        from bcda import doctor
+
         try:
             settings = self.settings()
-            fhir_version = self.check_open_endpoints(settings)
-            dates = asyncio.run(_attribution(settings))
-        except BcdaError as error:
+        except InvalidRequestError as error:
             return False, str(error)
-        newest = dates.current_at.date().isoformat() if dates.current_at else "none yet"
-        return (
-            True,
-            f"BCDA {settings.api_version} (FHIR {fhir_version}) accepts the credentials; newest attribution list: {newest}.",
-        )
+        checks = doctor.check_connection(settings, clock=lambda: datetime.now(UTC), on_token=mask_secret)
+        return not doctor.has_failed(checks), doctor.in_short(checks)
 
 
 class _OpenEndpoints(HttpHook):
@@ -98,11 +99,6 @@ class _OpenEndpoints(HttpHook):
 
     def get_connection(self, conn_id: str) -> Connection:  # type: ignore[override]
         return Connection(conn_id=conn_id, conn_type="http", host=self._open_base_url)
-
-
-async def _attribution(settings: ConnectionSettings) -> AttributionStatus:
-    async with client_of(settings) as client:
-        return await client.attribution_status()
 
 
 def list_dates(settings: ConnectionSettings, scope: Scope) -> ListDates:

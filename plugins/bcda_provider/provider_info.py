@@ -60,6 +60,7 @@ def get_provider_info() -> dict[str, Any]:
         "name": "BCDA",
         "description": "Exports of CMS's Beneficiary Claims Data API to Parquet and DuckDB.",
         "asset-uris": [{"schemes": ["bcda"], "handler": "bcda_provider.asset_uris.sanitize"}],
+        "cli": ["bcda_provider.cli.get_cli_commands"],
         "connection-types": [
             {
                 "connection-type": "bcda",

@@ -1,0 +1,136 @@
+"""Our own places: may they be written, is there room, and does anybody hold the warehouse."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from bcda.doctor.check import Check, Status
+from bcda.errors import StorageError, WarehouseLockedError
+from bcda.places import Places
+from bcda.warehouse import open_warehouse
+
+SPARE_BYTES = 1 << 30
+"""What should be left after a run: DuckDB spills beside the database when a merge outgrows its memory."""
+
+
+def check_storage(places: Places) -> list[Check]:
+    """Look at a source's places as the user who runs this; whatever is tried leaves nothing behind.
+
+    Args:
+        places: of the source; they need not exist yet.
+    """
+    return [_folders(places), _disk(places), _warehouse(places)]
+
+
+def _folders(places: Places) -> Check:
+    problems = [problem for name, folder in _named(places) if (problem := _unwritable(name, folder))]
+    if _is_there(places.warehouse) and not _may(places.warehouse, os.W_OK):
+        problems.append(f"the file {places.warehouse} may not be written")
+    if not problems:
+        home = os.path.commonpath([folder for _, folder in _named(places)])
+        return Check("folders", Status.OK, f"Raw, lake, warehouse and published, below {home}, can be written.")
+    listed = "; ".join(problems)
+    text = f"{listed[0].upper()}{listed[1:]}. Give the user that runs Airflow's tasks the right to write, or mount it writable."
+    return Check("folders", Status.FAILED, text)
+
+
+def _unwritable(name: str, folder: Path) -> str:
+    """Return why nothing can be written, or nothing. Trying is the only proof: mounts, quotas and root have rules of their own."""
+    existing = _existing(folder)
+    try:
+        # Linux makes a file without a name, so that not even a kill leaves one behind.
+        with tempfile.TemporaryFile(dir=existing):
+            return ""
+    except OSError as error:
+        return f"{name} cannot be written below {existing} ({error.strerror})"
+
+
+def _disk(places: Places) -> Check:
+    run, copy = _largest_run(places.raw), _size(places.warehouse)
+    tight, full, free = [], [], []
+    for names, folder in _file_systems(places).items():
+        left = shutil.disk_usage(folder).free
+        # The lake takes about half of what raw takes; the working database is copied whole by a snapshot and by a vacuum.
+        needed = run * len({"raw", "lake"} & set(names)) + (copy if {"warehouse", "published"} & set(names) else 0)
+        said = f"{_bytes(left)} free for {', '.join(names)}"
+        free.append(said)
+        if left < needed:
+            full.append(f"{said}, {_bytes(needed)} needed")
+        elif left < needed + SPARE_BYTES:
+            tight.append(f"{said}, {_bytes(needed)} needed and {_bytes(SPARE_BYTES)} to spare")
+    why = "A run like the largest one and a copy of the working database need that much."
+    next_step = "Free some space, or move places with BCDA_HOME, BCDA_RAW, BCDA_LAKE, BCDA_WAREHOUSE or BCDA_PUBLISHED."
+    if full:
+        return Check("disk", Status.FAILED, f"Only {'; '.join(full)}. {why} {next_step}")
+    if tight:
+        return Check("disk", Status.WARNING, f"Only {'; '.join(tight)}. {next_step}")
+    return Check("disk", Status.OK, f"{'; '.join(free)}.")
+
+
+def _warehouse(places: Places) -> Check:
+    path = places.warehouse
+    if not _is_there(path):
+        return Check("warehouse", Status.SKIPPED, "There is no working database yet; the first load makes it.")
+    try:
+        with open_warehouse(path, read_only=True, wait_seconds=0):
+            return Check(
+                "warehouse",
+                Status.OK,
+                f"Nobody holds the working database of {_bytes(_size(path))}, and it can be read.",
+            )
+    except WarehouseLockedError as error:
+        text = (
+            f"The working database {path} is held by {error.holder}, and loads wait for it. A load holds it for minutes; when it "
+            "takes longer, see what that process is and stop it. Analysts open the published database, never this one."
+        )
+        return Check("warehouse", Status.WARNING, text)
+    except StorageError as error:
+        return Check("warehouse", Status.FAILED, str(error))
+
+
+def _named(places: Places) -> Iterator[tuple[str, Path]]:
+    yield from (("raw", places.raw), ("lake", places.lake))
+    yield from (("warehouse", places.warehouse.parent), ("published", places.published.parent))
+
+
+def _file_systems(places: Places) -> dict[tuple[str, ...], Path]:
+    """Return the places by file system, with a folder that is there."""
+    names: dict[int, list[str]] = {}
+    folders: dict[int, Path] = {}
+    for name, folder in _named(places):
+        existing = _existing(folder)
+        device = existing.stat().st_dev
+        names.setdefault(device, []).append(name)
+        folders.setdefault(device, existing)
+    return {tuple(names[device]): folder for device, folder in folders.items()}
+
+
+def _existing(folder: Path) -> Path:
+    """Return the folder, or the nearest one above it that is there."""
+    return next(candidate for candidate in (folder, *folder.parents) if _is_there(candidate))
+
+
+def _is_there(path: Path) -> bool:
+    """Tell whether this user can see it; in a folder that may not be looked into, Path.exists() raises instead."""
+    return os.path.exists(path)  # noqa: PTH110
+
+
+def _largest_run(raw: Path) -> int:
+    """Return the bytes of the largest run that is kept."""
+    if not _may(raw, os.R_OK | os.X_OK):
+        return 0
+    return max((sum(_size(file) for file in run.glob("*.ndjson.gz")) for run in raw.iterdir()), default=0)
+
+
+def _may(path: Path, mode: int) -> bool:
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if _is_there(file) else 0
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"  # noqa: PLR2004

@@ -1,0 +1,40 @@
+"""`airflow bcda doctor`: the library's checks for a connection, wherever Airflow keeps it."""
+
+from argparse import Namespace
+from datetime import UTC, datetime
+
+import typer
+from airflow.models import Connection
+from airflow.sdk.exceptions import AirflowNotFoundException
+from airflow.sdk.log import mask_secret
+from airflow.utils.cli import suppress_logs_and_warning
+from airflow.utils.providers_configuration_loader import providers_configuration_loaded
+
+from bcda.doctor import Check, Status, check_connection, check_storage, has_failed, table
+from bcda.errors import InvalidRequestError
+from bcda_provider.hooks import places, settings_of
+
+
+@suppress_logs_and_warning
+@providers_configuration_loaded
+def doctor(args: Namespace) -> None:
+    """Print what was found; exit with 1 when a check failed."""
+    here = places(args.conn_id)
+    checks = [*_connection(args.conn_id, args.api_version), *check_storage(here)]
+    typer.echo(table(checks))
+    if has_failed(checks):
+        raise SystemExit(1)
+
+
+def _connection(conn_id: str, api_version: str | None) -> list[Check]:
+    try:
+        settings = settings_of(Connection.get_connection_from_secrets(conn_id), api_version)
+    except AirflowNotFoundException:
+        text = f"Airflow has no connection {conn_id}. Make one of type bcda, or name another with --conn-id."
+        return [Check("settings", Status.FAILED, text)]
+    except InvalidRequestError as error:
+        return [Check("settings", Status.FAILED, str(error))]
+    of = Check(
+        "settings", Status.OK, f"The connection {conn_id} is to {settings.base_url}, API {settings.api_version}."
+    )
+    return [of, *check_connection(settings, clock=lambda: datetime.now(UTC), on_token=mask_secret)]
