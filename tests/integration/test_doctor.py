@@ -110,7 +110,7 @@ def test_a_name_that_nobody_knows(hurried):
 
 
 def test_a_resolver_that_hangs_is_left_behind(hurried, monkeypatch):
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(5) or [])
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(3) or [])
     started = time.monotonic()
     checks = examine(settings_to("https://bcda.invalid"))
     assert time.monotonic() - started < 2
@@ -290,7 +290,14 @@ def test_a_server_that_takes_connections_and_says_nothing(hurried):
         started = time.monotonic()
         checks = examine(settings_to(f"http://127.0.0.1:{port}"))
     assert time.monotonic() - started < 2
-    expect(checks, "health", Status.FAILED, "ReadTimeout")
+    expect(checks, "health", Status.FAILED, "took the request and did not answer in time", "help desk")
+    assert checks["clock"].text == "BCDA has not said what time it is."
+
+
+def test_a_server_that_takes_connections_and_does_not_begin_with_tls(hurried):
+    with listener() as port:
+        checks = examine(settings_to(f"https://127.0.0.1:{port}"))
+    expect(checks, "TLS", Status.FAILED, "takes connections and then says nothing", "not on the allow list")
 
 
 def test_answers_that_take_long_are_given_up_together(hurried, serve, settings_for):

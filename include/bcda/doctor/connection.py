@@ -7,6 +7,7 @@ import asyncio
 import socket
 import ssl
 import threading
+import time
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -43,6 +44,12 @@ an export works with any clock of ours. Schedules, deadlines and a `Retry-After`
 
 
 _NAME = "name resolution"
+_AGAIN = "Try again in some minutes; if it stays so, ask BCDA's help desk."
+_NO_ANSWER = f"BCDA took the request and did not answer in time. {_AGAIN}"
+_ALLOW_LIST = (
+    "In production an address that is not on the allow list is left without an answer, and an expired secret takes addresses "
+    "off it: check both in ACO-MS or 4i, then your firewall."
+)
 
 
 @dataclass(slots=True)
@@ -78,18 +85,17 @@ def check_connection(
         on_token: called with every new token before it is used, so that logs can mask it.
     """
     quick = replace(settings, tuning=Tuning(request_timeout_seconds=SILENCE_SECONDS, max_attempts=1))
-    checks = [_name(settings)]
-    checks += asyncio.run(_visit(BcdaClient(quick, on_token=on_token), settings, clock, checks[0]))
-    return [*checks, _secret(settings, clock())]
+    started = time.monotonic()
+    name = _name(settings)
+    visit = _Visit(BcdaClient(quick, on_token=on_token), settings, clock)
+    asked = asyncio.run(_ask_all(visit, name, seconds=ALL_SECONDS - (time.monotonic() - started)))
+    return [name, *asked, _secret(settings, clock())]
 
 
-async def _visit(
-    client: BcdaClient, settings: ConnectionSettings, clock: Callable[[], datetime], name: Check
-) -> list[Check]:
+async def _ask_all(visit: _Visit, name: Check, *, seconds: float) -> list[Check]:
     done = {name.name: name}
-    end = asyncio.get_running_loop().time() + ALL_SECONDS
-    async with client:
-        visit = _Visit(client, settings, clock)
+    end = asyncio.get_running_loop().time() + seconds
+    async with visit.client:
         for step in _STEPS:
             for check in await _take(step, visit, done, end):
                 done[check.name] = check
@@ -108,7 +114,7 @@ async def _take(step: _Step, visit: _Visit, done: dict[str, Check], end: float) 
     except BcdaError as error:
         text = _sentence(error)
     except TimeoutError:
-        text = f"{visit.settings.base_url} did not answer in time. Try again; if it stays so, ask BCDA's help desk."
+        text = _NO_ANSWER
     return [Check(first, Status.FAILED, text), *(_not_asked(name, first) for name in others)]
 
 
@@ -176,7 +182,7 @@ def _health(parts: dict[str, str]) -> Check:
 async def _clock(visit: _Visit) -> list[Check]:
     theirs = visit.client.server_date
     if theirs is None:
-        return [Check("clock", Status.SKIPPED, "BCDA's answer does not say what time it is.")]
+        return [Check("clock", Status.SKIPPED, "BCDA has not said what time it is.")]
     ahead = (visit.clock() - theirs).total_seconds()
     if abs(ahead) <= CLOCK_WARNING_SECONDS:
         return [Check("clock", Status.OK, "This machine's clock agrees with BCDA's within a minute.")]
@@ -278,12 +284,16 @@ def _not_asked(name: str, failed: str) -> Check:
 
 
 def _sentence(error: BcdaError) -> str:
-    again = " Try again in some minutes; if it stays so, ask BCDA's help desk."
-    return f"{error}{again if isinstance(error, TransientError) else ''}"
+    if any(isinstance(cause, httpx.TimeoutException) for cause in _causes(error)):
+        return _NO_ANSWER
+    return f"{error} {_AGAIN}" if isinstance(error, TransientError) else str(error)
 
 
 def _tls_problem(error: BcdaError, host: str) -> Check | None:
     causes = list(_causes(error))
+    if isinstance(error, NotAllowListedError) and any(isinstance(cause, ssl.SSLWantReadError) for cause in causes):
+        text = f"{host} takes connections and then says nothing: no TLS. {_ALLOW_LIST}"
+        return Check("TLS", Status.FAILED, text)
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return Check(
@@ -308,10 +318,7 @@ def _connection_problem(error: BcdaError, settings: ConnectionSettings) -> str:
     host, port = _host_and_port(settings)
     where = "the proxy that the environment names" if _has_proxy(settings) else f"{host} port {port}"
     if isinstance(error, NotAllowListedError):
-        return (
-            f"No connection to {where} within {SILENCE_SECONDS:.0f} s. In production an address that is not on the allow list is "
-            "left without an answer, and an expired secret takes addresses off it: check both in ACO-MS or 4i, then your firewall."
-        )
+        return f"No connection to {where} within {SILENCE_SECONDS:.0f} s. {_ALLOW_LIST}"
     if any(isinstance(cause, ConnectionRefusedError) for cause in _causes(error)):
         return f"Nobody listens on {where}: the connection is refused. Check the base URL, then your firewall."
     named = next((cause for cause in _causes(error) if isinstance(cause, OSError) and cause.strerror), None)
