@@ -97,6 +97,12 @@ def test_all_is_well_and_nothing_is_started(serve, settings_for):
         "jobs",
         "attribution",
     ]
+    assert [entry.endpoint for entry in server.requests if entry.has_authorization] == [
+        "token",
+        "welcome",
+        "jobs",
+        "attribution",
+    ]
     assert len(tokens) == 1
     assert tokens[0] not in doctor.table(list(checks.values()))
 
@@ -137,6 +143,18 @@ def test_a_port_where_nobody_listens(free_port):
     checks = examine(settings_to(f"https://localhost:{free_port}"))
     expect(checks, "connection", Status.FAILED, f"Nobody listens on localhost port {free_port}", "refused")
     assert {checks[name].text for name in ("TLS", "token", "job slots")} == {"Not asked, because connection failed."}
+
+
+def test_a_name_with_several_addresses_where_nobody_listens(free_port, monkeypatch):
+    ask = socket.getaddrinfo
+
+    def both(host, port, *rest, **options):
+        return [entry for address in ("127.0.0.1", "127.0.0.2") for entry in ask(address, port, *rest, **options)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", both)
+    checks = examine(settings_to(f"https://localhost:{free_port}"))
+    expect(checks, "connection", Status.FAILED, f"Nobody listens on localhost port {free_port}")
+    assert checks["name resolution"].text == "localhost is 127.0.0.1 and 1 more."
 
 
 @contextlib.contextmanager
@@ -312,6 +330,26 @@ def test_answers_that_take_long_are_given_up_together(hurried, serve, settings_f
     assert "did not answer in time" in checks["version"].text
 
 
+def test_one_step_that_takes_long_keeps_the_next_from_nothing(hurried, serve, settings_for):
+    slow = [Fault(FaultKind.DELAY, endpoint, seconds=0.35) for endpoint in ("metadata", "jobs")]
+    checks = examine(settings_for(serve(faults=slow)))
+    expect(checks, "version", Status.FAILED, "did not answer in time")
+    assert states(checks)["attribution"] == "ok"
+
+
+def test_the_resolvers_time_counts(hurried, serve, settings_for, monkeypatch):
+    monkeypatch.setattr("bcda.doctor.connection.ALL_SECONDS", 0.5)
+    ask, slow = socket.getaddrinfo, [0.3]
+
+    def late_at_first(*arguments, **options):
+        time.sleep(slow.pop() if slow else 0)
+        return ask(*arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", late_at_first)
+    checks = examine(settings_for(serve(faults=[Fault(FaultKind.DELAY, "open", seconds=0.3)])))
+    expect(checks, "connection", Status.FAILED, "did not answer in time")
+
+
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
@@ -321,7 +359,10 @@ def test_answers_that_take_long_are_given_up_together(hurried, serve, settings_f
         ),
         (Fault(FaultKind.ANSWER, "open", status=200, body="html"), "a maintenance page answers"),
         (Fault(FaultKind.ANSWER, "open", status=404, body="text", text="404 page not found"), "Check the base URL"),
-        (Fault(FaultKind.ANSWER, "open", status=503, body="none"), "Try again in some minutes"),
+        (
+            Fault(FaultKind.ANSWER, "open", status=503, body="none"),
+            "Health: 503, BCDA gave no reason. Try again in some minutes",
+        ),
         (Fault(FaultKind.DROP, "open"), "RemoteProtocolError"),
     ],
     ids=["ill", "maintenance-page", "another-server", "busy", "dropped"],
