@@ -82,7 +82,7 @@ def test_a_warning_is_exit_code_0(serve, connect, doctor):
     connect(serve(start=datetime.now(UTC) - timedelta(hours=1)))
     code, text = doctor()
     assert code == 0
-    assert text.splitlines()[-1].startswith("Nothing failed; look at: clock")
+    assert text.splitlines()[-1].startswith("Nothing failed. Look at clock")
 
 
 @pytest.mark.parametrize(

@@ -331,7 +331,10 @@ def test_answers_that_take_long_are_given_up_together(monkeypatch, serve, settin
     started = time.monotonic()
     checks = examine(settings_for(server))
     assert time.monotonic() - started < 2
-    expect(checks, "version", Status.FAILED, "did not answer in time")
+    # On a busy machine the time is up a step earlier.
+    (failed,) = [check for check in checks.values() if check.status is Status.FAILED]
+    assert "did not answer in time" in failed.text
+    assert checks["attribution"].status is Status.SKIPPED
 
 
 def test_one_step_that_takes_long_keeps_the_next_from_nothing(monkeypatch, serve, settings_for):
@@ -719,6 +722,23 @@ def test_the_table_is_aligned_and_fits_one_screen(serve, settings_for, places):
     (place,) = [number for number, line in enumerate(lines) if line.startswith("FAILED   attribution      ")]
     assert lines[place + 1].startswith(" " * 26)
     assert lines[-1] == "1 of 13 checks failed: attribution."
+
+
+def test_the_last_line_names_what_failed_and_what_to_look_at():
+    well, warned, failed = (
+        doctor.Check(name, status, ".")
+        for name, status in (("one", Status.OK), ("two", Status.WARNING), ("three", Status.FAILED))
+    )
+    last = [
+        doctor.table(checks).splitlines()[-1] for checks in ([well], [well, warned], [failed], [well, warned, failed])
+    ]
+    assert last == [
+        "All is well.",
+        "Nothing failed. Look at two.",
+        "1 of 1 checks failed: three.",
+        "1 of 3 checks failed: three. Look at two too.",
+    ]
+    assert [doctor.has_failed(checks) for checks in ([well, warned], [warned, failed])] == [False, True]
 
 
 def test_in_short_begins_with_what_failed_and_has_a_line_for_each(serve, settings_for):

@@ -108,6 +108,8 @@ async def _take(step: _Step, visit: _Visit, done: dict[str, Check], end: float) 
         failed = next(check.name for check in done.values() if check.status is Status.FAILED)
         return [_not_asked(name, failed) for name in step.names]
     now = asyncio.get_running_loop().time()
+    if now >= end:
+        return [Check(name, Status.SKIPPED, "Not asked, because the time was up.") for name in step.names]
     try:
         async with asyncio.timeout_at(min(now + STEP_SECONDS, end)):
             return await step.ask(visit)

@@ -59,6 +59,7 @@ def _line(check: Check) -> str:
 def _sum(checks: Sequence[Check]) -> str:
     failed = [check.name for check in checks if check.status is Status.FAILED]
     warned = [check.name for check in checks if check.status is Status.WARNING]
-    if failed:
-        return f"{len(failed)} of {len(checks)} checks failed: {', '.join(failed)}."
-    return f"Nothing failed; look at: {', '.join(warned)}." if warned else "All is well."
+    if not failed and not warned:
+        return "All is well."
+    first = f"{len(failed)} of {len(checks)} checks failed: {', '.join(failed)}." if failed else "Nothing failed."
+    return f"{first} Look at {', '.join(warned)}{' too' if failed else ''}." if warned else first
