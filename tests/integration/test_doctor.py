@@ -337,6 +337,14 @@ def test_answers_that_take_long_are_given_up_together(monkeypatch, serve, settin
     assert checks["attribution"].status is Status.SKIPPED
 
 
+def test_what_there_is_no_time_for_is_not_asked(monkeypatch, serve, settings_for):
+    bound(monkeypatch, all=0.0)
+    server = serve()
+    checks = examine(settings_for(server))
+    assert {checks[name].text for name in STEPS[1:-1]} == {"Not asked, because the time was up."}
+    assert server.requests == []
+
+
 def test_one_step_that_takes_long_keeps_the_next_from_nothing(monkeypatch, serve, settings_for):
     bound(monkeypatch, silence=5.0, step=1.0)
     checks = examine(settings_for(serve(faults=slow(0.6, "metadata", "jobs"))))

@@ -104,12 +104,10 @@ async def _ask_all(visit: _Visit, name: Check, *, seconds: float) -> list[Check]
 
 async def _take(step: _Step, visit: _Visit, done: dict[str, Check], end: float) -> list[Check]:
     first, *others = step.names
-    if done[step.needs].status in {Status.FAILED, Status.SKIPPED}:
-        failed = next(check.name for check in done.values() if check.status is Status.FAILED)
-        return [_not_asked(name, failed) for name in step.names]
     now = asyncio.get_running_loop().time()
-    if now >= end:
-        return [Check(name, Status.SKIPPED, "Not asked, because the time was up.") for name in step.names]
+    if done[step.needs].status in {Status.FAILED, Status.SKIPPED} or now >= end:
+        failed = next((f"{check.name} failed" for check in done.values() if check.status is Status.FAILED), None)
+        return [_not_asked(name, failed or "the time was up") for name in step.names]
     try:
         async with asyncio.timeout_at(min(now + STEP_SECONDS, end)):
             return await step.ask(visit)
@@ -117,7 +115,7 @@ async def _take(step: _Step, visit: _Visit, done: dict[str, Check], end: float) 
         text = _sentence(error)
     except TimeoutError:
         text = _NO_ANSWER
-    return [Check(first, Status.FAILED, text), *(_not_asked(name, first) for name in others)]
+    return [Check(first, Status.FAILED, text), *(_not_asked(name, f"{first} failed") for name in others)]
 
 
 def _name(settings: ConnectionSettings) -> Check:
@@ -162,10 +160,10 @@ async def _reach(visit: _Visit) -> list[Check]:
     except BcdaError as error:
         untrusted = _tls_problem(error, host)
         if untrusted is not None:
-            return [connected, untrusted, _not_asked("health", "TLS")]
+            return [connected, untrusted, _not_asked("health", "TLS failed")]
         if _is_unconnected(error):
             failed = Check("connection", Status.FAILED, _connection_problem(error, visit.settings))
-            return [failed, _not_asked("TLS", "connection"), _not_asked("health", "connection")]
+            return [failed, *(_not_asked(name, "connection failed") for name in ("TLS", "health"))]
         return [connected, trusted, Check("health", Status.FAILED, _sentence(error))]
     return [connected, trusted, _health(parts)]
 
@@ -281,8 +279,8 @@ _STEPS = (
 )
 
 
-def _not_asked(name: str, failed: str) -> Check:
-    return Check(name, Status.SKIPPED, f"Not asked, because {failed} failed.")
+def _not_asked(name: str, why: str) -> Check:
+    return Check(name, Status.SKIPPED, f"Not asked, because {why}.")
 
 
 def _sentence(error: BcdaError) -> str:
