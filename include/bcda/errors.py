@@ -19,6 +19,7 @@
          ├─ OversizedFileError        a file unpacks to far more than an export holds; .file_name
          ├─ CountMismatchError        lines read differ from rows landed plus lines quarantined
          ├─ LandingError              the engine could not fill a table; .table
+         ├─ WarehouseError            the engine refused a statement
          └─ DataQualityError          what was loaded failed a check; .check_ids
 
 A message says what was wrong, with what, and what to do next. It never holds a person's data, a token or a secret.
@@ -211,6 +212,10 @@ class LandingError(TerminalError):
     def __init__(self, message: str, *, table: str) -> None:
         super().__init__(message)
         self.table = table
+
+
+class WarehouseError(TerminalError):
+    """The engine refused a statement on the warehouse. Its own text is left out: it can quote a row."""
 
 
 class DataQualityError(TerminalError):

@@ -79,6 +79,7 @@ class SimulatorServer:
             if not self._thread.is_alive():
                 raise RuntimeError("the simulator did not start; is its port taken?")
             time.sleep(0.01)
+        self._port = self._server.servers[0].sockets[0].getsockname()[1]
         return self
 
     def __exit__(
@@ -92,7 +93,6 @@ class SimulatorServer:
 
     def restart(self, down_seconds: float) -> None:
         """Stop the API's process and start it again on the same port; jobs, files and tokens survive, as in a database."""
-        self._port = self._server.servers[0].sockets[0].getsockname()[1]
         self._server.should_exit = True
         if self._thread is not None:
             self._thread.join(timeout=10)
@@ -103,8 +103,7 @@ class SimulatorServer:
     @property
     def base_url(self) -> str:
         """Address without a path."""
-        port = self._server.servers[0].sockets[0].getsockname()[1]
-        return f"http://127.0.0.1:{port}"
+        return f"http://127.0.0.1:{self._port}"
 
     @property
     def faults(self) -> Faults:

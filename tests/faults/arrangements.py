@@ -23,7 +23,7 @@ from bcda_simulator.world import World
 
 START = datetime(2026, 11, 10, 12, tzinfo=UTC)
 NEXT_WEEK = START + timedelta(weeks=1)
-PEOPLE = 4
+PEOPLE = 12
 WITH_COVERAGE = ("Patient", "Coverage", "ExplanationOfBenefit")
 GROUP_SINCE = {"scope": Scope.GROUP_ALL, "since": START - timedelta(days=90)}
 BOMB_BYTES = 320 << 20
@@ -251,6 +251,9 @@ def _newest(paths: Iterator[Path]) -> Path:
 
 def damage_a_raw_file(one: Export) -> None:
     """Flip a byte in the middle of a fetched file."""
+    if one.memo:
+        return
+    one.memo.add("damaged")
     path = _newest(one.places.run_folder(one.run.run_id).glob("0*.ndjson.gz"))
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0xFF

@@ -226,6 +226,10 @@ def _files() -> Iterator[Row]:
     yield fails(
         "a gzip bomb", "data", source=a.serve_a_gzip_bomb, error=errors.OversizedFileError, says="larger than",
     )  # fmt: skip
+    half = Fault(K.PEOPLE_FAIL, people=tuple(range(6)), resource_type="ExplanationOfBenefit")
+    yield fails(
+        "half of the people cannot be retrieved", "publish", half, error=errors.DataQualityError, says="retrieval_gaps"
+    )
     people = Fault(K.PEOPLE_FAIL, people=(1,), resource_type="ExplanationOfBenefit")
     yield Row("some people cannot be retrieved, listed", "data", (people,), Outcome.GAP)
 

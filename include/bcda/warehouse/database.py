@@ -10,7 +10,7 @@ import duckdb
 import tenacity
 
 from bcda import model
-from bcda.errors import StorageError, WarehouseLockedError
+from bcda.errors import StorageError, WarehouseError, WarehouseLockedError
 from bcda.model import cclf_views
 from bcda.places import private_folder
 
@@ -45,6 +45,7 @@ def open_warehouse(
     Raises:
         WarehouseLockedError: still held after `wait_seconds`; the message names the process.
         StorageError: the disk is full, the folder cannot be written, or the database is of another schema version.
+        WarehouseError: the engine refused a statement.
     """
     private_folder(path.parent)
     connection = _connect(path, read_only=read_only, wait_seconds=wait_seconds)
@@ -65,10 +66,16 @@ def open_warehouse(
         raise StorageError(
             f"The warehouse {path} needs more temporary space than there is. Free some space beside it and try again."
         ) from error
-    except duckdb.IOException as error:
+    except (duckdb.IOException, duckdb.TransactionException) as error:
         raise StorageError(
-            f"The warehouse {path} cannot be written: {_first_line(error)}. Check free space."
+            f"The warehouse {path} cannot be read or written: {_first_line(error)}. Check free space and the owner."
         ) from error
+    except duckdb.Error as error:
+        # The engine's text can quote a row, so only its kind travels on.
+        raise WarehouseError(
+            f"The warehouse {path} refused a statement ({type(error).__name__}); what it held is as it was. Report this with the "
+            "run id."
+        ) from None
     finally:
         connection.close()
 

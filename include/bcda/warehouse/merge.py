@@ -91,6 +91,9 @@ def merge_run(
             merge.weigh_claims()
             reached(CommitPoint.MERGE_READY)
             connection.execute("COMMIT")
+        except duckdb.TransactionException:
+            # A commit that fails has ended its transaction.
+            raise
         except BaseException:
             connection.execute("ROLLBACK")
             raise
@@ -150,12 +153,16 @@ class _Merge:
         """
         for lake_file in (file for batch in self._batches for file in batch.lake_files):
             path = str(self._places.lake / lake_file.path)
-            rows = self._connection.execute(
-                "SELECT count(*) FROM read_parquet($path, hive_partitioning = false)", {"path": path}
-            ).fetchall()[0][0]
+            try:
+                rows = self._connection.execute(
+                    "SELECT count(*) FROM read_parquet($path, hive_partitioning = false)", {"path": path}
+                ).fetchall()[0][0]
+            except (duckdb.InvalidInputException, duckdb.IOException):
+                rows = 0
             if rows != lake_file.rows:
                 raise CountMismatchError(
-                    f"{lake_file.path} has {rows} rows, its account says {lake_file.rows}. Run the land task again.",
+                    f"{lake_file.path} has {rows} readable rows, its account says {lake_file.rows}. Delete that file, then run "
+                    "the land task of its batch again.",
                     lines_read=lake_file.rows,
                     rows_landed=rows,
                     lines_quarantined=0,
