@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
+from datetime import UTC, datetime
 
 import httpx
 
@@ -89,14 +90,10 @@ class BcdaAuth(httpx.Auth):
                 response.status_code,
                 b"",
                 what="Token request",
-                retry_after=_seconds(response.headers.get("Retry-After")),
+                retry_after=protocol.retry_after_seconds(response.headers.get("Retry-After"), datetime.now(UTC)),
             )
         token, lifetime = protocol.token_of(response.content)
         if self._on_token is not None:
             self._on_token(token)
         self._token = token
         self._good_until = self._clock() + max(lifetime - _RENEW_EARLY_SECONDS, lifetime / 2)
-
-
-def _seconds(value: str | None) -> float | None:
-    return float(value) if value and value.strip().isdigit() else None

@@ -120,8 +120,12 @@ class BcdaClient:
             response = await self._send(
                 "GET", f"/api/{self.settings.api_version}/jobs", headers=protocol.EXPORT_HEADERS, params=query
             )
-            if response.status_code == 404 and protocol.reason_of(response.content).startswith("no Jobs found"):  # noqa: PLR2004
-                return []
+            if response.status_code == 404:  # noqa: PLR2004
+                reason = protocol.reason_of(response.content)
+                if reason.startswith("no Jobs found"):
+                    return []
+                if not reason:
+                    raise ServerError("Job list: 404 with an answer that was cut short.", status=404)
             if response.status_code != 200:  # noqa: PLR2004
                 raise self._error(response, "Job list")
             return protocol.jobs_of(response.content)

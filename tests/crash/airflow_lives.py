@@ -18,15 +18,16 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
 HOOKS = Path(__file__).parent / "hooks"
-sys.path[:0] = [str(PROJECT / "scripts"), str(PROJECT / "tests" / "crash")]
+sys.path[:0] = [str(PROJECT / "scripts"), *(str(PROJECT / "tests" / name) for name in ("crash", "faults"))]
 
 import httpx  # noqa: E402
 import lives  # noqa: E402
+from canaries import PLANTED, canaries, leaks  # noqa: E402
 
 from airflow_processes import COMPONENTS, AirflowProcesses  # noqa: E402
 from bcda.commit_points import CommitPoint  # noqa: E402
 from bcda.places import Places  # noqa: E402
-from bcda_simulator import SimulatorServer  # noqa: E402
+from bcda_simulator import Fault, FaultKind, SimulatorServer  # noqa: E402
 from bcda_simulator.world import World  # noqa: E402
 
 CALM, STORM = "calm", "storm"
@@ -42,6 +43,8 @@ class AirflowTally:
 
     kills: Counter[str] = field(default_factory=Counter)
     differences: list[str] = field(default_factory=list)
+    leaks: list[str] = field(default_factory=list)
+    files_searched: int = 0
     longest_run_seconds: float = 0.0
 
 
@@ -89,12 +92,24 @@ class Storm:
                 for week in range(weeks):
                     server.clock.set(lives.START + timedelta(weeks=week))
                     self._week(airflow, week)
+            self._search()
         return self.tally
+
+    def _search(self) -> None:
+        """Look for people and secrets in all that Airflow keeps: its database with XComs, events and rendered fields, its logs."""
+        wanted = canaries(World(people=5, seed=7, history_weeks=12), self._server, 5)
+        for path in (self._home / "airflow").rglob("*"):
+            if path.is_file() and path.name not in {"passwords.json", "secrets.json"}:
+                self.tally.files_searched += 1
+                found = leaks([path.read_bytes().decode("latin-1"), path.name], wanted)
+                self.tally.leaks += [f"{path.name} holds a canary" for _ in found]
 
     def _week(self, airflow: AirflowProcesses, week: int) -> None:
         seen = set(self._server.jobs())
         self._run(airflow, CALM, week)
         calm = set(self._server.jobs()) - seen
+        named = f"Database Error for beneficiary MBI {PLANTED}"
+        self._server.faults.add(Fault(FaultKind.ANSWER, "status", status=500, text=named, times=1))
         order = self._give_orders()
         ended = threading.Event()
         killer = threading.Thread(target=self._kill_from_outside, args=(airflow, ended))
@@ -173,7 +188,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="bcda-storm-") as home:
         tally = Storm(Path(home), seed).rage(given.weeks)
     print(report(tally, seed))
-    return bool(tally.differences)
+    return bool(tally.differences or tally.leaks)
 
 
 def report(tally: AirflowTally, seed: int) -> str:
@@ -181,9 +196,9 @@ def report(tally: AirflowTally, seed: int) -> str:
     lines = [f"{count:4d}  {what}" for what, count in sorted(tally.kills.items())]
     lines.append(
         f"seed {seed}: {tally.kills.total()} kills, {len(tally.differences)} differences, longest run with its recoveries "
-        f"{tally.longest_run_seconds:.0f} s"
+        f"{tally.longest_run_seconds:.0f} s; {len(tally.leaks)} leaks in {tally.files_searched} files"
     )
-    return "\n".join(lines + tally.differences)
+    return "\n".join(lines + tally.differences + tally.leaks)
 
 
 if __name__ == "__main__":

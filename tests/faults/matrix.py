@@ -109,7 +109,7 @@ def _connection() -> Iterator[Row]:
 
 
 def _rate_limits() -> Iterator[Row]:
-    date = (datetime.now(UTC) + timedelta(seconds=30)).strftime("%a, %d %b %Y %H:%M:%S GMT")
+    date = (datetime.now(UTC) + timedelta(hours=1)).strftime("%a, %d %b %Y %H:%M:%S GMT")
     for phase in ENDPOINTS:
         for wish, waits, named in (
             ("0", 0.0, "0"),
@@ -256,7 +256,7 @@ def _own_side() -> Iterator[Row]:
     yield fails("a raw file is damaged on disk", "land", before={"land": a.damage_a_raw_file}, **damaged)
     yield fails(
         "a lake file is damaged on disk", "merge", before={"merge": a.damage_a_lake_file},
-        error=errors.BcdaError, says="land task again|cannot be",
+        error=errors.BcdaError, says="the land task of its batch",
     )  # fmt: skip
 
 
