@@ -475,7 +475,7 @@ def error_for(status: int, body: bytes, *, what: str, retry_after: float | None)
     """Return the error that an answer of the API means.
 
     Args:
-        status: HTTP status, not a success.
+        status: HTTP status, not the success that was expected.
         body: of the answer.
         what: what was being done, such as `kick-off`, for the message.
         retry_after: seconds the server asked to wait, or None.
@@ -487,6 +487,12 @@ def error_for(status: int, body: bytes, *, what: str, retry_after: float | None)
     if status == 429:  # noqa: PLR2004
         return RateLimitedError(
             f"{what}: 429, too many requests or an overlapping job is running.", retry_after_seconds=retry_after
+        )
+    if status < 300:  # noqa: PLR2004
+        return ServerError(
+            f"{what}: {status} without what belongs to it, so something between here and BCDA answered in its place.",
+            retry_after_seconds=retry_after,
+            status=status,
         )
     if status >= 500 or status == 408:  # noqa: PLR2004
         return ServerError(f"{what}: {status}, {said}.", retry_after_seconds=retry_after, status=status)

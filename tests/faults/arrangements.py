@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -78,8 +79,6 @@ def serve_everything_twice() -> World:
 
     class Twice(World):
         def attribution_lists(self, cms_id, kind, as_of):
-            from dataclasses import replace
-
             lists = super().attribution_lists(cms_id, kind, as_of)
             return [replace(one, people=_padded(one.people) * 2) for one in lists]
 

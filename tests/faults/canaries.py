@@ -1,5 +1,6 @@
 """People who are unmistakable wherever they turn up, and the search for them."""
 
+import json
 import logging
 import traceback
 from collections.abc import Iterable, Iterator
@@ -11,16 +12,17 @@ from bcda_simulator.world import World
 PLANTED = "1S00E00QK77"
 """An MBI that only error texts of the server hold."""
 
+TOKEN_START = "eyJhbGciOiAiUlM1MTIi"
+"""How every token of the server begins; Airflow has tokens of its own, which begin otherwise."""
+
 
 def canaries(world: World, server: SimulatorServer, people: int) -> tuple[str, ...]:
     """Return MBIs, member numbers and family names of a world's people, and the server's secrets."""
     now = server.clock.now()
-    found = {PLANTED, server.entity.client_secret, "eyJ"}
+    found = {PLANTED, server.entity.client_secret, TOKEN_START}
     for person in range(people):
         found.add(world.mbi(str(person), now))
         for line in world.lines("v2", "Patient", [str(person)], after=None, up_to=now):
-            import json
-
             patient = json.loads(line)
             found |= {patient["id"], patient["name"][0]["family"], *(i["value"] for i in patient["identifier"])}
     return tuple(sorted(found))

@@ -17,7 +17,7 @@ from bcda.places import Places
 from bcda.planning import ListDates
 from bcda.protocol import JobState
 from bcda.runs import ExportRun
-from bcda.settings import ConnectionSettings, Tuning
+from bcda.settings import ApiVersion, ConnectionSettings, Tuning
 from bcda_simulator import SimulatorServer
 
 T = TypeVar("T")
@@ -67,8 +67,6 @@ class Export:
     @property
     def settings(self) -> ConnectionSettings:
         """Connection to the server."""
-        from bcda.settings import ApiVersion
-
         return ConnectionSettings(
             self.base_url or self.server.base_url,
             self.server.entity.client_id,
