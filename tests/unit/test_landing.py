@@ -128,11 +128,15 @@ def test_a_line_longer_than_the_buffer_is_set_aside(places, tmp_path):
     path = tmp_path / "x.gz"
     path.write_bytes(gzip.compress(b"short\n" + b"x" * 5000 + b"\nafter\n" + b"y" * 3000))
     found, oversized = [], []
-    for part in LineReader(slice_bytes=1024).slices(path):
-        found += [(part.first_line + index, part.line(index)) for index in range(len(part))]
+    for part in LineReader(slice_bytes=1024).slices([path]):
+        found += [(*part.origin(row), part.line(row)) for row in rows_of(part)]
         oversized += part.oversized
-    assert found == [(1, b"short"), (3, b"after")]
-    assert oversized == [(2, 5000), (4, 3000)]
+    assert found == [("x.gz", 1, b"short"), ("x.gz", 3, b"after")]
+    assert oversized == [("x.gz", 2, 5000), ("x.gz", 4, 3000)]
+
+
+def rows_of(part):
+    return range(part.first_row, part.first_row + len(part))
 
 
 @pytest.mark.parametrize("slice_bytes", [7, 16, 64, 1000])
@@ -140,7 +144,7 @@ def test_slices_give_the_same_lines_whatever_the_buffer(tmp_path, slice_bytes):
     lines = [b"a" * (n % 7) for n in range(200)]
     path = tmp_path / "x.gz"
     path.write_bytes(gzip.compress(b"\n".join(lines)))
-    found = [part.line(index) for part in LineReader(slice_bytes).slices(path) for index in range(len(part))]
+    found = [part.line(row) for part in LineReader(slice_bytes).slices([path]) for row in rows_of(part)]
     # The last line is empty here, and an empty rest after the last newline is no line.
     assert found == (lines if lines[-1] else lines[:-1])
 
