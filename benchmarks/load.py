@@ -1,10 +1,11 @@
 """`make bench`: fetching many files, against curl on the same URLs in the same run; then landing and merging them.
 
-The simulator is a process of its own, closes every connection after one answer, and waits before each file. Two loads:
+The simulator is a process of its own and closes every connection after one answer. Two loads:
 
 - large: hundreds of ExplanationOfBenefit files of about 2 MB compressed. A few real ones are generated and served under
-  many names, so that what is fetched, proved and synced is as much as it says, while ids repeat. How long the server
-  takes to give the bytes away is measured with curl, which writes them nowhere; rounds alternate. Some of the files are
+  many names, so that what is fetched, proved and synced is as much as it says, while ids repeat. The server waits before
+  each file, and gives all of them together at most so many bytes a second, or as many as it can. How long that takes is
+  measured with curl, which asks for as many at once and writes them nowhere; rounds alternate. Some of the files are
   landed afterwards, for the memory.
 - small: thousands of files with one claim each, fetched, landed and merged: what a file costs, whatever is in it.
 """
@@ -36,6 +37,7 @@ from generate import write_claims
 
 RESULTS = Path(__file__).parent / "results" / "load.json"
 RUN = "bench"
+LATENCY_SECONDS = 0.1
 AT_ONCE = Tuning().concurrent_downloads
 EOB = "ExplanationOfBenefit"
 
@@ -116,11 +118,10 @@ def measured(script: str, facts: Figures) -> Figures:
 
 
 @contextmanager
-def serving(files: int, latency_seconds: float) -> Iterator[Figures]:
+def serving(files: int, *options: str) -> Iterator[Figures]:
     """Run `serving.py` and give its facts."""
-    command = [sys.executable, str(Path(__file__).with_name("serving.py"))]
-    arguments = ["--files", str(files), "--latency", str(latency_seconds)]
-    with subprocess.Popen([*command, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, str(Path(__file__).with_name("serving.py")), "--files", str(files), *options]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield json.loads(process.stdout.readline())
         finally:
@@ -192,26 +193,28 @@ def fetched(facts: Figures, manifest: Manifest, home: Path, tuning: Figures) -> 
     return figures | {"requests": requests_made(facts) - before}
 
 
-def large_load(files: int, at_once: Sequence[int], rounds: int, landed: int, folder: Path) -> Figures:
-    """Fetch files of about 2 MB, in turns with curl, and land some of them."""
-    stored = [folder / f"stored-{number}.ndjson.gz" for number in range(4)]
-    for number, path in enumerate(stored):
-        write_claims(path, 25, seed=number + 1)
-    found: Figures = {"rounds": []}
-    with serving(files, 0.1) as facts:
+def large_load(files: int, limit: float, at_once: int, rounds: int, landed: int, folder: Path) -> Figures:
+    """Fetch files of about 2 MB in turns with curl, and land some of them."""
+    found: Figures = {"megabytes_per_second": limit, "at_once": at_once, "rounds": []}
+    with serving(files, "--latency", str(LATENCY_SECONDS), "--megabytes-per-second", str(limit)) as facts:
         manifest = asyncio.run(exported(facts))
-        served = put_in_place(stored, manifest, Path(facts["folder"]))
-        typer.echo(f"{files} files, {served / 1e6:.0f} MB compressed, 100 ms latency, one file a connection")
-        for place, width in enumerate(width for _ in range(rounds) for width in at_once):
-            theirs = curl(facts, manifest, width, folder)
+        served = put_in_place(sorted(folder.glob("stored-*")), manifest, Path(facts["folder"]))
+        typer.echo(
+            f"\n{files} files, {served / 1e6:.0f} MB compressed, {LATENCY_SECONDS * 1000:.0f} ms before each, one a connection, "
+            f"{at_once} at once; {f'{limit:.0f} MB/s' if limit else 'no limit'}"
+        )
+        for number in range(rounds):
+            theirs = curl(facts, manifest, at_once, folder)
             with tempfile.TemporaryDirectory(dir=folder) as home:
-                ours = fetched(facts, manifest, Path(home), {"concurrent_downloads": width})
-                if place == 0 and landed:
+                ours = fetched(facts, manifest, Path(home), {"concurrent_downloads": at_once})
+                if number == 0 and landed:
                     found["landing"] = measured(LAND, {"home": home, "files": landed})
             if ours["wire_bytes"] != theirs["wire_bytes"]:
                 raise RuntimeError(f"{ours['wire_bytes']} bytes kept, curl received {theirs['wire_bytes']}")
-            found["rounds"].append({"at_once": width, "ours": ours, "curl": theirs})
+            found["rounds"].append({"ours": ours, "curl": theirs, "load_average": os.getloadavg()[0]})
             show_round(found["rounds"][-1])
+    ratios = [each["ours"]["wall_seconds"] / each["curl"]["wall_seconds"] for each in found["rounds"]]
+    typer.echo(f"{statistics.median(ratios):.2f} times curl (median; {min(ratios):.2f} to {max(ratios):.2f})")
     return found
 
 
@@ -219,52 +222,57 @@ def show_round(figures: Figures) -> None:
     """Print one round."""
     ours, theirs = figures["ours"], figures["curl"]
     typer.echo(
-        f"{figures['at_once']:3} at once: ours {ours['wall_seconds']:6.2f} s ({ours['wire_bytes'] / 1e6 / ours['wall_seconds']:4.0f} "
+        f"ours {ours['wall_seconds']:6.2f} s ({ours['wire_bytes'] / 1e6 / ours['wall_seconds']:4.0f} "
         f"MB/s, {ours['cpu_seconds']:.1f} CPU s, {ours['peak_mib']} MiB, {ours['requests']} requests), "
-        f"curl {theirs['wall_seconds']:6.2f} s: {ours['wall_seconds'] / theirs['wall_seconds']:.2f} times"
+        f"curl {theirs['wall_seconds']:6.2f} s: {ours['wall_seconds'] / theirs['wall_seconds']:.2f} times; "
+        f"load average {figures['load_average']:.1f}"
     )
 
 
 def small_load(files: int, folder: Path) -> Figures:
     """Fetch, land and merge files of one claim."""
     found = {}
-    with serving(files, 0.0) as facts, tempfile.TemporaryDirectory(dir=folder) as home:
+    with serving(files) as facts, tempfile.TemporaryDirectory(dir=folder) as home:
         manifest = asyncio.run(exported(facts))
         found["curl"] = curl(facts, manifest, AT_ONCE, folder)
         # The server here has no budget of requests, and waiting for it is not what is measured.
         found["fetch"] = fetched(facts, manifest, Path(home), {"requests_per_five_minutes": 10 * files})
         found["land"] = measured(LAND, {"home": home, "files": files})
         found["merge"] = measured(MERGE, {"home": home})
-    typer.echo(f"\n{files} files of one claim, {found['land']['content_bytes'] / 1e6:.0f} MB")
+    typer.echo(f"\n{files} files of one claim")
     for name, figures in found.items():
-        peak = f", peak {figures['peak_mib']} MiB" if "peak_mib" in figures else ""
-        typer.echo(f"{name:6} {figures['wall_seconds']:7.2f} s{peak}")
+        show(name, figures)
     return found
+
+
+def show(name: str, figures: Figures) -> None:
+    """Print the figures of one process."""
+    cpu = f", {figures['cpu_seconds']:.1f} CPU s, peak {figures['peak_mib']} MiB" if "cpu_seconds" in figures else ""
+    content = f", {figures['files']} files, {figures['content_bytes'] / 1e6:.0f} MB" if "files" in figures else ""
+    typer.echo(f"{name:6} {figures['wall_seconds']:7.2f} s{cpu}{content}")
 
 
 def main(
     files: Annotated[int, typer.Option(help="Files of about 2 MB; 0 for none.")] = 600,
     rounds: Annotated[int, typer.Option(help="Rounds of each.")] = 3,
-    at_once: Annotated[list[int], typer.Option(help="Files fetched at the same time, by both.")] = [AT_ONCE],  # noqa: B006
+    limit: Annotated[list[float], typer.Option(help="MB that the server gives in a second; 0 for no limit.")] = [40, 0],  # noqa: B006
+    at_once: Annotated[int, typer.Option(help="Files fetched at the same time, by both.")] = AT_ONCE,
     landed: Annotated[int, typer.Option(help="How many of them are landed, once, for the memory; 0 for none.")] = 40,
     small: Annotated[int, typer.Option(help="Files of one claim; 0 for none.")] = 5000,
 ) -> None:
     """Measure, print, write the figures as JSON."""
-    results: Figures = {}
+    results: Figures = {"large": []}
     with tempfile.TemporaryDirectory(prefix="bcda-bench-") as name:
+        folder = Path(name)
         if files:
-            results["large"] = large_load(files, at_once, rounds, landed, Path(name))
-            for width in at_once:
-                ratios = [
-                    each["ours"]["wall_seconds"] / each["curl"]["wall_seconds"]
-                    for each in results["large"]["rounds"]
-                    if each["at_once"] == width
-                ]
-                typer.echo(f"{width} at once: {statistics.median(ratios):.2f} times curl (median)")
+            for number in range(1, 5):
+                write_claims(folder / f"stored-{number}.ndjson.gz", 25, seed=number)
+            for place, each in enumerate(limit):
+                results["large"].append(large_load(files, each, at_once, rounds, 0 if place else landed, folder))
             if landed:
-                typer.echo(f"landing {landed} of them: {results['large']['landing']}")
+                show("land", results["large"][0]["landing"])
         if small:
-            results["small"] = small_load(small, Path(name))
+            results["small"] = small_load(small, folder)
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(results, indent=1))
     typer.echo(f"\nFigures: {RESULTS}")

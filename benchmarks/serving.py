@@ -69,9 +69,15 @@ class OneClaimEach:
 def main(
     files: Annotated[int, typer.Option(help="Files of the job.")],
     latency: Annotated[float, typer.Option(help="Seconds before the server begins to answer for a file.")] = 0.0,
+    megabytes_per_second: Annotated[float, typer.Option(help="Limit on the bytes of all files; 0 for none.")] = 0.0,
 ) -> None:
     """Serve until the input is closed; the first line printed is a JSON object of facts."""
-    settings = SimulatorSettings(pending_seconds=0, parts_per_second=1e6, chunk_people={EOB: 1})
+    settings = SimulatorSettings(
+        pending_seconds=0,
+        parts_per_second=1e6,
+        chunk_people={EOB: 1},
+        bytes_per_second=megabytes_per_second * 1e6 or None,
+    )
     faults = [Fault(FaultKind.DELAY, "data", seconds=latency)] if latency else []
     with SimulatorServer(OneClaimEach(files), settings=settings, start=AS_OF, faults=faults) as server:
         facts = {
