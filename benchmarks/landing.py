@@ -63,7 +63,7 @@ from bcda.model import mapping
 from bcda.settings import ApiVersion
 shape = mapping.shape(ApiVersion.V2, "ExplanationOfBenefit")
 connection = duckdb.connect(config={"threads": 1})
-for lines in LineReader().slices(Path(sys.argv[1])):
+for lines in LineReader().slices([Path(sys.argv[1])]):
     connection.register("incoming", slice_table(lines))
     connection.execute(f"SELECT count(r.id) FROM (SELECT json_transform(body, '{shape}') AS r FROM incoming)").fetchall()
 """

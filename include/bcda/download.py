@@ -2,7 +2,7 @@
 
 A file is fetched compressed and kept as received. `name.part` grows while bytes come; beside it `name.part.json`
 remembers which version of the file they belong to, so that also a killed process goes on where it stopped. Only a file
-that was proved whole gets its final name, and only then a receipt.
+that was proved whole gets its final name, and only then a receipt. While one file is proved the next one comes.
 """
 
 import asyncio
@@ -30,13 +30,15 @@ from bcda.errors import (
     TransientError,
 )
 from bcda.manifest import OutputFile
-from bcda.places import private_folder, sync_folder, write_durably
+from bcda.places import private_folder, sync_folder
 from bcda.protocol import JobState
 from bcda.receipts import Receipt, read_receipt, write_receipt
 
 log = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 1 << 20
+_UNPACKED_BYTES = 1 << 17
+_FEW_LINES = 32
 _UNPACKS_TO_BYTES = 256 << 20
 _UNPACKS_TO_TIMES = 200
 """What a file may unpack to without being looked at twice. NDJSON of BCDA shrinks to a tenth to a fortieth; gzip can
@@ -89,14 +91,17 @@ async def fetch_batch(
     Source: design §2.1; wire contract §15, §22 rules 9 and 16.
     """
     private_folder(folder)
-    slots = asyncio.Semaphore(client.settings.tuning.concurrent_downloads)
+    at_once = client.settings.tuning.concurrent_downloads
+    transfers = asyncio.Semaphore(at_once)
+    # As many again are being proved: that takes processor and disk while the transfers take the network.
+    in_hand = asyncio.Semaphore(2 * at_once)
     receipts: dict[str, Receipt] = {}
 
     async def fetch(file: OutputFile) -> None:
-        async with slots:
+        async with in_hand:
             receipt = read_receipt(folder, file.name)
             if receipt is None or receipt.url != file.url:
-                receipt = await _Download(client, file, folder, job_id).run()
+                receipt = await _Download(client, file, folder, job_id, transfers).run()
                 if on_file is not None:
                     on_file(receipt)
             receipts[file.name] = receipt
@@ -114,21 +119,29 @@ async def fetch_batch(
 class _Download:
     """One file, from its first byte to its receipt."""
 
-    def __init__(self, client: BcdaClient, file: OutputFile, folder: Path, job_id: str) -> None:
+    def __init__(
+        self, client: BcdaClient, file: OutputFile, folder: Path, job_id: str, transfers: asyncio.Semaphore
+    ) -> None:
         self._client = client
         self._file = file
         self._folder = folder
         self._job_id = job_id
+        self._transfers = transfers
         self._part = folder / f".{file.name}.part"
         self._memo = folder / f".{file.name}.part.json"
 
     async def run(self) -> Receipt:
         attempt = 0
+        failure: TransientError | None = None
         while True:
             attempt += 1
             held = self._held()
             try:
-                await self._transfer()
+                async with self._transfers:
+                    if failure is not None:
+                        # A file that waits keeps its turn: a server in trouble is asked less often, not more.
+                        await self._client.wait_before_retry(attempt - 1, failure)
+                    await self._transfer()
                 reached(CommitPoint.FILE_COMPLETE)
                 return await asyncio.to_thread(self._prove_and_keep)
             except TransientError as error:
@@ -138,7 +151,7 @@ class _Download:
                 if attempt >= self._client.settings.tuning.file_attempts:
                     raise
                 log.info("%s: download %d failed, trying again: %s", self._file.name, attempt, error)
-                await self._client.wait_before_retry(attempt, error)
+                failure = error
             except OSError as error:
                 raise StorageError(
                     f"Cannot write {self._part}: {error.strerror}. Free some space or check the owner; what is complete stays."
@@ -284,17 +297,20 @@ class _Download:
         last_modified = response.headers.get("Last-Modified")
         # Ranges count compressed bytes, so only a stored gzip stream can be resumed (wire contract §15).
         if last_modified and "gzip" in _encoding(response) and "bytes" in response.headers.get("Accept-Ranges", ""):
-            write_durably(self._memo, json.dumps({"url": self._file.url, "last_modified": last_modified}).encode())
+            # Not synced: when the machine itself stops, the part file's bytes are as uncertain, and the proof decides.
+            descriptor = os.open(self._memo, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                json.dump({"url": self._file.url, "last_modified": last_modified}, file)
 
     def _discard(self) -> None:
         self._part.unlink(missing_ok=True)
         self._memo.unlink(missing_ok=True)
 
 
-def _check_size(path: Path, unpacked_bytes: int) -> None:
-    if unpacked_bytes > max(_UNPACKS_TO_BYTES, _UNPACKS_TO_TIMES * path.stat().st_size):
+def _check_size(path: Path, wire_bytes: int, unpacked_bytes: int) -> None:
+    if unpacked_bytes > max(_UNPACKS_TO_BYTES, _UNPACKS_TO_TIMES * wire_bytes):
         raise OversizedFileError(
-            f"{path.name}: {path.stat().st_size} bytes unpack to more than {unpacked_bytes}, which is larger than any export's "
+            f"{path.name}: {wire_bytes} bytes unpack to more than {unpacked_bytes}, which is larger than any export's "
             "file; it was not unpacked to its end. Start a new run; if it comes again, tell BCDA's help desk.",
             file_name=path.name,
         )
@@ -317,21 +333,36 @@ def verify_gzip(path: Path) -> Proof:
         IncompleteFileError: the stream ends early or is damaged.
         OversizedFileError: it goes on far beyond what an export holds.
     """
-    if path.stat().st_size == 0:
+    wire_bytes = path.stat().st_size
+    if wire_bytes == 0:
         raise IncompleteFileError(f"{path.name}: the gzip stream ends early.", file_name=path.name, bytes_received=0)
     size = lines = 0
-    last = b"\n"
+    buffer = bytearray(_UNPACKED_BYTES)
+    last = ord("\n")
     try:
         with igzip.open(path, "rb") as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                size += len(chunk)
-                _check_size(path, size)
-                lines += chunk.count(b"\n")
-                last = chunk[-1:]
+            while got := file.readinto(buffer):
+                size += got
+                _check_size(path, wire_bytes, size)
+                lines += _newlines(buffer, got)
+                last = buffer[got - 1]
     except (EOFError, igzip.BadGzipFile, igzip_lib.IsalError) as error:  # type: ignore[misc]  # the stub declares an instance
         raise IncompleteFileError(
             f"{path.name}: the gzip stream {'ends early' if isinstance(error, EOFError) else 'is damaged'}.",
             file_name=path.name,
-            bytes_received=path.stat().st_size,
+            bytes_received=wire_bytes,
         ) from error
-    return Proof(size, lines if last == b"\n" else lines + 1)
+    return Proof(size, lines if last == ord("\n") else lines + 1)
+
+
+def _newlines(buffer: bytearray, stop: int) -> int:
+    """Count the newlines in the first bytes of a buffer.
+
+    `count` looks at one byte after the other, `find` at many at once: for lines of some kilobytes, as claims are, it is
+    seven times as fast, and counting was a third of the proof.
+    """
+    found = start = 0
+    while found < _FEW_LINES and (newline := buffer.find(b"\n", start, stop)) >= 0:
+        found += 1
+        start = newline + 1
+    return found if found < _FEW_LINES else found + buffer.count(b"\n", start, stop)

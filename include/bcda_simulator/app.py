@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from bcda_simulator import control, kickoff
 from bcda_simulator.clock import Clock
-from bcda_simulator.downloads import BodyCutError, send_file
+from bcda_simulator.downloads import Bandwidth, BodyCutError, send_file
 from bcda_simulator.faults import Fault, FaultKind, Faults
 from bcda_simulator.jobs import Job, JobStore
 from bcda_simulator.metadata import capability_statement
@@ -73,6 +73,7 @@ class Simulator:
         self.entities = tuple(entities)
         self.tokens = Tokens(entities, settings, clock)
         self.store = JobStore(source, settings, clock, self.faults, folder)
+        self._bandwidth = Bandwidth(settings.bytes_per_second)
         self.requests: list[LoggedRequest] = []
         api = r"/api/(?P<version>v[123])"
         self._routes: list[tuple[str, str, re.Pattern[str], Callable[..., Awaitable[Response]]]] = [
@@ -380,6 +381,7 @@ class Simulator:
             and not strike(FaultKind.UNCOMPRESSED, "data", target),
             extra_member=self.settings.quirks.extra_gzip_member,
             damage=[fault for kind in kinds if (fault := strike(kind, "data", target))],
+            bandwidth=self._bandwidth,
         )
 
 

@@ -2,6 +2,7 @@
 
 import email.utils
 import re
+import threading
 import time
 import zlib
 from collections.abc import Iterator
@@ -15,10 +16,34 @@ EMPTY_MEMBER = bytes.fromhex("1f8b08000000000000ff010000ffff0000000000000000")
 """What the real server's compressor adds to an already compressed body."""
 
 _CHUNK = 1 << 20
+_SHARED_CHUNK = 1 << 18
 
 
 class BodyCutError(Exception):
     """Raised inside a body to break the connection off."""
+
+
+class Bandwidth:
+    """What all bodies share: at most so many bytes in a second leave the server.
+
+    Args:
+        bytes_per_second: None for no limit.
+    """
+
+    def __init__(self, bytes_per_second: float | None) -> None:
+        self.bytes_per_second = bytes_per_second
+        self._free_at = 0.0
+        self._lock = threading.Lock()
+
+    def take(self, size: int) -> None:
+        """Return when so many bytes may be sent."""
+        if self.bytes_per_second is None:
+            return
+        with self._lock:
+            now = time.monotonic()
+            start = max(now, self._free_at)
+            self._free_at = start + size / self.bytes_per_second
+        time.sleep(start - now)
 
 
 def send_file(
@@ -29,6 +54,7 @@ def send_file(
     gzip_asked: bool,
     extra_member: bool,
     damage: list[Fault],
+    bandwidth: Bandwidth,
 ) -> Response:
     """Return the answer for a stored file.
 
@@ -39,6 +65,7 @@ def send_file(
         gzip_asked: whether any Accept-Encoding contains gzip.
         extra_member: whether a full compressed body ends with the empty member.
         damage: faults of the body.
+        bandwidth: limit on the bytes of all bodies.
     """
     with path.open("rb") as file:
         stored_gzip = file.read(2) == b"\x1f\x8b"
@@ -56,17 +83,22 @@ def send_file(
         if start >= size:
             return Response(status_code=416, headers={"Content-Range": f"bytes */{size}"})
         headers |= {"Content-Range": f"bytes {start}-{end}/{size}", "Content-Length": str(end - start + 1)}
-        return StreamingResponse(_body(path, start, end + 1, b"", damage), status_code=206, headers=headers)
-    return StreamingResponse(_body(path, 0, size, EMPTY_MEMBER if extra_member else b"", damage), headers=headers)
+        return StreamingResponse(_body(path, start, end + 1, b"", damage, bandwidth), status_code=206, headers=headers)
+    return StreamingResponse(
+        _body(path, 0, size, EMPTY_MEMBER if extra_member else b"", damage, bandwidth), headers=headers
+    )
 
 
-def _body(path: Path, start: int, stop: int, tail: bytes, damage: list[Fault]) -> Iterator[bytes]:
+def _body(path: Path, start: int, stop: int, tail: bytes, damage: list[Fault], bandwidth: Bandwidth) -> Iterator[bytes]:
     size = path.stat().st_size
     cut = next((fault for fault in damage if fault.kind in {"cut", "short"}), None)
     end = min(stop, int(size * cut.fraction)) if cut else stop
     flip = next((int(size * fault.fraction) for fault in damage if fault.kind == "corrupt"), None)
     slow = next((fault for fault in damage if fault.kind == "slow"), None)
-    chunk_size = max(1024, slow.bytes_per_second // 10) if slow else _CHUNK
+    # Small portions when bodies share a limit, so that they come side by side.
+    chunk_size = _SHARED_CHUNK if bandwidth.bytes_per_second else _CHUNK
+    if slow:
+        chunk_size = max(1024, slow.bytes_per_second // 10)
     with path.open("rb") as file:
         file.seek(start)
         position = start
@@ -77,6 +109,7 @@ def _body(path: Path, start: int, stop: int, tail: bytes, damage: list[Fault]) -
                 chunk = bytes(damaged)
             if slow:
                 time.sleep(len(chunk) / slow.bytes_per_second)
+            bandwidth.take(len(chunk))
             position += len(chunk)
             yield chunk
     if cut and cut.kind == "cut":

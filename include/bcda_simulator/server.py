@@ -106,6 +106,11 @@ class SimulatorServer:
         return f"http://127.0.0.1:{self._port}"
 
     @property
+    def folder(self) -> Path:
+        """Where the files of the jobs lie, one folder a job."""
+        return self._simulator.store.folder
+
+    @property
     def faults(self) -> Faults:
         """The faults in force."""
         return self._simulator.faults

@@ -72,6 +72,7 @@ class SimulatorSettings:
         parts_per_second: how fast parts are done after that.
         seed: makes file names repeatable.
         gzip_level: of the stored files.
+        bytes_per_second: limit on the bodies of all files together; None for as fast as it can.
     """
 
     token_seconds: int = 1200
@@ -99,4 +100,5 @@ class SimulatorSettings:
     parts_per_second: float = 200.0
     seed: int = 1
     gzip_level: int = 1
+    bytes_per_second: float | None = None
     quirks: Quirks = field(default_factory=Quirks)

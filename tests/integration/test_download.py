@@ -1,11 +1,13 @@
 import gzip
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,8 @@ from bcda.client import BcdaClient
 from bcda.download import fetch_batch, verify_gzip
 from bcda.errors import CredentialsError, ExportExpiredError, IncompleteFileError, ServerError, StorageError
 from bcda.receipts import read_receipt
-from bcda_simulator import Fault, FaultKind
+from bcda_simulator import Fault, FaultKind, SimulatorSettings
+from bcda_simulator.world import World
 
 EOB = ("ExplanationOfBenefit",)
 
@@ -29,6 +32,10 @@ async def manifest_of(client, places, settings, types=EOB):
         pass
     manifest = await export.save_manifest(client, places, run.run_id, job.job_id)
     return manifest, places.run_folder(run.run_id)
+
+
+def at_once(files, settings):
+    return replace(settings, tuning=replace(settings.tuning, concurrent_downloads=files))
 
 
 def data_requests(server):
@@ -128,6 +135,32 @@ async def test_a_lasting_fault_fails_clearly_after_bounded_tries(serve, settings
     assert 1 <= len(data_requests(server)) <= 3
     assert not list(folder.glob("*.receipt.json"))
     assert not list(folder.glob("0*.ndjson.gz"))
+
+
+async def test_a_server_in_trouble_is_asked_by_few_files(serve, settings_for, places):
+    server = serve(World(people=40, seed=3, history_weeks=20), settings=SimulatorSettings(chunk_people={EOB[0]: 1}))
+    settings = at_once(2, settings_for(server))
+    async with BcdaClient(settings) as client:
+        manifest, folder = await manifest_of(client, places, settings)
+        server.faults.add(Fault(FaultKind.ANSWER, "data", status=503))
+        with pytest.raises(ServerError):
+            await fetch_batch(client, manifest.files, folder, job_id=manifest.job_id)
+    assert len(manifest.files) > 20
+    assert len({entry.target for entry in data_requests(server)}) <= 2 * settings.tuning.concurrent_downloads
+
+
+async def test_no_more_files_come_at_once_than_configured(serve, settings_for, places):
+    server = serve(World(people=12, seed=3, history_weeks=20), settings=SimulatorSettings(chunk_people={EOB[0]: 1}))
+    settings = at_once(3, settings_for(server))
+    async with BcdaClient(settings) as client:
+        manifest, folder = await manifest_of(client, places, settings)
+        server.faults.add(Fault(FaultKind.DELAY, "data", seconds=0.2))
+        started = time.monotonic()
+        await fetch_batch(client, manifest.files, folder, job_id=manifest.job_id)
+        seconds = time.monotonic() - started
+    assert len(manifest.files) > 6
+    # More at once would take fewer turns, and each turn lasts at least as long as the server waits.
+    assert seconds >= 0.2 * math.ceil(len(manifest.files) / 3)
 
 
 async def test_files_that_were_cleaned_up_end_the_run(serve, settings_for, places):

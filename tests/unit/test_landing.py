@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import duckdb
+import pyarrow.parquet as pq
 import pytest
 from rawfiles import NOON, land
 
@@ -128,11 +129,15 @@ def test_a_line_longer_than_the_buffer_is_set_aside(places, tmp_path):
     path = tmp_path / "x.gz"
     path.write_bytes(gzip.compress(b"short\n" + b"x" * 5000 + b"\nafter\n" + b"y" * 3000))
     found, oversized = [], []
-    for part in LineReader(slice_bytes=1024).slices(path):
-        found += [(part.first_line + index, part.line(index)) for index in range(len(part))]
+    for part in LineReader(slice_bytes=1024).slices([path]):
+        found += [(*part.origin(row), part.line(row)) for row in rows_of(part)]
         oversized += part.oversized
-    assert found == [(1, b"short"), (3, b"after")]
-    assert oversized == [(2, 5000), (4, 3000)]
+    assert found == [("x.gz", 1, b"short"), ("x.gz", 3, b"after")]
+    assert oversized == [("x.gz", 2, 5000), ("x.gz", 4, 3000)]
+
+
+def rows_of(part):
+    return range(part.first_row, part.first_row + len(part))
 
 
 @pytest.mark.parametrize("slice_bytes", [7, 16, 64, 1000])
@@ -140,9 +145,117 @@ def test_slices_give_the_same_lines_whatever_the_buffer(tmp_path, slice_bytes):
     lines = [b"a" * (n % 7) for n in range(200)]
     path = tmp_path / "x.gz"
     path.write_bytes(gzip.compress(b"\n".join(lines)))
-    found = [part.line(index) for part in LineReader(slice_bytes).slices(path) for index in range(len(part))]
+    found = [part.line(row) for part in LineReader(slice_bytes).slices([path]) for row in rows_of(part)]
     # The last line is empty here, and an empty rest after the last newline is no line.
     assert found == (lines if lines[-1] else lines[:-1])
+
+
+FILES = [
+    [b"a" * (n % 7) for n in range(20)],
+    [],
+    [b"x" * 62],
+    [b"x" * 63, b"short", b"y" * 200],
+    [b""],
+    [b"z" * 300],
+    *([b"small"] for _ in range(30)),
+    [b"last", b"q" * 64],
+]
+
+
+@pytest.mark.parametrize("slice_bytes", [64, 65, 100, 1000, 100_000])
+@pytest.mark.parametrize("ending", [b"\n", b""], ids=["terminated", "unterminated"])
+def test_files_follow_each_other_in_slices_and_keep_their_lines(tmp_path, slice_bytes, ending):
+    paths = [tmp_path / f"{number}.gz" for number in range(len(FILES))]
+    expected, too_long = {}, []
+    for path, lines in zip(paths, FILES, strict=True):
+        path.write_bytes(gzip.compress(b"\n".join(lines) + ending if lines else b""))
+        for number, line_ in enumerate(lines, start=1):
+            if len(line_) >= slice_bytes:
+                too_long.append((path.name, number, len(line_)))
+            elif line_ or ending or number < len(lines):
+                expected[path.name, number] = line_
+    found, oversized, unterminated, row = {}, [], [], 0
+    for part in LineReader(slice_bytes).slices(paths):
+        assert part.first_row == row
+        row += len(part)
+        found |= {part.origin(each): part.line(each) for each in rows_of(part)}
+        unterminated += [part.origin(each) for each in part.unterminated]
+        oversized += part.oversized
+        assert len(part) == sum(piece.rows for piece in part.parts)
+    assert found == expected
+    assert row == len(expected)
+    assert oversized == too_long
+    ends = {path.name: len(lines) for path, lines in zip(paths, FILES, strict=True)}
+    wanted = [] if ending else [origin for origin in expected if origin[1] == ends[origin[0]]]
+    assert sorted(unterminated) == sorted(wanted)
+
+
+@pytest.mark.parametrize("slice_bytes", [700, 5_000, 1 << 20])
+def test_small_files_land_together_and_are_accounted_for_each(places, monkeypatch, slice_bytes):
+    from bcda.landing import batch
+
+    monkeypatch.setattr(batch, "LineReader", lambda: LineReader(slice_bytes))
+    patient = b'{"id":"p-%d","resourceType":"Patient"}\n'
+    notes = b'{"issue":[],"resourceType":"OperationOutcome"}\n'
+    kinds = {
+        0: (EOB, lambda n: line(id=f"c-{n}") + b"bad\n" + line(id=f"d-{n}"), [1, 3], {2: "not JSON"}),
+        1: ("Patient", lambda n: patient % n, [1], {}),
+        2: (EOB, lambda n: b"\n" + line(id=f"e-{n}").rstrip(b"\n"), [2], {1: "empty line"}),
+        3: (EOB, lambda n: line(id=f"f-{n}") + line(id=f"g-{n}")[:-20], [1], {2: "cut"}),
+        4: ("OperationOutcome!", lambda n: notes, [1], {}),
+        5: (EOB, lambda n: patient % n + line(id="h h"), [], {1: "wrong resource type", 2: "no id"}),
+        6: (EOB, lambda n: b"", [], {}),
+        7: (EOB, lambda n: b'{"id":"\xff"}\n' + line(id=f"i-{n}"), [2], {1: "not UTF-8"}),
+    }
+    files = [kinds[n % 8] for n in range(80)]
+    _, _, landed = land(places, [(kind, content(n)) for n, (kind, content, _, _) in enumerate(files)])
+
+    names = [f"{n + 1:05d}-{kind.rstrip('!')}.ndjson.gz" for n, (kind, *_) in enumerate(files)]
+    assert {f.name: (f.lines_read, f.rows_landed, f.lines_quarantined) for f in landed.files} == {
+        name: (len(good) + len(bad), len(good), len(bad)) for name, (_, _, good, bad) in zip(names, files, strict=True)
+    }
+    assert rows(places, "quarantine", "raw_file, raw_line, reason") == sorted(
+        (name, number, reason)
+        for name, (_, _, _, bad) in zip(names, files, strict=True)
+        for number, reason in bad.items()
+    )
+    expected = {
+        (name, number): content(n).splitlines()[number - 1].decode()
+        for n, (name, (kind, content, good, _)) in enumerate(zip(names, files, strict=True))
+        for number in good
+        if not kind.endswith("!")
+    }
+    assert {(row[0], row[1]): row[2] for row in rows(places, "resource", "raw_file, raw_line, body")} == expected
+    ids = {place: json.loads(text)["id"] for place, text in expected.items() if EOB in place[0]}
+    assert {(row[0], row[1]): row[2] for row in rows(places, "claim", "raw_file, raw_line, claim_id")} == ids
+
+
+def test_small_files_do_not_make_small_row_groups(places):
+    land(places, [(EOB, line(id=f"c-{n}")) for n in range(200)])
+    for table in ("resource", "claim"):
+        (path,) = (places.lake / table).rglob("*.parquet")
+        assert (pq.ParquetFile(path).metadata.num_rows, pq.ParquetFile(path).num_row_groups) == (200, 1)
+
+
+def test_a_new_element_is_reported_with_each_small_file_that_has_it(places):
+    files = [
+        (EOB, line(id=f"c-{n}") + line(id=f"d-{n}", **({"brandNew": "x"} if n % 50 == 7 else {}))) for n in range(200)
+    ]
+    land(places, files)
+    found = rows(places, "drift", "path, raw_file, raw_line, occurrences")
+    assert [row for row in found if row[0] == "brandNew"] == [
+        ("brandNew", f"{n + 1:05d}-{EOB}.ndjson.gz", 2, 1) for n in (7, 57, 107, 157)
+    ]
+
+
+def test_a_line_that_only_the_parser_refuses_is_found_and_set_aside(places, monkeypatch):
+    from bcda.landing.engine import Engine
+
+    # No such line is known; should one come, the check for valid JSON says nothing about it.
+    monkeypatch.setattr(Engine, "invalid_rows", lambda *_: set())
+    land(places, [(EOB, b"".join(b"bad\n" if n in {2, 7, 8} else line(id=f"c-{n}") for n in range(1, 12)))])
+    assert reasons(places) == [(number, "cannot be parsed") for number in (2, 7, 8)]
+    assert rows(places, "claim", "raw_line") == [(n,) for n in range(1, 12) if n not in {2, 7, 8}]
 
 
 def test_a_receipt_that_counts_other_lines_stops_the_batch(places):

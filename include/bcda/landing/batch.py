@@ -3,9 +3,11 @@
 import logging
 import re
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,6 +16,7 @@ from bcda.commit_points import CommitPoint, reached
 from bcda.errors import CountMismatchError, LandingError
 from bcda.landed import LandedBatch, LandedFile, write_landed
 from bcda.landing.content_hash import content_hash
+from bcda.landing.drift import samples_of
 from bcda.landing.engine import Engine, ParsedKeys, slice_table
 from bcda.landing.lake_files import LakeWriter
 from bcda.landing.lines import LineReader, Slice
@@ -89,7 +92,9 @@ def land_files(
         try:
             landing = _Landing(run, folder, engine, writer)
             files = tuple(
-                landing.land(receipt) for receipt in sorted(receipts, key=lambda r: (r.resource_type, r.name))
+                file
+                for _, alike in groupby(sorted(receipts, key=lambda r: (*_likeness(r), r.name)), key=_likeness)
+                for file in landing.land(list(alike))
             )
             landing.flush()
             lake_files = writer.commit()
@@ -122,6 +127,11 @@ def _spill_folder(lake: Path, name: str) -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
+def _likeness(receipt: Receipt) -> tuple[str, FileKind]:
+    """Return what two files must have in common to be landed together."""
+    return receipt.resource_type, receipt.kind
+
+
 class _Landing:
     """The files of one batch on their way through the engine."""
 
@@ -135,28 +145,32 @@ class _Landing:
         self._reader = LineReader()
         self._gathered_bytes = 0
         self._gathered_type = ""
+        self._kind = FileKind.OUTPUT
+        self._accounts: dict[str, _Account] = {}
 
-    def land(self, receipt: Receipt) -> LandedFile:
-        """Land one raw file; its rows may still be gathered in the engine when this returns."""
-        if receipt.resource_type != self._gathered_type:
+    def land(self, receipts: Sequence[Receipt]) -> Iterator[LandedFile]:
+        """Land raw files of one type and kind and account for each; their rows may still be in the engine after that."""
+        if receipts[0].resource_type != self._gathered_type:
             self.flush()
-            self._gathered_type = receipt.resource_type
-        account = _Account()
-        for lines in self._reader.slices(self._folder / receipt.name):
-            self._land_slice(lines, receipt, account)
-        landed = LandedFile(
-            name=receipt.name,
-            kind=receipt.kind,
-            resource_type=receipt.resource_type,
-            wire_bytes=receipt.wire_bytes,
-            wire_sha256=receipt.wire_sha256,
-            content_bytes=receipt.content_bytes,
-            lines_read=account.lines_read,
-            rows_landed=account.rows_landed,
-            lines_quarantined=account.lines_quarantined,
-        )
-        _check_counts(landed, receipt)
-        return landed
+        self._gathered_type, self._kind = _likeness(receipts[0])
+        self._accounts = {receipt.name: _Account() for receipt in receipts}
+        for lines in self._reader.slices(self._folder / receipt.name for receipt in receipts):
+            self._land_slice(lines)
+        for receipt in receipts:
+            account = self._accounts[receipt.name]
+            landed = LandedFile(
+                name=receipt.name,
+                kind=receipt.kind,
+                resource_type=receipt.resource_type,
+                wire_bytes=receipt.wire_bytes,
+                wire_sha256=receipt.wire_sha256,
+                content_bytes=receipt.content_bytes,
+                lines_read=account.lines_read,
+                rows_landed=account.rows_landed,
+                lines_quarantined=account.lines_quarantined,
+            )
+            _check_counts(landed, receipt)
+            yield landed
 
     def flush(self) -> None:
         """Fill the tables from all that was gathered."""
@@ -164,93 +178,89 @@ class _Landing:
             self._writer.write(table, rows)
         self._gathered_bytes = 0
 
-    def _land_slice(self, lines: Slice, receipt: Receipt, account: _Account) -> None:
-        account.lines_read += len(lines) + len(lines.oversized)
-        for number, size in lines.oversized:
-            self._quarantine(receipt, [(number, "longer than the reader's buffer", size, b"")], account)
+    def _land_slice(self, lines: Slice) -> None:
+        for part in lines.parts:
+            self._accounts[part.file_name].lines_read += part.rows
+        for name, number, size in lines.oversized:
+            self._accounts[name].lines_read += 1
+            self._quarantine([(name, number, "longer than the reader's buffer", size, b"")])
         if not len(lines):
             return
         rows = slice_table(lines)
         unreadable = _not_utf8(rows, lines)
         if unreadable:
-            rows = self._set_aside(rows, lines, unreadable, receipt, account)
-        keys = self._engine.parse(rows, raw_file=receipt.name, resource_type=receipt.resource_type)
+            rows = self._set_aside(rows, lines, unreadable)
+        keys = self._engine.parse(rows, resource_type=self._gathered_type)
         if keys is None:
             # Only a slice with a bad line pays for finding it.
-            reasons = _why_not_json(self._engine.invalid_lines(rows), lines)
-            rows = self._set_aside(rows, lines, reasons, receipt, account)
-            rows, keys = self._parse_what_can_be(rows, lines, receipt, account)
-        unkeyed = _unusable_keys(_numbers(rows), keys, receipt)
+            rows = self._set_aside(rows, lines, _why_not_json(self._engine.invalid_rows(rows), lines))
+            rows, keys = self._parse_what_can_be(rows, lines)
+        unkeyed = _unusable_keys(_numbers(rows), keys, self._gathered_type, self._kind)
         self._gathered_bytes += lines.offsets[-1]
         if unkeyed:
-            self._engine.drop_lines(receipt.name, list(unkeyed))
+            self._engine.drop_rows(list(unkeyed))
             kept = [number not in unkeyed for number in _numbers(rows)]
-            rows = self._set_aside(rows, lines, unkeyed, receipt, account)
+            rows = self._set_aside(rows, lines, unkeyed)
             keys = _keep(keys, kept)
-        account.rows_landed += rows.num_rows
-        if receipt.kind is FileKind.OUTPUT:
-            self._writer.write("resource", self._resource_rows(rows, keys, lines, receipt))
-            unknown = self._engine.unknown_elements(rows, raw_file=receipt.name, resource_type=receipt.resource_type)
-            self._writer.write("drift", unknown)
+        for file_name, landed in Counter(rows["raw_file"].to_pylist()).items():
+            self._accounts[str(file_name)].rows_landed += landed
+        if self._kind is FileKind.OUTPUT:
+            self._writer.write("resource", self._resource_rows(rows, keys, lines))
+            samples = samples_of(rows, lines)
+            self._writer.write("drift", self._engine.unknown_elements(rows, samples, resource_type=self._gathered_type))
         if self._gathered_bytes >= GATHER_BYTES:
             self.flush()
 
-    def _parse_what_can_be(
-        self, rows: pa.Table, lines: Slice, receipt: Receipt, account: _Account
-    ) -> tuple[pa.Table, ParsedKeys]:
+    def _parse_what_can_be(self, rows: pa.Table, lines: Slice) -> tuple[pa.Table, ParsedKeys]:
         """Parse lines that are all JSON objects; a line that the engine refuses all the same is set aside."""
-        kind = receipt.resource_type
-        keys = self._engine.parse(rows, raw_file=receipt.name, resource_type=kind)
+        keys = self._engine.parse(rows, resource_type=self._gathered_type)
         if keys is None:
-            refused = {}
-            for index, number in enumerate(_numbers(rows)):
-                if self._engine.parse(rows.slice(index, 1), raw_file=receipt.name, resource_type=kind) is None:
-                    refused[number] = "cannot be parsed"
-                else:
-                    self._engine.drop_lines(receipt.name, [number])
-            rows = self._set_aside(rows, lines, refused, receipt, account)
-            keys = self._engine.parse(rows, raw_file=receipt.name, resource_type=kind)
+            rows = self._set_aside(rows, lines, dict.fromkeys(self._refused(rows), "cannot be parsed"))
+            keys = self._engine.parse(rows, resource_type=self._gathered_type)
         if keys is None:
-            raise LandingError(f"{receipt.name}: lines that parse alone do not parse together.", table="resource")
+            raise LandingError(
+                f"Lines of {self._gathered_type} that parse alone do not parse together.", table="resource"
+            )
         return rows, keys
 
-    def _set_aside(
-        self, rows: pa.Table, lines: Slice, reasons: dict[int, str], receipt: Receipt, account: _Account
-    ) -> pa.Table:
-        """Quarantine lines of a slice and return the others."""
-        first = lines.first_line
-        entries = [
-            (
-                number,
-                reason,
-                lines.offsets[number - first + 1] - lines.offsets[number - first],
-                lines.line(number - first),
-            )
-            for number, reason in sorted(reasons.items())
-        ]
-        self._quarantine(receipt, entries, account)
+    def _refused(self, rows: pa.Table) -> list[int]:
+        """Return the rows that the engine does not parse, found by halving; nothing is kept in the engine."""
+        if self._engine.parse(rows, resource_type=self._gathered_type) is not None:
+            self._engine.drop_rows(_numbers(rows))
+            return []
+        if rows.num_rows == 1:
+            return _numbers(rows)
+        half = rows.num_rows // 2
+        return self._refused(rows.slice(0, half)) + self._refused(rows.slice(half))
+
+    def _set_aside(self, rows: pa.Table, lines: Slice, reasons: dict[int, str]) -> pa.Table:
+        """Quarantine lines of a slice, given by row number, and return the others."""
+        entries = []
+        for number, reason in sorted(reasons.items()):
+            line = lines.line(number)
+            entries.append((*lines.origin(number), reason, len(line), line))
+        self._quarantine(entries)
         return rows.filter(pa.array([number not in reasons for number in _numbers(rows)], pa.bool_()))
 
-    def _quarantine(self, receipt: Receipt, entries: Sequence[tuple[int, str, int, bytes]], account: _Account) -> None:
-        account.lines_quarantined += len(entries)
+    def _quarantine(self, entries: Sequence[tuple[str, int, str, int, bytes]]) -> None:
+        for entry in entries:
+            self._accounts[entry[0]].lines_quarantined += 1
         columns = {
             "run_id": pa.array([self._run_id] * len(entries), pa.string()),
-            "raw_file": pa.array([receipt.name] * len(entries), pa.string()),
-            "raw_line": pa.array([entry[0] for entry in entries], pa.int64()),
-            "reason": pa.array([entry[1] for entry in entries], pa.string()),
-            "line_bytes": pa.array([entry[2] for entry in entries], pa.int64()),
-            "line": pa.array([entry[3] for entry in entries], pa.binary()),
+            "raw_file": pa.array([entry[0] for entry in entries], pa.string()),
+            "raw_line": pa.array([entry[1] for entry in entries], pa.int64()),
+            "reason": pa.array([entry[2] for entry in entries], pa.string()),
+            "line_bytes": pa.array([entry[3] for entry in entries], pa.int64()),
+            "line": pa.array([entry[4] for entry in entries], pa.binary()),
         }
         self._writer.write("quarantine", pa.table(columns))
 
-    def _resource_rows(self, rows: pa.Table, keys: ParsedKeys, lines: Slice, receipt: Receipt) -> pa.Table:
+    def _resource_rows(self, rows: pa.Table, keys: ParsedKeys, lines: Slice) -> pa.Table:
         count = rows.num_rows
-        offsets, first = lines.offsets, lines.first_line
         hashes = [
             content_hash(
                 lines.buffer,
-                offsets[number - first],
-                offsets[number - first + 1],
+                *lines.span(number),
                 last_updated=updated,
                 created=None if self._is_created_content else created,
             )
@@ -259,19 +269,19 @@ class _Landing:
         return pa.table(
             {
                 "run_id": pa.array([self._run_id] * count, pa.string()),
-                "resource_type": pa.array([receipt.resource_type] * count, pa.string()),
+                "resource_type": pa.array([self._gathered_type] * count, pa.string()),
                 "resource_id": pa.array(keys.resource_id, pa.string()),
                 "meta_last_updated": keys.last_updated_at,
                 "content_hash": pa.array(hashes, pa.string()),
                 "body": rows["body"],
-                "raw_file": pa.array([receipt.name] * count, pa.string()),
+                "raw_file": rows["raw_file"],
                 "raw_line": rows["raw_line"],
             }
         )
 
 
 def _numbers(rows: pa.Table) -> list[int]:
-    numbers: list[int] = rows["raw_line"].to_pylist()  # type: ignore[assignment]  # never null
+    numbers: list[int] = rows["row_number"].to_pylist()  # type: ignore[assignment]  # never null
     return numbers
 
 
@@ -280,7 +290,7 @@ def _not_utf8(rows: pa.Table, lines: Slice) -> dict[int, str]:
     try:
         rows["body"].validate(full=True)
     except pa.ArrowInvalid:
-        return {lines.first_line + index: "not UTF-8" for index in range(len(lines)) if not _decodes(lines.line(index))}
+        return {number: "not UTF-8" for number in _numbers(rows) if not _decodes(lines.line(number))}
     return {}
 
 
@@ -293,25 +303,24 @@ def _decodes(line: bytes) -> bool:
 
 
 def _why_not_json(numbers: Iterable[int], lines: Slice) -> dict[int, str]:
-    last = lines.first_line + len(lines) - 1
     reasons = {}
     for number in numbers:
-        if not lines.line(number - lines.first_line).strip():
+        if not lines.line(number).strip():
             reasons[number] = "empty line"
-        elif number == last and lines.is_unterminated:
+        elif number in lines.unterminated:
             reasons[number] = "cut"
         else:
             reasons[number] = "not JSON"
     return reasons
 
 
-def _unusable_keys(numbers: Sequence[int], keys: ParsedKeys, receipt: Receipt) -> dict[int, str]:
+def _unusable_keys(numbers: Sequence[int], keys: ParsedKeys, wanted_type: str, kind: FileKind) -> dict[int, str]:
     reasons = {}
-    needs_id = receipt.kind is FileKind.OUTPUT
+    needs_id = kind is FileKind.OUTPUT
     for number, resource_type, resource_id in zip(numbers, keys.resource_type, keys.resource_id, strict=True):
         if resource_type is None:
             reasons[number] = "no resource type"
-        elif resource_type != receipt.resource_type:
+        elif resource_type != wanted_type:
             reasons[number] = "wrong resource type"
         elif needs_id and not (resource_id and _FHIR_ID.fullmatch(resource_id)):
             reasons[number] = "no id"

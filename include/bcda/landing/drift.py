@@ -1,21 +1,23 @@
 """What a resource holds that was never seen before: names that CMS chose, and elements of the JSON.
 
-Names are looked for in every row of the tables that keep them. Elements are looked for in the whole of a slice when it is
-small and in its first half megabyte when it is not: a new element comes with a release of the server and is in many lines.
+Names are looked for in every row of the tables that keep them. Elements are looked for in a sample: in a slice of lines,
+the first half megabyte of each file. A new element comes with a release of the server and is in many lines.
 """
 
 import json
 import re
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
 from bcda import model
+from bcda.landing.lines import Slice
 
 SAMPLE_BYTES = 512 << 10
-"""Text of a slice that is looked through for unknown elements. Measured: 140 MB per CPU second, so all
+"""Text of a file in a slice that is looked through for unknown elements. Measured: 140 MB per CPU second, so all
 of it would cost half as much again as the whole landing."""
 
 MOST_PATHS = 50
@@ -64,15 +66,42 @@ def unknown_names(
     return _table(found)
 
 
+def samples_of(rows: pa.Table, lines: Slice) -> list[pa.Table]:
+    """Return those rows of a slice that are looked through for unknown elements, in portions of half a megabyte.
+
+    Args:
+        rows: what is left of the slice's rows; column row_number, ascending.
+        lines: the slice.
+    """
+    numbers: list[int] = rows["row_number"].to_pylist()  # type: ignore[assignment]  # never null
+    portions: list[tuple[int, int, int]] = []
+    for part in lines.parts:
+        size = lines.span(part.first_row + part.rows - 1)[1] - lines.span(part.first_row)[0]
+        wanted = min(part.rows, max(1, part.rows * SAMPLE_BYTES // max(1, size)))
+        start, stop = (bisect_left(numbers, part.first_row + more) for more in (0, wanted))
+        size = size * wanted // part.rows
+        # Small files go together: a query for each would cost more than their text.
+        if portions and portions[-1][1] == start and portions[-1][2] + size <= SAMPLE_BYTES:
+            start, _, before = portions.pop()
+            size += before
+        portions.append((start, stop, size))
+    return [rows.slice(start, stop - start) for start, stop, _ in portions if stop > start]
+
+
 def unknown_elements(
-    connection: duckdb.DuckDBPyConnection, lines: pa.Table, *, raw_file: str, api_version: str, resource_type: str
+    connection: duckdb.DuckDBPyConnection,
+    lines: pa.Table,
+    samples: Sequence[pa.Table],
+    *,
+    api_version: str,
+    resource_type: str,
 ) -> pa.Table:
-    """Return the elements in the text of a slice that are not among the known ones, each with its first line and count.
+    """Return the elements in the text of samples that are not among the known ones, with first line and count by file.
 
     Args:
         connection: of the engine.
-        lines: columns raw_line and body.
-        raw_file: our name of the raw file.
+        lines: columns raw_file, raw_line and body; where the elements are counted.
+        samples: some of the lines; where they are looked for.
         api_version: version of the resources.
         resource_type: type of the resources; of a type without known elements nothing is reported.
 
@@ -82,24 +111,24 @@ def unknown_elements(
     known = model.known_paths(api_version, resource_type)
     if not known or not lines.num_rows:
         return _table([])
-    rows = max(1, lines.num_rows * SAMPLE_BYTES // max(1, lines["body"].nbytes))
-    connection.register("incoming", lines)
-    sample = lines.slice(0, rows)
-    connection.register("sample", sample)
-    structure = connection.execute("SELECT json_group_structure(body::JSON) FROM sample").fetchall()[0][0]
+    paths: set[str] = set()
+    for sample in samples:
+        connection.register("sample", sample)
+        structure = connection.execute("SELECT json_group_structure(body::JSON) FROM sample").fetchall()[0][0]
+        connection.unregister("sample")
+        paths |= set(_paths(json.loads(structure), ""))
     # A key that is no FHIR name cannot be asked for by a path.
-    unknown = sorted(path for path in set(_paths(json.loads(structure), "")) - known if _ELEMENT.fullmatch(path))
+    unknown = sorted(path for path in paths - known if _ELEMENT.fullmatch(path))
+    connection.register("incoming", lines)
     found = []
     for path in unknown[:MOST_PATHS]:
         steps = "$" + "".join(f'."{part}"' if part != "[*]" else part for part in _steps(path))
-        first, times = connection.execute(
-            "SELECT min(raw_line), count(*) FROM incoming WHERE len(json_extract(body, $path)) > 0"
-            if "[*]" in steps
-            else "SELECT min(raw_line), count(*) FROM incoming WHERE json_extract(body, $path) IS NOT NULL",
+        is_there = "len(json_extract(body, $path)) > 0" if "[*]" in steps else "json_extract(body, $path) IS NOT NULL"
+        counted = connection.execute(
+            f"SELECT raw_file, min(raw_line), count(*) FROM incoming WHERE {is_there} GROUP BY ALL ORDER BY ALL",  # noqa: S608
             {"path": steps},
-        ).fetchall()[0]
-        found.append((resource_type, path, raw_file, first, times))
-    connection.unregister("sample")
+        ).fetchall()
+        found += [(resource_type, path, *of_file) for of_file in counted]
     connection.unregister("incoming")
     return _table(found)
 

@@ -27,8 +27,8 @@ FROM (SELECT raw_file, raw_line, unnest(extension) AS x FROM gathered)
 """
 """Names of a resource's own extensions; monthly ones have one name for all months."""
 
-_NO_LINE = 2**62
-"""Past every line: the keys of a slice of which nothing is left."""
+_NO_ROW = 2**62
+"""Past every row: the keys of a slice of which nothing is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,21 +79,20 @@ class Engine:
         """Free the engine's memory."""
         self._connection.close()
 
-    def invalid_lines(self, lines: pa.Table) -> set[int]:
-        """Return the numbers of the lines that are not JSON objects."""
+    def invalid_rows(self, lines: pa.Table) -> set[int]:
+        """Return the row numbers of the lines that are not JSON objects."""
         self._connection.register("incoming", lines)
         rows = self._run(
-            "SELECT raw_line FROM incoming WHERE CASE WHEN json_valid(body) THEN json_type(body) <> 'OBJECT' ELSE true END"
+            "SELECT row_number FROM incoming WHERE CASE WHEN json_valid(body) THEN json_type(body) <> 'OBJECT' ELSE true END"
         ).fetchall()
         self._connection.unregister("incoming")
         return {row[0] for row in rows}
 
-    def parse(self, lines: pa.Table, *, raw_file: str, resource_type: str) -> ParsedKeys | None:
+    def parse(self, lines: pa.Table, *, resource_type: str) -> ParsedKeys | None:
         """Parse the lines of one slice and keep the result for `tables`.
 
         Args:
-            lines: columns raw_line and body, every body a JSON object.
-            raw_file: our name of the raw file.
+            lines: as of `slice_table`, every body a JSON object.
             resource_type: type that the manifest gave.
 
         Returns:
@@ -101,7 +100,7 @@ class Engine:
         """
         self._connection.register("incoming", lines)
         try:
-            self._gather(raw_file, resource_type)
+            self._gather(resource_type)
         except duckdb.InvalidInputException:
             # Its text quotes the line, so it goes no further.
             return None
@@ -110,8 +109,8 @@ class Engine:
         keys = self._connection.sql(
             "SELECT resourceType AS type, id, meta.lastUpdated AS updated, "
             "instant_of(meta.lastUpdated) AS updated_at, created FROM gathered "
-            "WHERE raw_file = $raw_file AND raw_line >= $first ORDER BY raw_line",
-            params={"raw_file": raw_file, "first": lines["raw_line"][0].as_py() if lines.num_rows else _NO_LINE},
+            "WHERE row_number >= $first ORDER BY row_number",
+            params={"first": lines["row_number"][0].as_py() if lines.num_rows else _NO_ROW},
         ).to_arrow_table()
         return ParsedKeys(
             keys["type"].to_pylist(),
@@ -121,22 +120,20 @@ class Engine:
             keys["created"].to_pylist(),
         )
 
-    def unknown_elements(self, lines: pa.Table, *, raw_file: str, resource_type: str) -> pa.Table:
+    def unknown_elements(self, lines: pa.Table, samples: Sequence[pa.Table], *, resource_type: str) -> pa.Table:
         """Return the elements of a slice that no resource of the type is known to have; see `drift`."""
         version = self._api_version.value
         return _without_text(
             lambda: unknown_elements(
-                self._connection, lines, raw_file=raw_file, api_version=version, resource_type=resource_type
+                self._connection, lines, samples, api_version=version, resource_type=resource_type
             ),
             "drift",
         )
 
-    def drop_lines(self, raw_file: str, line_numbers: Sequence[int]) -> None:
-        """Forget some lines of a file."""
+    def drop_rows(self, row_numbers: Sequence[int]) -> None:
+        """Forget some lines that were parsed."""
         self._run(
-            "DELETE FROM gathered WHERE raw_file = $raw_file AND raw_line IN (SELECT unnest($numbers))",
-            raw_file=raw_file,
-            numbers=list(line_numbers),
+            "DELETE FROM gathered WHERE row_number IN (SELECT unnest($row_numbers))", row_numbers=list(row_numbers)
         )
 
     def tables(self, resource_type: str) -> Iterator[tuple[str, pa.Table]]:
@@ -176,7 +173,7 @@ class Engine:
         query = declaration.query("gathered", types)
         return _without_text(lambda: self._connection.sql(query).to_arrow_table(), declaration.table)
 
-    def _gather(self, raw_file: str, resource_type: str) -> None:
+    def _gather(self, resource_type: str) -> None:
         # One table for all slices: a union of tables would be planned once for each of them. A column for each
         # element: a table that needs three of them reads three.
         target = "INSERT INTO gathered" if self._has_gathered else "CREATE TEMP TABLE gathered AS"
@@ -184,9 +181,8 @@ class Engine:
         key = mapping.no_id_key(self._api_version, resource_type)
         columns = f"* REPLACE (coalesce(id, {key}) AS id)" if key else "*"
         self._run(
-            f"{target} SELECT {columns} FROM (SELECT $raw_file AS raw_file, raw_line, unnest(r) "
-            f"FROM (SELECT raw_line, json_transform(body, '{shape}') AS r FROM incoming)) AS r",
-            raw_file=raw_file,
+            f"{target} SELECT {columns} FROM (SELECT row_number, raw_file, raw_line, unnest(r) FROM "
+            f"(SELECT row_number, raw_file, raw_line, json_transform(body, '{shape}') AS r FROM incoming)) AS r"
         )
         self._has_gathered = True
 
@@ -222,7 +218,7 @@ def _without_text(work: Callable[[], pa.Table], table: str) -> pa.Table:
 
 
 def slice_table(lines: Slice) -> pa.Table:
-    """Return a slice as an Arrow table over the same memory: raw_line and body.
+    """Return a slice as an Arrow table over the same memory: row_number, raw_file, raw_line and body.
 
     It is cut into chunks, which the engine works through one at a time: what it touches stays in the processor's cache,
     while the slice as a whole is planned once.
@@ -230,8 +226,15 @@ def slice_table(lines: Slice) -> pa.Table:
     body = pa.Array.from_buffers(
         pa.string(), len(lines), [None, pa.py_buffer(lines.offsets), pa.py_buffer(lines.buffer)]
     )
-    numbers = pa.array(range(lines.first_line, lines.first_line + len(lines)), pa.int64())
+    row_numbers = pa.array(range(lines.first_row, lines.first_row + len(lines)), pa.int64())
+    raw_files = pa.array([part.file_name for part in lines.parts for _ in range(part.rows)], pa.string())
+    raw_lines = pa.array(
+        [number for part in lines.parts for number in range(part.first_line, part.first_line + part.rows)], pa.int64()
+    )
     rows = max(1, len(lines) * CHUNK_BYTES // max(1, lines.offsets[-1]))
     starts = range(0, len(lines), rows) if len(lines) else [0]
-    columns = [pa.chunked_array([column.slice(start, rows) for start in starts]) for column in (numbers, body)]
-    return pa.Table.from_arrays(columns, names=["raw_line", "body"])
+    columns = [
+        pa.chunked_array([column.slice(start, rows) for start in starts])
+        for column in (row_numbers, raw_files, raw_lines, body)
+    ]
+    return pa.Table.from_arrays(columns, names=["row_number", "raw_file", "raw_line", "body"])

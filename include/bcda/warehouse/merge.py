@@ -303,24 +303,20 @@ class _Merge:
         self._script("ledger/export_run", values)
 
     def _insert_files(self) -> None:
-        for batch in self._batches:
-            for file in batch.files:
-                self._sql(
-                    "ledger/export_file",
-                    self._id,
-                    {
-                        "batch": batch.batch,
-                        "file_name": file.name,
-                        "kind": file.kind.value,
-                        "resource_type": file.resource_type,
-                        "wire_bytes": file.wire_bytes,
-                        "wire_sha256": file.wire_sha256,
-                        "content_bytes": file.content_bytes,
-                        "lines_read": file.lines_read,
-                        "rows_landed": file.rows_landed,
-                        "lines_quarantined": file.lines_quarantined,
-                    },
-                )
+        files = [(batch.batch, file) for batch in self._batches for file in batch.files]
+        columns: _Parameters = {
+            "batch": [batch for batch, _ in files],
+            "file_name": [file.name for _, file in files],
+            "kind": [file.kind.value for _, file in files],
+            "resource_type": [file.resource_type for _, file in files],
+            "wire_bytes": [file.wire_bytes for _, file in files],
+            "wire_sha256": [file.wire_sha256 for _, file in files],
+            "content_bytes": [file.content_bytes for _, file in files],
+            "lines_read": [file.lines_read for _, file in files],
+            "rows_landed": [file.rows_landed for _, file in files],
+            "lines_quarantined": [file.lines_quarantined for _, file in files],
+        }
+        self._sql("ledger/export_file", self._id, columns)
 
     def _files(self, table: str) -> list[str]:
         return [
