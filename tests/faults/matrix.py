@@ -70,6 +70,15 @@ class Row:
     def __str__(self) -> str:
         return f"{self.phase}: {self.fault}"
 
+    @property
+    def wish(self) -> dict[str, object]:
+        """What is asked for; what goes wrong before a file comes is the same for every type, and people are quick."""
+        is_before_files = self.phase in ENDPOINTS and self.phase != "data"
+        return {
+            "resource_types": ("Patient",) if is_before_files else ("Patient", "ExplanationOfBenefit"),
+            **self.changes,
+        }
+
 
 def fails(fault: str, phase: str, *strikes: Fault, error: type[Exception], says: str, **more: object) -> Row:
     """Return a row whose run has to fail."""
@@ -82,6 +91,7 @@ def waits(fault: str, phase: str, strike: Fault, says: str) -> Row:
 
 
 ENDPOINTS = ("token", "kick-off", "jobs", "attribution", "status", "data")
+MANY_FILES = "5,000 files"
 TENTHS = tuple(n / 10 for n in range(10))
 
 

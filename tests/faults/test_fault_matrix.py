@@ -59,16 +59,23 @@ def state(places):
 def check_truth(places, server, row):
     """Compare what analysts see with the world."""
     world, now = arrangements.world(), server.clock.now()
-    types = row.changes.get("resource_types", ("ExplanationOfBenefit",))
+    people = world.attribution_lists("A9999", "all", now)[-1].people
     with duckdb.connect(str(places.published), read_only=True) as connection:
-        if "ExplanationOfBenefit" not in types:
+        sums = connection.execute("SELECT bool_and(lines_read = rows_landed + lines_quarantined) FROM ops.export_file")
+        assert sums.fetchall() == [(True,)]
+        covered = connection.execute(
+            "SELECT max(until_ts) FROM ops.coverage WHERE resource_type = 'Patient'"
+        ).fetchall()
+        assert covered == [(world.last_load_at(now).replace(tzinfo=None),)]
+        if row.fault == matrix.MANY_FILES:
             files = connection.execute(
                 "SELECT count(*), sum(lines_read) FROM ops.export_file WHERE run_id = (SELECT max(run_id) FROM ops.export_run)"
             ).fetchall()
-            assert files[0][0] >= 5000
-            assert files[0][0] == files[0][1]
+            assert files[0][0] == files[0][1] >= 5000
             return
-        people = world.attribution_lists("A9999", "all", now)[-1].people
+        assert connection.execute("SELECT count(*) FROM patient").fetchall() == [(len(people),)]
+        if "ExplanationOfBenefit" not in row.wish["resource_types"]:
+            return
         expected = world.expected(now, people=people, version=row.api_version)
         claims = dict(connection.execute("SELECT claim_type, count(*) FROM claim GROUP BY ALL").fetchall())
         assert claims == dict(expected.claims)
@@ -77,8 +84,6 @@ def check_truth(places, server, row):
             "SELECT claim_type, sum(paid_amount) FROM claim_current WHERE claim_type <> 'PDE' GROUP BY ALL"
         ).fetchall()
         assert dict(paid) == expected.paid
-        sums = connection.execute("SELECT bool_and(lines_read = rows_landed + lines_quarantined) FROM ops.export_file")
-        assert sums.fetchall() == [(True,)]
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
@@ -91,7 +96,7 @@ def test_fault(row, loaded, tmp_path, caplog, capfd, short_lock_wait):
     with SimulatorServer(source, start=row.start, settings=row.server) as server:
         for fault in row.strikes:
             server.faults.add(matrix.fresh(fault))
-        one = Export(server, places, dict(row.changes), dict(row.tuning), row.api_version, row.before)
+        one = Export(server, places, dict(row.wish), dict(row.tuning), row.api_version, row.before)
         undo = row.arrange(one) if row.arrange else None
         before = state(places)
         error = ended(one)
@@ -132,7 +137,7 @@ def again(row, server, places):
     """Return the next run: nothing is wrong any more."""
     if row.source is not None:
         server.serve(arrangements.world())
-    changes = {**row.changes, "scope": matrix.Scope.PATIENT, "since": None}
+    changes = {**row.wish, "scope": matrix.Scope.PATIENT, "since": None}
     return Export(server, places, changes, {}, row.api_version, {})
 
 
