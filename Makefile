@@ -1,4 +1,4 @@
-.PHONY: demo test up env bench lint lock help setup setup-dev clean
+.PHONY: demo test fuzz up env bench lint lock help setup setup-dev clean
 
 help:       ## show this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
@@ -8,6 +8,10 @@ demo: setup ## set up, run the main job twice on a simulated BCDA, print a summa
 
 test: lint  ## set up, then all checks and tests
 	@.venv/bin/python -m pytest
+
+fuzz: setup-dev ## fuzz what comes from BCDA, SECONDS=600 for each of the two fuzzers
+	@.venv/bin/python tests/fuzz/fuzz_documents.py --seconds $(or $(SECONDS),600)
+	@.venv/bin/python tests/fuzz/fuzz_lines.py --seconds $(or $(SECONDS),600)
 
 up: setup   ## Airflow with the simulator, until interrupted
 	@.venv/bin/python scripts/up.py

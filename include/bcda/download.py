@@ -19,6 +19,7 @@ from isal import igzip, igzip_lib, isal_zlib
 
 from bcda.client import BcdaClient
 from bcda.commit_points import CommitPoint, reached
+from bcda.documents import read_json, read_text
 from bcda.errors import (
     BcdaError,
     CredentialsError,
@@ -288,10 +289,10 @@ class _Download:
     def _last_modified(self) -> str | None:
         """Return what guards a resumption, or None when the part file cannot be resumed."""
         try:
-            memo = json.loads(self._memo.read_bytes())
+            memo = read_json(self._memo.read_bytes())
+            return read_text(memo, "last_modified") if read_text(memo, "url") == self._file.url else None
         except (FileNotFoundError, ValueError):
             return None
-        return memo["last_modified"] if memo.get("url") == self._file.url else None
 
     def _remember(self, response: httpx.Response) -> None:
         last_modified = response.headers.get("Last-Modified")

@@ -119,11 +119,14 @@ def parse_instant(text: str) -> datetime:
     """
     try:
         value = datetime.fromisoformat(text.strip())
-    except ValueError as error:
+        has_zone = value.utcoffset() is not None and "T" in text
+        # The first and the last day of the calendar can lie outside of it in UTC.
+        instant = value.astimezone(UTC) if has_zone else None
+    except (ValueError, OverflowError) as error:
         raise InvalidRequestError(f"{text!r} is no instant; write it like 2026-11-01T00:00:00Z.") from error
-    if value.utcoffset() is None or "T" not in text:
+    if instant is None:
         raise InvalidRequestError(f"{text!r} needs a time and a zone; write it like 2026-11-01T00:00:00Z.")
-    return value.astimezone(UTC)
+    return instant
 
 
 def format_instant(value: datetime) -> str:

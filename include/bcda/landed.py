@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from bcda.documents import read_fields, read_json, read_text
 from bcda.errors import ManifestError
 from bcda.manifest import FileKind
 from bcda.places import write_durably
@@ -92,12 +93,14 @@ def read_landed(run_folder: Path, batch: int) -> LandedBatch | None:
     if not path.exists():
         return None
     try:
-        document = json.loads(path.read_bytes())
+        document = read_json(path.read_bytes())
+        if document["batch"] != batch:
+            raise ValueError("the account of another batch")  # noqa: TRY301
         return LandedBatch(
-            run_id=document["run_id"],
-            batch=document["batch"],
-            files=tuple(LandedFile(**{**file, "kind": FileKind(file["kind"])}) for file in document["files"]),
-            lake_files=tuple(LakeFile(**file) for file in document["lake_files"]),
+            run_id=read_text(document, "run_id"),
+            batch=batch,
+            files=tuple(read_fields(LandedFile, file) for file in document["files"]),
+            lake_files=tuple(read_fields(LakeFile, file) for file in document["lake_files"]),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise ManifestError(f"The account {path} cannot be read; delete it and run the land task again.") from error

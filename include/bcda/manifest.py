@@ -4,12 +4,17 @@ Kept in `raw/{run_id}/manifest.json` exactly as far as needed to fetch, prove an
 """
 
 import json
+import math
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from bcda.documents import read_fields, read_json, read_text
 from bcda.errors import ManifestError
 from bcda.export_request import format_instant, parse_instant
+
+_NAME = re.compile(r"[0-9]{5,}-[A-Za-z]{1,64}\.ndjson\.gz")
 
 
 class FileKind(StrEnum):
@@ -78,17 +83,26 @@ class Manifest:
             ManifestError: the content is not of that shape.
         """
         try:
-            document = json.loads(content)
+            document = read_json(content)
+            files = tuple(read_fields(OutputFile, file) for file in document["files"])
+            if not all(_NAME.fullmatch(file.name) for file in files):
+                raise ValueError("a name that is not ours")  # noqa: TRY301
             return cls(
-                job_id=document["job_id"],
-                transaction_time=parse_instant(document["transaction_time"]),
-                request_url=document["request_url"],
-                expires_in_seconds=document["expires_in_seconds"],
-                files=tuple(
-                    OutputFile(f["name"], FileKind(f["kind"]), f["resource_type"], f["url"]) for f in document["files"]
-                ),
+                job_id=read_text(document, "job_id"),
+                transaction_time=parse_instant(read_text(document, "transaction_time")),
+                request_url=read_text(document, "request_url"),
+                expires_in_seconds=_seconds(document["expires_in_seconds"]),
+                files=files,
             )
         except (ValueError, KeyError, TypeError) as error:
             raise ManifestError(
                 f"The stored manifest cannot be read ({type(error).__name__}); start a new run."
             ) from error
+
+
+def _seconds(value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError("expires_in_seconds is no number")
+    return float(value)

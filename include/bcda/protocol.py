@@ -5,6 +5,7 @@ The wire's spelling stops here. Nothing in this module does I/O or looks at a cl
 
 import email.utils
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
+from bcda.documents import read_json, read_text
 from bcda.errors import (
     AttributionMissingError,
     BcdaError,
@@ -47,9 +49,17 @@ _NEXT_STEPS = {
     MissingList.UNKNOWN: "Look at the attribution status and the job list.",
 }
 _BLOCKS_FOR = timedelta(hours=24)
+_LONGEST_WAIT_SECONDS = 86_400.0
+"""Files live a day, so a server that asks for a longer wait is mistaken."""
+
 _TYPE_NAME = re.compile(r"[A-Za-z]{1,64}")
+_TYPE_LIST = re.compile(r"[A-Za-z,]*")
+_JOB_NUMBER = re.compile(r"[0-9]{1,18}")
+# Addresses are ASCII without blanks; a backslash is read in two ways by the parsers of this world.
+_URL = re.compile(r"[!-\[\]-~]+")
+_TOKEN = re.compile(r"[!-~]+")
 # An MBI is eleven letters and digits that begin with a digit from 1 to 9; no text of the server's goes on with one.
-_MBI_LIKE = re.compile(r"\b[1-9][A-Za-z0-9]{3}-?[A-Za-z0-9]{3}-?[A-Za-z0-9]{4}\b")
+_MBI_LIKE = re.compile(r"(?<![A-Za-z0-9])[1-9][A-Za-z0-9]{3}-?[A-Za-z0-9]{3}-?[A-Za-z0-9]{4}(?![A-Za-z0-9])")
 
 
 class JobState(StrEnum):
@@ -116,8 +126,9 @@ class ListedJob:
 
     @property
     def type_text(self) -> str:
-        """Text of its `_type`, empty when it has none."""
-        return next(iter(parse_qs(urlsplit(self.request_url).query).get("_type", [])), "")
+        """Text of its `_type`, empty when it has none or none that could be one."""
+        text = next(iter(parse_qs(urlsplit(self.request_url).query).get("_type", [])), "")
+        return text if _TYPE_LIST.fullmatch(text) else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,13 +221,14 @@ def origin(url: str) -> tuple[str, str, int]:
         ManifestError: the URL has no scheme or host, or carries credentials.
     """
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(url if _URL.fullmatch(url) else "")
         port = parts.port
-    except ValueError as error:
-        raise ManifestError("BCDA sent an address that cannot be read; nothing was requested from it.") from error
+    except ValueError:
+        # Its text quotes the address, so it is not chained.
+        parts, port = urlsplit(""), None
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.password:
-        raise ManifestError("BCDA sent an address without scheme or host; nothing was requested from it.")
-    return parts.scheme, parts.hostname.lower(), port or (443 if parts.scheme == "https" else 80)
+        raise ManifestError("BCDA sent an address that is not plain scheme and host; nothing was requested from it.")
+    return parts.scheme, parts.hostname.lower(), (443 if parts.scheme == "https" else 80) if port is None else port
 
 
 def check_origin(url: str, base_url: str) -> str:
@@ -228,7 +240,7 @@ def check_origin(url: str, base_url: str) -> str:
     if origin(url) != origin(base_url):
         scheme, host, port = origin(url)
         raise ManifestError(
-            f"BCDA named an address on {scheme}://{host}:{port}, which is not the configured server {base_url}. "
+            f"BCDA named an address on {scheme}://{_without_mbi(host)}:{port}, which is not the configured server {base_url}. "
             "Nothing was sent there. Check the connection's base URL, then start a new run."
         )
     return url
@@ -242,24 +254,19 @@ def job_id_of(content_location: str | None, base_url: str) -> str:
     """
     if not content_location:
         raise ManifestError("BCDA accepted the export but sent no Content-Location; look for the job in the job list.")
-    match = re.search(r"/jobs/(\d+)$", urlsplit(check_origin(content_location, base_url)).path)
-    if not match:
+    _, _, number = urlsplit(check_origin(content_location, base_url)).path.rpartition("/jobs/")
+    if not _JOB_NUMBER.fullmatch(number):
         raise ManifestError("BCDA accepted the export with a Content-Location that names no job number.")
-    return match.group(1)
+    return number
 
 
 def retry_after_seconds(value: str | None, now: datetime) -> float | None:
-    """Read `Retry-After`: seconds or an HTTP date; None when absent or nonsense, never negative."""
-    if value is None:
-        return None
-    text = value.strip()
-    if re.fullmatch(r"\d{1,9}(\.\d+)?", text):
-        return float(text)
-    try:
-        at = email.utils.parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds())
+    """Read `Retry-After`: seconds or an HTTP date; None when absent or nonsense, never negative, at most a day."""
+    text = (value or "").strip()
+    if re.fullmatch(r"[0-9]{1,9}(\.[0-9]+)?", text):
+        return min(float(text), _LONGEST_WAIT_SECONDS)
+    at = _http_date(text)
+    return min(max(0.0, (at - now).total_seconds()), _LONGEST_WAIT_SECONDS) if at else None
 
 
 def expires_in_seconds(expires: str | None, date: str | None) -> float | None:
@@ -283,15 +290,25 @@ def token_of(body: bytes) -> tuple[str, float]:
         ServerError: the answer holds no token.
     """
     try:
-        document = json.loads(body)
-        token, seconds = document["access_token"], float(document.get("expires_in", 1200))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        document = read_json(body)
+        token, seconds = read_text(document, "access_token"), _lifetime(document.get("expires_in", 1200))
+    except ValueError as error:
         raise ServerError(
             "The token endpoint answered 200 without a token; try again, then tell BCDA's help desk."
         ) from error
-    if not isinstance(token, str) or not token.isascii() or not token.isprintable() or not token:
+    if not _TOKEN.fullmatch(token):
         raise ServerError("The token endpoint answered with a token that cannot be sent in a header.")
     return token, seconds
+
+
+def _lifetime(value: object) -> float:
+    try:
+        seconds = float(value) if isinstance(value, str | int | float) else math.nan
+    except (ValueError, OverflowError):
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise ValueError("expires_in is no duration")
+    return seconds
 
 
 def status_of(status: int, headers: Mapping[str, str], body: bytes, *, base_url: str) -> JobStatus | None:
@@ -307,7 +324,7 @@ def status_of(status: int, headers: Mapping[str, str], body: bytes, *, base_url:
     """
     reason = reason_of(body)
     if status == 202:  # noqa: PLR2004
-        progress = _MBI_LIKE.sub("[MBI]", headers.get("x-progress", ""))[:100] or None
+        progress = _plain(headers.get("x-progress", ""))[:100] or None
         pending = progress is None or progress.lower().startswith("pending")
         return JobStatus(JobState.PENDING if pending else JobState.IN_PROGRESS, progress=progress)
     if status == 200:  # noqa: PLR2004
@@ -336,42 +353,77 @@ def manifest_of(body: bytes, *, base_url: str, expires_in: float | None) -> Mani
     Source: wire contract §11.
     """
     try:
-        document = json.loads(body)
-    except ValueError as error:
+        document = read_json(body)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ServerError(
             f"BCDA answered a finished job with {len(body)} bytes that are not JSON instead of its manifest; nothing was fetched. "
             "The answer was cut short, or something between here and BCDA answered in its place."
         ) from error
+    except ValueError as error:
+        raise ManifestError(f"BCDA's manifest cannot be read ({error}); nothing was fetched.") from error
     try:
-        entries = [
-            (kind, entry)
-            for kind in (FileKind.OUTPUT, FileKind.DELETED, FileKind.ERROR)
-            for entry in document.get(kind.value) or []
-        ]
-        if not isinstance(document["output"], list):
-            raise TypeError("output")  # noqa: TRY301
+        if not isinstance(document, dict) or document.get("output") is None:
+            raise ValueError("no output")  # noqa: TRY301
         files: dict[str, OutputFile] = {}
-        for kind, entry in entries:
-            url, resource_type = check_origin(entry["url"], base_url), entry["type"]
-            if not _TYPE_NAME.fullmatch(resource_type):
-                raise ManifestError(
-                    "BCDA's manifest names a resource type that is no FHIR type name; nothing was fetched."
-                )
-            name = f"{len(files) + 1:05d}-{resource_type}.ndjson.gz"
-            files.setdefault(url, OutputFile(name, kind, resource_type, url))
+        for kind in (FileKind.OUTPUT, FileKind.DELETED, FileKind.ERROR):
+            for entry in _entries(document, kind.value):
+                url, resource_type = check_origin(read_text(entry, "url"), base_url), read_text(entry, "type")
+                if not _TYPE_NAME.fullmatch(resource_type):
+                    raise ManifestError(
+                        "BCDA's manifest names a resource type that is no FHIR type name; nothing was fetched."
+                    )
+                name = f"{len(files) + 1:05d}-{resource_type}.ndjson.gz"
+                files.setdefault(url, OutputFile(name, kind, resource_type, url))
         return Manifest(
-            job_id=str(document["JobID"]),
-            transaction_time=parse_instant(document["transactionTime"]),
-            request_url=str(document.get("request", "")),
+            job_id=_job_number(document.get("JobID")),
+            transaction_time=_sent_instant(read_text(document, "transactionTime")),
+            request_url=_plain(read_text(document, "request")) if "request" in document else "",
             expires_in_seconds=expires_in,
             files=tuple(files.values()),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, BcdaError) and not isinstance(error, InvalidRequestError):
-            raise
+    except ValueError as error:
         raise ManifestError(
-            f"BCDA's manifest cannot be read ({type(error).__name__}); nothing was fetched. Ask for the status again, then start a new run."
+            f"BCDA's manifest cannot be read ({error}); nothing was fetched. Ask for the status again, then start a new run."
         ) from error
+
+
+def _entries(document: Any, name: str) -> list[Any]:
+    """Return a list of a document; absent and null are an empty one.
+
+    Raises:
+        ValueError: it is something else, or the document is no object.
+    """
+    if not isinstance(document, dict):
+        raise ValueError("no object")  # noqa: TRY004 - one error for all that is wrong with a document
+    entries = document.get(name)
+    if entries is not None and not isinstance(entries, list):
+        raise ValueError(f"{name} is no list")
+    return entries or []
+
+
+def _job_number(value: object) -> str:
+    """Return the number of a job as text; it may be sent as either.
+
+    Raises:
+        ValueError: it is no number, or too large for one.
+    """
+    text = "" if isinstance(value, bool) else str(value) if isinstance(value, str | int) else ""
+    if not _JOB_NUMBER.fullmatch(text):
+        raise ValueError("a job number that is none")
+    return text
+
+
+def _sent_instant(text: str) -> datetime:
+    """Read an instant that the server sent.
+
+    Raises:
+        ValueError: it is none; unlike that of `parse_instant` the text does not repeat what was sent.
+    """
+    try:
+        return parse_instant(text)
+    except InvalidRequestError:
+        pass
+    raise ValueError("an instant that is none")
 
 
 def jobs_of(body: bytes) -> list[ListedJob]:
@@ -383,19 +435,20 @@ def jobs_of(body: bytes) -> list[ListedJob]:
     Source: wire contract §13.
     """
     try:
-        document = json.loads(body)
-        entries = document.get("entry") or []
-    except (ValueError, AttributeError) as error:
+        document = read_json(body)
+        entries = _entries(document, "entry")
+    except ValueError as error:
         raise ServerError("BCDA's job list cannot be read; try again.") from error
     jobs = []
     for entry in entries:
-        task = entry.get("resource", {}) if isinstance(entry, dict) else {}
         try:
-            request = task["input"][0]["valueString"].removeprefix("GET ")
+            task = entry["resource"]
+            request = read_text(task["input"][0], "valueString").removeprefix("GET ")
+            urlsplit(request)
             created = lenient_instant((task.get("executionPeriod") or {}).get("start"))
-            number = str(task["identifier"][0]["value"])
+            number = _job_number(task["identifier"][0]["value"])
             jobs.append(ListedJob(number, _TASK_STATES[task["status"]], request, created))
-        except (KeyError, IndexError, TypeError, AttributeError):
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
             continue
     return jobs
 
@@ -409,7 +462,10 @@ def attribution_of(body: bytes) -> AttributionStatus:
     Source: wire contract §14.
     """
     try:
-        dates = {entry["type"]: parse_instant(entry["timestamp"]) for entry in json.loads(body)["ingestion_dates"]}
+        dates = {
+            read_text(entry, "type"): _sent_instant(read_text(entry, "timestamp"))
+            for entry in read_json(body)["ingestion_dates"]
+        }
     except (ValueError, KeyError, TypeError) as error:
         raise ServerError("BCDA's attribution status cannot be read; try again.") from error
     return AttributionStatus(dates.get("last_attribution_update"), dates.get("last_runout_update"))
@@ -423,7 +479,8 @@ def health_of(body: bytes) -> dict[str, str]:
 
     Source: wire contract §18.
     """
-    return {part: str(state) for part, state in _open_answer(body, "Health").items()}
+    parts = _open_answer(body, "Health")
+    return {_plain(part): _plain(state) if isinstance(state, str) else "unreadable" for part, state in parts.items()}
 
 
 def metadata_of(body: bytes) -> dict[str, Any]:
@@ -439,7 +496,7 @@ def metadata_of(body: bytes) -> dict[str, Any]:
 
 def _open_answer(body: bytes, what: str) -> dict[str, Any]:
     try:
-        document = json.loads(body)
+        document = read_json(body)
     except ValueError:
         document = None
     if not isinstance(document, dict):
@@ -452,8 +509,8 @@ def _open_answer(body: bytes, what: str) -> dict[str, Any]:
 def reason_of(body: bytes) -> str:
     """Return the server's reason from the first JSON value of an error body, or nothing when there is none.
 
-    Whatever looks like an MBI is replaced. Only for answers of the API itself: texts of data and error files name
-    people and are never read with this.
+    One line of at most 500 characters; whatever looks like an MBI is replaced. Only for answers of the API itself: texts of
+    data and error files name people and are never read with this.
 
     Source: wire contract §3; two documents in one body occur (§10, §12, §13).
     """
@@ -461,9 +518,18 @@ def reason_of(body: bytes) -> str:
         document, _ = json.JSONDecoder().raw_decode(body.decode("utf-8").lstrip())
         issue = document["issue"][0]
         text = issue.get("diagnostics") or (issue.get("details") or {}).get("text") or ""
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
         return ""
-    return _MBI_LIKE.sub("[MBI]", str(text))[:500]
+    return _plain(text)[:500] if isinstance(text, str) else ""
+
+
+def _plain(text: str) -> str:
+    """Return a text of the server as one line that can be logged: nothing that a terminal obeys, and no MBI."""
+    return _without_mbi("".join(letter if letter.isprintable() else " " for letter in text).strip())
+
+
+def _without_mbi(text: str) -> str:
+    return _MBI_LIKE.sub("[MBI]", text)
 
 
 def missing_list(reason: str) -> MissingList:
@@ -515,18 +581,23 @@ def error_for(status: int, body: bytes, *, what: str, retry_after: float | None)
     return InvalidRequestError(f"{what}: {status}, {said}. Change the request; the same one will be refused again.")
 
 
-def lenient_instant(text: str | None) -> datetime | None:
+def lenient_instant(text: object) -> datetime | None:
     """Read an instant in any of the forms BCDA writes: RFC 3339, an HTTP date, or its private one; None for others."""
-    if not text:
+    if not isinstance(text, str):
         return None
     odd = re.match(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(\.\d{1,6})?\d* ?(?:([+-]\d{4})|Z|UTC|$)", text.strip())
-    if odd:
-        zone = odd.group(4) or "+0000"
-        return datetime.strptime(
-            f"{odd.group(1)} {odd.group(2)}{odd.group(3) or '.0'} {zone}", "%Y-%m-%d %H:%M:%S.%f %z"
-        )
+    if not odd:
+        return _http_date(text)
+    plain = f"{odd.group(1)} {odd.group(2)}{odd.group(3) or '.0'} {odd.group(4) or '+0000'}"
+    try:
+        return datetime.strptime(plain, "%Y-%m-%d %H:%M:%S.%f %z").astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _http_date(text: str) -> datetime | None:
     try:
         at = email.utils.parsedate_to_datetime(text)
-    except ValueError:
+        return at.replace(tzinfo=at.tzinfo or UTC).astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    return at.replace(tzinfo=at.tzinfo or UTC)

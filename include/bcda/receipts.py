@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from bcda.documents import read_fields, read_json
 from bcda.errors import ManifestError
 from bcda.manifest import FileKind
 from bcda.places import write_durably
@@ -61,9 +62,8 @@ def read_receipt(folder: Path, name: str) -> Receipt | None:
     if not path.exists():
         return None
     try:
-        document = json.loads(path.read_bytes())
-        receipt = Receipt(**{**document, "kind": FileKind(document["kind"])})
-    except (ValueError, KeyError, TypeError) as error:
+        receipt = read_fields(Receipt, read_json(path.read_bytes()))
+    except ValueError as error:
         raise ManifestError(f"The receipt {path} cannot be read; delete it and run the fetch task again.") from error
     raw = folder / name
     if not raw.exists() or raw.stat().st_size != receipt.wire_bytes:

@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from bcda.documents import read_json, read_number, read_text
 from bcda.errors import ManifestError
 from bcda.export_request import ExportRequest, format_instant, parse_instant
 from bcda.places import DEFAULT_SOURCE, write_durably
@@ -74,18 +75,18 @@ def read_run(run_folder: Path) -> ExportRun:
     """
     path = run_folder / "run.json"
     try:
-        document = json.loads(path.read_bytes())
+        document = read_json(path.read_bytes())
         return ExportRun(
-            document["run_id"],
+            read_text(document, "run_id"),
             ExportRequest.from_json(document["request"]),
-            parse_instant(document["planned_at"]),
-            source_id=document["source_id"],
-            server=document["server"],
-            reason=document["reason"],
+            parse_instant(read_text(document, "planned_at")),
+            source_id=read_text(document, "source_id"),
+            server=read_text(document, "server"),
+            reason=read_text(document, "reason"),
             may_ask_for_all=bool(document["may_ask_for_all"]),
-            list_at=parse_instant(document["list_at"]) if document["list_at"] else None,
-            asked_at=parse_instant(document["asked_at"]) if document["asked_at"] else None,
-            newest_job_before=document.get("newest_job_before"),
+            list_at=parse_instant(read_text(document, "list_at")) if document["list_at"] else None,
+            asked_at=parse_instant(read_text(document, "asked_at")) if document["asked_at"] else None,
+            newest_job_before=read_number(document, "newest_job_before"),
         )
     except FileNotFoundError as error:
         raise ManifestError(

@@ -1,10 +1,11 @@
 """How to reach BCDA and how hard to try. Frozen values that are handed in; nothing is read on import."""
 
 import ipaddress
+import re
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from bcda.errors import InvalidRequestError
 
@@ -24,6 +25,13 @@ class AuthMode(StrEnum):
     NONE = "none"
 
 
+_TOO_MUCH = 1e9
+"""Thirty years in seconds: past that no wait ends and no clock can be set."""
+
+_ADDRESS = re.compile(r"https?://[!-\[\]-~]+", re.IGNORECASE)
+_HOST = re.compile(r"[A-Za-z0-9._:\-]+")
+
+
 @dataclass(frozen=True, slots=True)
 class Tuning:
     """How hard to try. Every field can be set in the connection's extra under its own name.
@@ -32,7 +40,7 @@ class Tuning:
         request_timeout_seconds: bound on one API answer, and on each silence within a download.
         max_attempts: tries of one request before its error is raised.
         backoff_initial_seconds: first wait between tries; doubles, with jitter.
-        backoff_max_seconds: longest own wait between tries. A longer Retry-After of the server is honoured.
+        backoff_max_seconds: longest own wait between tries. A longer Retry-After of the server is honoured, up to a day.
         concurrent_downloads: files fetched at the same time by one batch.
         requests_per_five_minutes: budget of one process. BCDA's edge allows 3,000 per address (wire contract §7),
             token requests included, so processes that run side by side must share it.
@@ -74,16 +82,21 @@ class Tuning:
         if self.secret_made_on:
             try:
                 date.fromisoformat(self.secret_made_on)
-            except ValueError as error:
+            except (TypeError, ValueError) as error:
                 raise InvalidRequestError(
                     "The connection's extra field secret_made_on must be a day such as 2026-11-01."
                 ) from error
         for name in self.__slots__:
-            value = getattr(self, name)
-            if isinstance(Tuning.__dataclass_fields__[name].default, bool | str):
+            value, default = getattr(self, name), Tuning.__dataclass_fields__[name].default
+            if isinstance(default, bool | str):
+                if type(value) is not type(default):
+                    wanted = "true or false" if isinstance(default, bool) else "text"
+                    raise InvalidRequestError(f"The connection's extra field {name} must be {wanted}.")
                 continue
-            if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-                raise InvalidRequestError(f"The connection's extra field {name} must be a number greater than 0.")
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _TOO_MUCH:
+                raise InvalidRequestError(
+                    f"The connection's extra field {name} must be a number greater than 0 and not endless."
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,16 +127,12 @@ class ConnectionSettings:
                 host that is not loopback; or the client id or secret is missing for `basic`.
         """
         object.__setattr__(self, "base_url", self.base_url.rstrip("/"))
-        parts = urlsplit(self.base_url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise InvalidRequestError(
-                f"The base URL {self.base_url!r} must be scheme and host, such as https://sandbox.bcda.cms.gov."
-            )
+        parts, host = _parts(self.base_url)
         if parts.username or parts.password or parts.path or parts.query or parts.fragment:
             raise InvalidRequestError(
                 "The base URL must hold scheme, host and port only; put credentials into login and password."
             )
-        if parts.scheme == "http" and not is_loopback(parts.hostname):
+        if parts.scheme == "http" and not is_loopback(host):
             raise InvalidRequestError(
                 f"The base URL {self.base_url!r} is plain http; use https, tokens must not travel in the clear."
             )
@@ -131,6 +140,19 @@ class ConnectionSettings:
             raise InvalidRequestError(
                 "Client id (login) and client secret (password) are both needed; fill them in on the connection."
             )
+
+
+def _parts(base_url: str) -> tuple[SplitResult, str]:
+    """Return the parts of an address, and its host."""
+    try:
+        parts = urlsplit(base_url)
+        host = parts.hostname if parts.port != 0 else None
+    except ValueError:
+        host = None
+    if not host or not _HOST.fullmatch(host) or not _ADDRESS.fullmatch(base_url):
+        # What cannot be read may hold a password, so it is not shown.
+        raise InvalidRequestError("The base URL must be scheme and host, such as https://sandbox.bcda.cms.gov.")
+    return parts, host
 
 
 def server_of(base_url: str) -> str:

@@ -177,6 +177,6 @@ def _tuned(name: str, value: Any) -> int | float | bool | str:
         return str(value).lower() in {"true", "1"}
     try:
         number = float(value)
-    except (TypeError, ValueError):
+        return int(number) if isinstance(default, int) else number
+    except (TypeError, ValueError, OverflowError):
         raise InvalidRequestError(f"The connection's extra field {name} must be a number.") from None
-    return int(number) if isinstance(default, int) else number

@@ -416,6 +416,32 @@ def test_what_was_never_seen_before_is_recorded_with_its_first_place_and_count(p
     assert query(places, "SELECT count(*) FROM claim_extension WHERE name = 'brand_new_cd'") == [(3,)]
 
 
+def test_past_the_part_that_is_looked_through_new_elements_are_still_counted(places, monkeypatch):
+    monkeypatch.setattr("bcda.landing.drift.SAMPLE_BYTES", 1)
+    odd = {"a.b": [{"x": 1}], "status": {"value": "active"}, 'a"b': 1}
+    load(places, [(EOB, v2(1, **odd) + v2(2) + v2(3, **odd))])
+    assert [(path, line, times) for _, path, _, _, line, times in drift(places)] == [
+        ('"a.b"[].x', 1, 2),
+        # A path cannot ask for this name, so it is counted where it was looked for.
+        ('"a\\"b"', 1, 1),
+        ("status.value", 1, 2),
+    ]
+
+
+def test_elements_of_another_kind_a_name_twice_and_lines_that_others_cannot_read_are_recorded(places):
+    twice = v2(1).replace(b"{", b'{"status":"active",', 1)
+    deep = v2(2).replace(b"{", b'{"x":' + b"[" * 3000 + b"]" * 3000 + b",", 1)
+    comma = v2(3).replace(b"}", b",}", 1)
+    load(places, [(EOB, twice + deep + comma + v2(4, item="none") + v2(5, type=[1]) + v2(6))])
+    assert [(path, line, times) for _, path, _, _, line, times in drift(places)] == [
+        ('"(a name twice)"', 1, 1),
+        ("(nested too deeply to be looked through)", 2, 1),
+        ("(not strict JSON)", 3, 1),
+        ("item", 4, 1),
+        ("type[]", 5, 1),
+    ]
+
+
 @pytest.mark.samples
 def test_the_samples_and_the_generated_world_hold_nothing_unknown(places, samples):
     for version in ApiVersion:

@@ -3,16 +3,18 @@ import signal
 import subprocess
 import sys
 import textwrap
+import traceback
 from datetime import timedelta
 from pathlib import Path
 
 import duckdb
+import pyarrow.parquet as pq
 import pytest
 from rawfiles import NOON, counts, land, load
 
 from bcda import model
 from bcda.coverage import Covered, Gap, TypeLedger
-from bcda.errors import CountMismatchError, ManifestError, StorageError, WarehouseLockedError
+from bcda.errors import CountMismatchError, ManifestError, StorageError, WarehouseError, WarehouseLockedError
 from bcda.export_request import Scope
 from bcda.settings import ApiVersion
 from bcda.warehouse import merge_run, open_warehouse, publish, quality, read_ledger
@@ -261,6 +263,19 @@ def test_an_error_file_that_cannot_be_read_is_a_gap_of_every_type(places):
     load(places, [("Patient", patient()), (EOB, claim()), ("OperationOutcome!", b"<html>\n")])
     assert query(places, "SELECT resource_type, mbi FROM ops.gap ORDER BY ALL") == [(EOB, None), ("Patient", None)]
     assert [entry.gaps for entry in held(places).values()] == [(Gap(None, NOON),), (Gap(None, NOON),)]
+
+
+def test_a_merge_that_fails_leaves_the_warehouse_as_it_was_and_says_nothing_of_the_data(places):
+    load(places, [(EOB, claim(1))])
+    before = contents(places)
+    run, manifest, landed = land(places, [(EOB, claim(2))], run_id="r2", transaction_time=NOON + timedelta(days=1))
+    path = places.lake / next(file.path for file in landed.lake_files if file.table == "claim")
+    # A lake file as another tool might have written it anew.
+    pq.write_table(pq.read_table(path, partitioning=None).drop_columns("claim_number"), path)
+    with pytest.raises(WarehouseError, match="BinderException") as caught:
+        merge_run(places, run, manifest, [landed], now=NOON)
+    assert "claim_number" not in "".join(traceback.format_exception(caught.value))
+    assert contents(places) == before
 
 
 def test_a_run_is_merged_once(places):

@@ -1,5 +1,6 @@
 """Landing a batch: raw files in, Parquet and an account of every line out."""
 
+import json
 import logging
 import re
 import shutil
@@ -21,6 +22,7 @@ from bcda.landing.engine import Engine, ParsedKeys, slice_table
 from bcda.landing.lake_files import LakeWriter
 from bcda.landing.lines import LineReader, Slice
 from bcda.manifest import FileKind, Manifest
+from bcda.model.mapping import NO_ID
 from bcda.places import Places, private_folder
 from bcda.receipts import Receipt
 from bcda.runs import ExportRun
@@ -195,7 +197,7 @@ class _Landing:
             # Only a slice with a bad line pays for finding it.
             rows = self._set_aside(rows, lines, _why_not_json(self._engine.invalid_rows(rows), lines))
             rows, keys = self._parse_what_can_be(rows, lines)
-        unkeyed = _unusable_keys(_numbers(rows), keys, self._gathered_type, self._kind)
+        unkeyed = _unusable_keys(_numbers(rows), keys, lines, self._gathered_type, self._kind)
         self._gathered_bytes += lines.offsets[-1]
         if unkeyed:
             self._engine.drop_rows(list(unkeyed))
@@ -314,7 +316,9 @@ def _why_not_json(numbers: Iterable[int], lines: Slice) -> dict[int, str]:
     return reasons
 
 
-def _unusable_keys(numbers: Sequence[int], keys: ParsedKeys, wanted_type: str, kind: FileKind) -> dict[int, str]:
+def _unusable_keys(
+    numbers: Sequence[int], keys: ParsedKeys, lines: Slice, wanted_type: str, kind: FileKind
+) -> dict[int, str]:
     reasons = {}
     needs_id = kind is FileKind.OUTPUT
     for number, resource_type, resource_id in zip(numbers, keys.resource_type, keys.resource_id, strict=True):
@@ -322,9 +326,24 @@ def _unusable_keys(numbers: Sequence[int], keys: ParsedKeys, wanted_type: str, k
             reasons[number] = "no resource type"
         elif resource_type != wanted_type:
             reasons[number] = "wrong resource type"
-        elif needs_id and not (resource_id and _FHIR_ID.fullmatch(resource_id)):
+        elif needs_id and not (resource_id and _is_id(resource_id, lines, number)):
             reasons[number] = "no id"
     return reasons
+
+
+def _is_id(resource_id: str, lines: Slice, number: int) -> bool:
+    """Tell whether an id is one of FHIR; the engine gives numbers and `true` as text too, which are none."""
+    if not _FHIR_ID.fullmatch(resource_id):
+        return False
+    sent = f'"id":"{resource_id}"'.encode()
+    if lines.buffer.find(sent, *lines.span(number)) >= 0 or resource_id.startswith(NO_ID):
+        return True
+    # Written otherwise than BCDA writes. Of two members of one name the engine takes the first.
+    try:
+        resource = json.loads(lines.line(number), object_pairs_hook=lambda pairs: dict(reversed(pairs)))
+        return bool(resource.get("id") == resource_id)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _keep(keys: ParsedKeys, kept: Sequence[bool]) -> ParsedKeys:

@@ -12,7 +12,8 @@ def content_hash(buffer: bytearray, start: int, stop: int, *, last_updated: str 
 
     BCDA writes keys in alphabetical order and without blanks (wire contract §16), so the bytes of a line are its
     canonical form already and only the two values are cut out. They are looked for where that order puts them, and
-    the cut is checked against the parsed values; a line for which that fails is parsed, sorted and hashed in full.
+    the cut is checked against the parsed values; a line for which that fails is parsed, sorted and hashed in full. What
+    Python cannot parse, such as a line nested a thousand times, is hashed as it stands.
 
     Args:
         buffer: holds the resource's JSON.
@@ -53,8 +54,12 @@ def _value_span(found: int, key: bytes, value: str) -> tuple[int, int]:
 
 
 def _canonical_hash(text: bytes) -> str:
-    resource = json.loads(text)
-    resource.pop("created", None)
-    resource.get("meta", {}).pop("lastUpdated", None)
-    canonical = json.dumps(resource, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    try:
+        resource = json.loads(text)
+        resource.pop("created", None)
+        if isinstance(resource.get("meta"), dict):
+            resource["meta"].pop("lastUpdated", None)
+        canonical = json.dumps(resource, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return hashlib.sha256(text).hexdigest()
     return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()

@@ -7,6 +7,7 @@ gather in temporary tables; when enough have gathered, each declared table is fi
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -17,6 +18,8 @@ from bcda.landing.drift import unknown_elements, unknown_names
 from bcda.landing.lines import Slice
 from bcda.model import mapping
 from bcda.settings import ApiVersion
+
+T = TypeVar("T")
 
 CHUNK_BYTES = 2 << 20
 """Text that the engine parses in one go. Measured: 8 MiB leaves the processor's cache and costs a fifth more."""
@@ -81,10 +84,9 @@ class Engine:
 
     def invalid_rows(self, lines: pa.Table) -> set[int]:
         """Return the row numbers of the lines that are not JSON objects."""
+        query = "SELECT row_number FROM incoming WHERE CASE WHEN json_valid(body) THEN json_type(body) <> 'OBJECT' ELSE true END"
         self._connection.register("incoming", lines)
-        rows = self._run(
-            "SELECT row_number FROM incoming WHERE CASE WHEN json_valid(body) THEN json_type(body) <> 'OBJECT' ELSE true END"
-        ).fetchall()
+        rows = _without_text(lambda: self._run(query).fetchall(), "resource")
         self._connection.unregister("incoming")
         return {row[0] for row in rows}
 
@@ -100,18 +102,18 @@ class Engine:
         """
         self._connection.register("incoming", lines)
         try:
-            self._gather(resource_type)
-        except duckdb.InvalidInputException:
-            # Its text quotes the line, so it goes no further.
-            return None
+            is_gathered = _without_text(lambda: self._gather(resource_type), "resource")
         finally:
             self._connection.unregister("incoming")
-        keys = self._connection.sql(
+        if not is_gathered:
+            return None
+        query = (
             "SELECT resourceType AS type, id, meta.lastUpdated AS updated, "
             "instant_of(meta.lastUpdated) AS updated_at, created FROM gathered "
-            "WHERE row_number >= $first ORDER BY row_number",
-            params={"first": lines["row_number"][0].as_py() if lines.num_rows else _NO_ROW},
-        ).to_arrow_table()
+            "WHERE row_number >= $first ORDER BY row_number"
+        )
+        first = lines["row_number"][0].as_py() if lines.num_rows else _NO_ROW
+        keys = _without_text(lambda: self._connection.sql(query, params={"first": first}).to_arrow_table(), "resource")
         return ParsedKeys(
             keys["type"].to_pylist(),
             keys["id"].to_pylist(),
@@ -171,20 +173,27 @@ class Engine:
     def _fill(self, declaration: mapping.Declaration) -> pa.Table:
         types = self._types.get(declaration.table) or dict.fromkeys(declaration.columns, "VARCHAR")
         query = declaration.query("gathered", types)
-        return _without_text(lambda: self._connection.sql(query).to_arrow_table(), declaration.table)
+        rows: pa.Table = _without_text(lambda: self._connection.sql(query).to_arrow_table(), declaration.table)
+        return rows
 
-    def _gather(self, resource_type: str) -> None:
+    def _gather(self, resource_type: str) -> bool:
+        """Parse the incoming lines into `gathered`; return False when one of them is not JSON, and nothing was kept."""
         # One table for all slices: a union of tables would be planned once for each of them. A column for each
         # element: a table that needs three of them reads three.
         target = "INSERT INTO gathered" if self._has_gathered else "CREATE TEMP TABLE gathered AS"
         shape = mapping.shape(self._api_version, resource_type)
         key = mapping.no_id_key(self._api_version, resource_type)
         columns = f"* REPLACE (coalesce(id, {key}) AS id)" if key else "*"
-        self._run(
-            f"{target} SELECT {columns} FROM (SELECT row_number, raw_file, raw_line, unnest(r) FROM "
-            f"(SELECT row_number, raw_file, raw_line, json_transform(body, '{shape}') AS r FROM incoming)) AS r"
-        )
+        try:
+            self._run(
+                f"{target} SELECT {columns} FROM (SELECT row_number, raw_file, raw_line, unnest(r) FROM "
+                f"(SELECT row_number, raw_file, raw_line, json_transform(body, '{shape}') AS r FROM incoming)) AS r"
+            )
+        except (duckdb.InvalidInputException, UnicodeDecodeError):
+            # Its text quotes the line, so it goes no further. When it is cut within a letter Python cannot even read it.
+            return False
         self._has_gathered = True
+        return True
 
     def _run(self, statement: str, **parameters: object) -> duckdb.DuckDBPyConnection:
         return self._connection.execute(statement, parameters or None)
@@ -201,13 +210,13 @@ class Engine:
         return types
 
 
-def _without_text(work: Callable[[], pa.Table], table: str) -> pa.Table:
+def _without_text(work: Callable[[], T], table: str) -> T:
     """Return what the engine gives; of an error only its kind travels on, since its text can quote a resource."""
     try:
         return work()
     except duckdb.OutOfMemoryException:
         failure = "no memory and no space to spill"
-    except duckdb.Error as error:
+    except (duckdb.Error, UnicodeDecodeError) as error:
         failure = type(error).__name__
     # Raised out here, so that the engine's text is not chained to it.
     raise LandingError(

@@ -20,6 +20,9 @@ from bcda.settings import ApiVersion
 LINEAGE = ("raw_file", "raw_line")
 """Columns that tie each row of a lake table to the line it came from."""
 
+NO_ID = "no-id-"
+"""Beginning of the ids that are made here for resources without one."""
+
 _GENERIC_SHAPE = "any"
 
 
@@ -141,7 +144,7 @@ def no_id_key(api_version: ApiVersion, resource_type: str) -> str | None:
     texts = document.get(api_version.value, {}).get(resource_type)
     if texts is None:
         return None
-    return f"'no-id-' || left(sha256(concat_ws('|', '{resource_type}', {texts})), 40)"
+    return f"'{NO_ID}' || left(sha256(concat_ws('|', '{resource_type}', {texts})), 40)"
 
 
 def macros() -> str:

@@ -70,8 +70,8 @@ def open_warehouse(
         raise StorageError(
             f"The warehouse {path} cannot be read or written: {_first_line(error)}. Check free space and the owner."
         ) from error
-    except duckdb.Error as error:
-        # The engine's text can quote a row, so only its kind travels on.
+    except (duckdb.Error, UnicodeDecodeError) as error:
+        # The engine's text can quote a row, so only its kind travels on. When it is cut within a letter Python cannot read it.
         raise WarehouseError(
             f"The warehouse {path} refused a statement ({type(error).__name__}); what it held is as it was. Report this with the "
             "run id."

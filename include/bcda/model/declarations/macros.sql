@@ -5,13 +5,21 @@
 -- An empty text is no value.
 CREATE OR REPLACE MACRO text_of(value) AS nullif(trim(value), '');
 
--- Dates: the first ten characters; CMS writes unknown dates as these three.
+-- Whether a text begins as a date does, from the year 1000 on.
+CREATE OR REPLACE MACRO begins_with_day(value) AS value LIKE '____-__-__%' AND value[1] BETWEEN '1' AND '9';
+
+-- Dates: the first ten characters; CMS writes unknown dates as these three. A cast alone would take `epoch`, `infinity`,
+-- years of five digits and years before Christ.
 CREATE OR REPLACE MACRO date_of(value) AS
-  CASE WHEN left(value, 10) IN ('0999-12-27', '1000-01-01', '9999-12-31') THEN NULL
+  CASE WHEN left(value, 10) IN ('0999-12-27', '1000-01-01', '9999-12-31') OR NOT begins_with_day(value) THEN NULL
        ELSE try_cast(left(value, 10) AS DATE) END;
 
+-- The year at the beginning of a date, as text.
+CREATE OR REPLACE MACRO year_of(value) AS nullif(regexp_extract(value, '^[12][0-9]{3}'), '');
+
 -- Instants with any offset become UTC without zone. A direct cast to TIMESTAMP would drop the offset.
-CREATE OR REPLACE MACRO instant_of(value) AS try_cast(value AS TIMESTAMPTZ) AT TIME ZONE 'UTC';
+CREATE OR REPLACE MACRO instant_of(value) AS
+  CASE WHEN begins_with_day(value) THEN try_cast(value AS TIMESTAMPTZ) AT TIME ZONE 'UTC' END;
 
 CREATE OR REPLACE MACRO money_of(value) AS try_cast(value AS DECIMAL(18, 2));
 

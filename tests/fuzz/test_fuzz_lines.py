@@ -1,0 +1,7 @@
+"""Runs the fuzzer of data files with a new seed each time; its time is FUZZ_SECONDS, two minutes in CI."""
+
+from fuzzing import assert_no_finding
+
+
+def test_no_damaged_line_stops_a_run_or_touches_its_neighbours():
+    assert_no_finding("fuzz_lines.py")
