@@ -137,6 +137,23 @@ async def test_a_lasting_fault_fails_clearly_after_bounded_tries(serve, settings
     assert not list(folder.glob("0*.ndjson.gz"))
 
 
+async def test_a_file_that_failed_waits_as_long_as_the_server_wishes(serve, settings_for, places):
+    server = serve()
+    waits = []
+
+    async def sleep(seconds):
+        waits.append(seconds)
+
+    async with BcdaClient(settings_for(server), sleep=sleep) as client:
+        manifest, folder = await manifest_of(client, places, settings_for(server))
+        server.faults.add(Fault(FaultKind.ANSWER, "data", status=429, retry_after="7", times=1))
+        server.faults.add(Fault(FaultKind.SHORT, "data", fraction=0.5, times=1))
+        await fetch_batch(client, manifest.files, folder, job_id=manifest.job_id)
+    assert len(waits) == 2
+    assert waits[0] >= 7
+    assert 0 < waits[1] < 1
+
+
 async def test_a_server_in_trouble_is_asked_by_few_files(serve, settings_for, places):
     server = serve(World(people=40, seed=3, history_weeks=20), settings=SimulatorSettings(chunk_people={EOB[0]: 1}))
     settings = at_once(2, settings_for(server))
@@ -226,6 +243,15 @@ def test_verify_gzip_reads_every_member(tmp_path):
     path.write_bytes(member + gzip.compress(b"three") + bytes.fromhex("1f8b08000000000000ff010000ffff0000000000000000"))
     proof = verify_gzip(path)
     assert (proof.lines, proof.content_bytes) == (3, 13)
+
+
+@pytest.mark.parametrize("length", [0, 1, 100, 4000, 5000, 300_000])
+def test_verify_gzip_counts_lines_whatever_their_length(tmp_path, length):
+    path = tmp_path / "x.gz"
+    count = max(3, 400_000 // (length + 1))
+    for ending, lines in ((b"\n", count), (b"\nend", count + 1)):
+        path.write_bytes(gzip.compress(b"\n".join([b"x" * length] * count) + ending))
+        assert verify_gzip(path).lines == lines
 
 
 @pytest.mark.parametrize("cut", range(1, 11), ids=lambda n: f"cut-at-{n}-tenths" if n < 10 else "last-byte")
