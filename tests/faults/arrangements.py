@@ -113,7 +113,6 @@ BAD_LINES: dict[str, Callable[[], Iterator[bytes]]] = {
     "of another type": lambda: iter([b'{"resourceType":"Patient","id":"x1"}\n']),
     "without an id": lambda: iter([b'{"resourceType":"ExplanationOfBenefit"}\n']),
     "that is a list": lambda: iter([b"[1,2]\n"]),
-    "nested 5,000 deep": lambda: iter([_START + b',"a":' + b"[" * 5000 + b"]" * 5000 + b"}\n"]),
 }
 
 

@@ -112,7 +112,7 @@ def _connection() -> Iterator[Row]:
         yield Row("cleanly ended short body", phase, (Fault(K.SHORT, phase, fraction=0.5, times=1),))
     yield Row("no answer within the time limit", "kick-off", (Fault(K.DELAY, "kick-off", seconds=1.5, times=1),))
     yield Row("API process restarts", "status", before={"wait": a.restart_the_api})
-    yield Row("API process restarts", "data", before={"fetch": a.restart_the_api})
+    yield Row("API process restarts", "data", before={"fetch": a.restart_the_api}, tuning={"file_attempts": 20})
     yield fails(
         "nothing answers the address (allow list)", "token", arrange=a.ask_where_nobody_answers,
         error=errors.NotAllowListedError, says="allow list",
@@ -199,8 +199,9 @@ def _manifests() -> Iterator[Row]:
     yield Row("a file listed twice", "manifest", (Fault(K.LISTED_TWICE),))
     many = SimulatorSettings(chunk_people={"ExplanationOfBenefit": 1, "Patient": 1})
     yield Row(
-        "5,000 files", "manifest", source=a.five_thousand_files, server=many, changes={"resource_types": ("Patient",)}
-    )
+        MANY_FILES, "manifest", source=a.five_thousand_files, server=many, tuning={"request_timeout_seconds": 30.0},
+        changes={"resource_types": ("Patient",)},
+    )  # fmt: skip
     yield Row("a type without any file", "manifest", changes={"resource_types": a.WITH_COVERAGE})
 
 
@@ -229,7 +230,9 @@ def _files() -> Iterator[Row]:
     twice = SimulatorSettings(chunk_people={"ExplanationOfBenefit": a.PEOPLE, "Patient": a.PEOPLE})
     yield Row("the same file under two addresses", "data", source=a.serve_everything_twice, server=twice)
     gone = {"error": errors.ExportExpiredError, "says": "start a new run"}
-    yield fails("clean-up between two files", "data", Fault(K.CLEAN_UP, "data", skip=1, times=1), **gone)
+    yield fails(
+        "clean-up between two files", "data", Fault(K.CLEAN_UP, "data", skip=1, times=1), changes={"full": True}, **gone
+    )
     missing = Fault(K.ANSWER, "data", status=404, body="text", text="Not Found\n")
     yield fails("404 although the job is complete", "data", missing, error=errors.ServerError, says="404, although")
     unread = Fault(K.ANSWER, "data", status=500, body="text", text="Internal Server Error\n")
