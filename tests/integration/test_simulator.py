@@ -2,7 +2,9 @@
 
 import gzip
 import json
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import httpx
@@ -354,3 +356,25 @@ def test_open_endpoints(call):
         "4.0.1",
     ]
     assert call("GET", "/api/v2/metadata", {"Authorization": "Bearer x"}, bare=True).status_code == 400
+
+
+def test_all_bodies_together_keep_to_the_limit_of_bytes(serve):
+    limit = 200_000.0
+    server = serve(
+        start=START,
+        settings=SimulatorSettings(bytes_per_second=limit, chunk_people={"ExplanationOfBenefit": 2}, pending_seconds=0),
+    )
+    call = caller(server)
+    location = call("GET", "/api/v2/Patient/$export?_type=ExplanationOfBenefit").headers["content-location"]
+    while (answer := call("GET", location)).status_code == 202:
+        pass
+    urls = [entry["url"] for entry in answer.json()["output"]]
+    started = time.monotonic()
+    with ThreadPoolExecutor() as pool:
+        answers = list(pool.map(lambda url: call("GET", url, {"Accept-Encoding": "gzip"}), urls))
+    seconds = time.monotonic() - started
+    sizes = sorted(server.requests[-1 - n].body_bytes for n in range(len(urls)))
+    assert len(sizes) == 3
+    assert [answer.status_code for answer in answers] == [200] * 3
+    # The last portion is let go when the ones before it have had their time.
+    assert seconds >= (sum(sizes) - min(sizes[-1], 1 << 18)) / limit > 0
