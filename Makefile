@@ -19,7 +19,8 @@ up: setup   ## Airflow with the simulator, until interrupted
 env: setup  ## print exports for a shell: eval "$(make -s env)"
 	@.venv/bin/python scripts/env.py
 
-bench: setup ## measure landing against what a user would write instead, and merging into growing tables
+bench: setup ## measure fetching against curl, landing against what a user would write instead, and merging into growing tables
+	@.venv/bin/python benchmarks/load.py
 	@.venv/bin/python benchmarks/landing.py
 	@.venv/bin/python benchmarks/merging.py
 
