@@ -342,9 +342,10 @@ def _unless_incomplete(read: Callable[[], Any]) -> Any:
 
 def _lines_of(path: Path) -> list[bytes | None]:
     found: dict[int, bytes | None] = {}
-    for part in LineReader(4096).slices(path):
-        found |= {part.first_line + index: part.line(index) for index in range(len(part))}
-        found |= dict.fromkeys((number for number, _ in part.oversized), None)
+    for part in LineReader(4096).slices([path]):
+        rows = range(part.first_row, part.first_row + len(part))
+        found |= {part.origin(row)[1]: part.line(row) for row in rows}
+        found |= dict.fromkeys((number for _, number, _ in part.oversized), None)
     return [found[number] for number in sorted(found)]
 
 

@@ -20,6 +20,7 @@ from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import duckdb
 import pyarrow as pa
@@ -32,6 +33,7 @@ from bcda import model
 from bcda.errors import BcdaError
 from bcda.landed import LandedBatch
 from bcda.landing.drift import MOST_PATHS, SAMPLE_BYTES
+from bcda.landing.lines import SLICE_BYTES, LineReader
 from bcda.places import Places
 from bcda.settings import ApiVersion
 from bcda.warehouse import merge_run
@@ -53,6 +55,7 @@ REASONS = {
     "wrong resource type",
     "no id",
     "cannot be parsed",
+    "longer than the reader's buffer",
 }
 LINEAGE = {"raw_file", "raw_line", "run_id"}
 DERIVED_DATES = {"month_start"}
@@ -70,25 +73,35 @@ class Case:
     Attributes:
         version: of the API.
         bad: damaged lines by resource type, `OperationOutcome!` for the error file.
-        order: seed of the order in which good and damaged lines stand.
+        order: seed of the order in which good and damaged lines stand, and of the files they stand in.
+        slice_bytes: buffer of the reader; the longest good line has to fit.
     """
 
     version: ApiVersion
     bad: dict[str, list[bytes]]
     order: int = 0
+    slice_bytes: int = SLICE_BYTES
+
+
+Place = tuple[int, int]
+"""Number of a file from 1, as its name begins, and of a line in it."""
 
 
 @dataclass
 class _Mixed:
-    """Files of a case: what stands on which line of which type."""
+    """Files of a case, each with its resource type, and what stands on which line."""
 
     files: list[tuple[str, bytes]] = field(default_factory=list)
-    good: dict[tuple[str, int], int] = field(default_factory=dict)
-    bad: dict[tuple[str, int], bytes] = field(default_factory=dict)
+    good: dict[Place, int] = field(default_factory=dict)
+    bad: dict[Place, bytes] = field(default_factory=dict)
 
-    def kind_of(self, raw_file: str) -> str:
-        """Return the resource type of a raw file by its name, which begins with its number."""
-        return self.files[int(raw_file[:5]) - 1][0]
+    def kind_at(self, place: Place) -> str:
+        """Return the resource type of a file."""
+        return self.files[place[0] - 1][0]
+
+
+def _place(row: dict[str, Any]) -> Place:
+    return int(row["raw_file"][:5]), row["raw_line"]
 
 
 @cache
@@ -114,7 +127,8 @@ def random_case(draw: random.Random) -> Case:
     """Return a run with some damaged lines of some types."""
     version = draw.choice(list(ApiVersion))
     kinds = [kind for kind in (*TYPES[version], OUTCOMES) if draw.random() < 0.7] or ["Patient"]
-    return Case(version, {kind: _bad_lines(version, kind, draw) for kind in kinds}, draw.getrandbits(32))
+    bad = {kind: _bad_lines(version, kind, draw) for kind in kinds}
+    return Case(version, bad, draw.getrandbits(32), draw.choice((SLICE_BYTES, SLICE_BYTES, SLICE_BYTES, 250_000)))
 
 
 def _bad_lines(version: ApiVersion, kind: str, draw: random.Random) -> list[bytes]:
@@ -136,14 +150,22 @@ def _mix(case: Case) -> _Mixed:
         good = list(enumerate(good_lines(case.version, kind)))
         entries: list[tuple[int | None, bytes]] = [*good, *((None, line) for line in case.bad.get(kind, ()))]
         draw.shuffle(entries)
-        for number, (index, line) in enumerate(entries, start=1):
-            if index is None:
-                mixed.bad[kind, number] = line
-            else:
-                mixed.good[kind, number] = index
-        ends_open = entries[-1][1] and draw.random() < 0.2
-        mixed.files.append((kind, b"\n".join(line for _, line in entries) + (b"" if ends_open else b"\n")))
+        count = draw.choice((1, 1, 2, 3))
+        for part in (entries[start::count] for start in range(count)):
+            _add_file(mixed, kind, part, ends_open=draw.random() < 0.2)
     return mixed
+
+
+def _add_file(mixed: _Mixed, kind: str, entries: list[tuple[int | None, bytes]], *, ends_open: bool) -> None:
+    file_number = len(mixed.files) + 1
+    for number, (index, line) in enumerate(entries, start=1):
+        if index is None:
+            mixed.bad[file_number, number] = line
+        else:
+            mixed.good[file_number, number] = index
+    text = b"".join(line + b"\n" for _, line in entries)
+    # An empty line without newline is no line.
+    mixed.files.append((kind, text[:-1] if ends_open and entries and entries[-1][1] else text))
 
 
 def run(case: Case) -> int:
@@ -170,7 +192,8 @@ def _run(case: Case, places: Places) -> int:
     places.warehouse.parent.mkdir(parents=True)
     shutil.copy(_empty_warehouse(), places.warehouse)
     try:
-        export, manifest, batch = land(places, mixed.files, version=case.version)
+        with patch("bcda.landing.batch.LineReader", lambda: LineReader(case.slice_bytes)):
+            export, manifest, batch = land(places, mixed.files, version=case.version)
         merge_run(places, export, manifest, [batch], now=NOON)
     except BcdaError as error:
         check_error(error)
@@ -183,47 +206,44 @@ def _run(case: Case, places: Places) -> int:
 
 def _check_counts(batch: LandedBatch, mixed: _Mixed) -> None:
     for file, (kind, content) in zip(sorted(batch.files, key=lambda f: f.name), mixed.files, strict=True):
-        lines = content.count(b"\n") + (not content.endswith(b"\n"))
+        lines = content.count(b"\n") + (content[-1:] not in {b"\n", b""})
         holds(file.lines_read == lines, f"every line of {kind} is read")
         holds(file.lines_read == file.rows_landed + file.lines_quarantined, f"every line of {kind} is accounted for")
 
 
 def _check_lake(case: Case, mixed: _Mixed, batch: LandedBatch, places: Places) -> int:
-    found = _by_place(batch, places, mixed)
+    found = _by_place(batch, places)
     good: Rows = Counter()
     for place, index in mixed.good.items():
-        good.update(_plain_row(table, place[0], index, row) for table, row in found.get(place, ()))
+        good.update(_plain_row(table, mixed.kind_at(place), index, row) for table, row in found.get(place, ()))
     expected = baseline(case.version)
     holds(good == expected.lake, f"good lines land as they do alone: {_difference(good, expected.lake)}")
     holds(_merged_rows(places, case.version) == expected.warehouse, "good resources are merged as they are alone")
     landed = {}
     for place, line in mixed.bad.items():
-        rows = found.get(place, [])
+        rows, kind = found.get(place, []), mixed.kind_at(place)
         aside = [row for table, row in rows if table == "quarantine"]
         if aside:
             holds(len(rows) == 1, "a line that is set aside is nowhere else")
             holds(aside[0]["reason"] in REASONS, "a reason is one that is known")
-            holds(aside[0]["line"] == line, "a line is set aside as it was sent")
+            holds(aside[0]["line"] == (line if len(line) < case.slice_bytes else b""), "it is set aside as it was sent")
             holds(
-                not _is_whole(case.version, place[0], line), f"a whole resource is not set aside: {aside[0]['reason']}"
+                not _is_whole(case.version, kind, line) or len(line) >= case.slice_bytes,
+                f"a whole resource is not set aside: {aside[0]['reason']}",
             )
-        elif place[0] != OUTCOMES:
+        elif kind != OUTCOMES:
             landed[place] = line
-            _check_values(case.version, place[0], line, rows)
+            _check_values(case.version, kind, line, rows)
     _check_drift(case.version, mixed, landed, _drift_of(batch, places, mixed))
     return len(landed)
 
 
-Place = tuple[str, int]
-"""Resource type and line of a file."""
-
-
-def _by_place(batch: LandedBatch, places: Places, mixed: _Mixed) -> dict[Place, list[tuple[str, dict[str, Any]]]]:
+def _by_place(batch: LandedBatch, places: Places) -> dict[Place, list[tuple[str, dict[str, Any]]]]:
     """Return every row of every table by the line that it came from."""
     found: dict[Place, list[tuple[str, dict[str, Any]]]] = {}
     for file in batch.lake_files:
         for row in _rows_of(places.lake / file.path) if file.table != "drift" else ():
-            found.setdefault((mixed.kind_of(row["raw_file"]), row["raw_line"]), []).append((file.table, row))
+            found.setdefault(_place(row), []).append((file.table, row))
     return found
 
 
@@ -232,7 +252,7 @@ def _drift_of(batch: LandedBatch, places: Places, mixed: _Mixed) -> dict[str, se
     found: dict[str, set[str]] = {}
     for file in batch.lake_files:
         for row in _rows_of(places.lake / file.path) if file.table == "drift" else ():
-            found.setdefault(mixed.kind_of(row["raw_file"]), set()).add(row["path"])
+            found.setdefault(mixed.kind_at(_place(row)), set()).add(row["path"])
     return found
 
 
@@ -270,8 +290,8 @@ def baseline(version: ApiVersion) -> Baseline:
         export, manifest, batch = land(places, mixed.files, version=version)
         merge_run(places, export, manifest, [batch], now=NOON)
         lake: Rows = Counter()
-        for place, rows in _by_place(batch, places, mixed).items():
-            lake.update(_plain_row(table, place[0], mixed.good[place], row) for table, row in rows)
+        for place, rows in _by_place(batch, places).items():
+            lake.update(_plain_row(table, mixed.kind_at(place), mixed.good[place], row) for table, row in rows)
         return Baseline(lake, _merged_rows(places, version))
     finally:
         shutil.rmtree(home)
@@ -417,16 +437,26 @@ def _cents(value: Any) -> Decimal | None:
 
 def _check_drift(version: ApiVersion, mixed: _Mixed, landed: dict[Place, bytes], recorded: dict[str, set[str]]) -> None:
     """Every element of a landed line that was never seen before is recorded."""
-    for kind, content in mixed.files:
-        known, paths = model.known_paths(version, kind.rstrip("!")), recorded.get(kind, set())
-        # A slice is looked through up to half a megabyte and fifty unknown elements.
-        if not known or len(content) > SAMPLE_BYTES or len(paths) >= MOST_PATHS:
+    for place, line in landed.items():
+        kind, content = mixed.files[place[0] - 1]
+        known, paths = model.known_paths(version, kind), recorded.get(kind, set())
+        # A file is looked through up to a point, a slice up to fifty unknown elements, and of two members of one name
+        # the last is looked at.
+        if not known or len(content) > SAMPLE_BYTES or len(paths) >= MOST_PATHS or _has_a_name_twice(line):
             continue
-        for place, line in landed.items():
-            value = _value_of(line) if place[0] == kind else None
-            for path in set(_paths(value, "")) - known if isinstance(value, dict) else ():
-                if _PLAIN_PATH.fullmatch(path) and path.count(".") + path.count("[]") < 20:
-                    holds(path in paths, f"an element never seen before is recorded: {path[:80]}")
+        value = _value_of(line)
+        for path in set(_paths(value, "")) - known if isinstance(value, dict) else ():
+            if _PLAIN_PATH.fullmatch(path) and path.count(".") + path.count("[]") < 20:
+                holds(path in paths, f"an element never seen before is recorded: {path[:80]}")
+
+
+def _has_a_name_twice(line: bytes) -> bool:
+    found = []
+    try:
+        json.loads(line, object_pairs_hook=lambda pairs: found.append(len(dict(pairs)) < len(pairs)))
+    except (ValueError, RecursionError):
+        return True
+    return any(found)
 
 
 def _paths(value: Any, path: str) -> Iterator[str]:
