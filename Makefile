@@ -1,4 +1,4 @@
-.PHONY: demo test fuzz up env bench lint lock help setup setup-dev clean
+.PHONY: demo test fuzz up env bench lint lock audit licences help setup setup-dev clean
 
 help:       ## show this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
@@ -28,8 +28,18 @@ lint: setup-dev ## lint, formatting, types, import contracts
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports --no-logo
 
 lock:       ## make the locks from requirements*.in (needs uv)
-	@for name in requirements requirements-dev requirements-postgres; do uv pip compile --universal --python-version 3.11 \
+	@for name in requirements requirements-dev requirements-postgres requirements-audit; do uv pip compile --universal --python-version 3.11 \
 	  --generate-hashes --no-header --no-emit-index-url --no-emit-find-links -q $$name.in -o $$name.txt; done
+
+audit:      ## ask the package index for known vulnerabilities of everything locked (needs https://pypi.org)
+	@$(or $(PYTHON),python3) -m venv var/audit
+	@var/audit/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-audit.txt
+	@var/audit/bin/python scripts/audit.py
+
+licences:   ## write docs/licences.md from the metadata of everything that is installed with the project
+	@$(or $(PYTHON),python3) -m venv var/licences
+	@var/licences/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.txt -r requirements-postgres.txt
+	@var/licences/bin/python scripts/licences.py
 
 setup:
 	@scripts/setup.sh

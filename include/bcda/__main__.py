@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from bcda import maintenance, warehouse
-from bcda.errors import BcdaError
+from bcda.encryption import EncryptionKey
+from bcda.errors import BcdaError, InvalidRequestError
 from bcda.export import publish
 from bcda.places import DEFAULT_SOURCE, Places
 from bcda.settings import ApiVersion
@@ -74,6 +75,24 @@ def rebuild_warehouse(
 ) -> None:
     """Merge every run anew from the lake and prove that the result equals the working database."""
     _tell(maintenance.rebuild_warehouse(_places(source), target))
+
+
+@app.command()
+def change_key(
+    source: Source = DEFAULT_SOURCE,
+    off: Annotated[
+        bool, typer.Option("--off", help="Encrypt no longer, instead of with BCDA_NEW_ENCRYPTION_KEY.")
+    ] = False,
+) -> None:
+    """Write everything but raw files anew with the key in BCDA_NEW_ENCRYPTION_KEY; BCDA_ENCRYPTION_KEY has the present one."""
+    named = os.environ.get("BCDA_NEW_ENCRYPTION_KEY")
+    if bool(named) == off:
+        raise InvalidRequestError("Set BCDA_NEW_ENCRYPTION_KEY to the new key, or say --off; one of the two.")
+    changed = maintenance.change_key(_places(source), EncryptionKey.from_text(named) if named else None)
+    typer.echo(
+        f"{changed.lake_files} lake files and {changed.databases} databases are written anew. Before anything else runs, "
+        f"{'unset the key' if off else 'put the new key'} where BCDA_ENCRYPTION_KEY or the Airflow Variable has the old one."
+    )
 
 
 def _tell(rebuilt: maintenance.Rebuilt) -> None:

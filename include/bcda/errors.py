@@ -7,7 +7,8 @@
     │    ├─ NotAllowListedError       no connection at all: address not on the allow list, or network
     │    ├─ AttributionMissingError   BCDA has no attribution list that this export could use
     │    ├─ WarehouseLockedError      another process holds the working database
-    │    └─ StorageError              a folder is read-only, or the disk is full
+    │    ├─ StorageError              a folder is read-only, or the disk is full
+    │    └─ EncryptionError           the key is missing or another one, or this machine cannot encrypt
     ├─ TransientError               the same call may work later; .retry_after_seconds
     │    ├─ RateLimitedError          429
     │    ├─ ServerError               5xx, broken connection, timeout
@@ -96,6 +97,10 @@ class WarehouseLockedError(ActionNeededError):
 
 class StorageError(ActionNeededError):
     """A place of ours cannot be written: read-only, missing, or out of space."""
+
+
+class EncryptionError(ActionNeededError):
+    """A store is encrypted and the key is missing or another one, or it is not and there is a key; nothing was changed."""
 
 
 class TransientError(BcdaError):

@@ -2,10 +2,12 @@
 
 import os
 import re
+import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from bcda.encryption import EncryptionKey
 from bcda.errors import InvalidRequestError, StorageError
 
 DEFAULT_SOURCE = "bcda_default"
@@ -28,6 +30,7 @@ class Places:
         warehouse: the working DuckDB database (a file).
         published: the DuckDB file that analysts open.
         source_id: the source.
+        key: encrypts lake, warehouse and published database; None leaves them as they are. Raw files are not encrypted.
     """
 
     raw: Path
@@ -35,6 +38,16 @@ class Places:
     warehouse: Path
     published: Path
     source_id: str = DEFAULT_SOURCE
+    key: EncryptionKey | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse a place that DuckDB would not write to.
+
+        Raises:
+            InvalidRequestError: a database's path has a question mark, after which DuckDB expects parameters.
+        """
+        if "?" in f"{self.warehouse}{self.published}":
+            raise InvalidRequestError("BCDA_HOME and its overrides cannot have a question mark in their paths.")
 
     @classmethod
     def below(cls, home: Path) -> "Places":
@@ -46,15 +59,21 @@ class Places:
         """Return the places named by `BCDA_HOME` and its overrides.
 
         Args:
-            environment: such as `os.environ`; reads BCDA_HOME, BCDA_RAW, BCDA_LAKE, BCDA_WAREHOUSE, BCDA_PUBLISHED.
+            environment: such as `os.environ`; reads BCDA_HOME, BCDA_RAW, BCDA_LAKE, BCDA_WAREHOUSE, BCDA_PUBLISHED and
+                BCDA_ENCRYPTION_KEY.
             default_home: used when BCDA_HOME is not set.
+
+        Raises:
+            InvalidRequestError: a path or the key is malformed.
         """
+        key = environment.get("BCDA_ENCRYPTION_KEY")
         usual = cls.below(Path(environment.get("BCDA_HOME") or default_home).expanduser().absolute())
         return cls(
             raw=Path(environment.get("BCDA_RAW") or usual.raw),
             lake=Path(environment.get("BCDA_LAKE") or usual.lake),
             warehouse=Path(environment.get("BCDA_WAREHOUSE") or usual.warehouse),
             published=Path(environment.get("BCDA_PUBLISHED") or usual.published),
+            key=EncryptionKey.from_text(key) if key else None,
         )
 
     def of_source(self, source_id: str) -> "Places":
@@ -77,6 +96,7 @@ class Places:
             / self.warehouse.name,
             published=self.published.parent / "sources" / source_id / self.published.name,
             source_id=source_id,
+            key=self.key,
         )
 
     def run_folder(self, run_id: str) -> Path:
@@ -107,6 +127,35 @@ def private_folder(path: Path) -> Path:
     except OSError as error:
         raise StorageError(f"Cannot make the folder {path}: {error.strerror}. Check owner and free space.") from error
     return path
+
+
+class _PrivateFiles:
+    """Files and folders that a library makes by itself are their owner's alone (0600, 0700) while this is entered.
+
+    The umask belongs to the process, so it is narrowed by the first who enters and given back by the last who leaves;
+    other threads make private files meanwhile, which harms nobody.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._umask = 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._umask = os.umask(0o077)
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                os.umask(self._umask)
+
+
+private_files = _PrivateFiles()
+"""For `with`: around whatever lets DuckDB make its log, its spilled data or a database."""
 
 
 def write_durably(path: Path, content: bytes) -> None:

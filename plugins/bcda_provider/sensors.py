@@ -9,7 +9,7 @@ from airflow.sdk import BaseSensorOperator, Context, XComArg
 
 from bcda.errors import ExportFailedError
 from bcda_provider.events import JobEvent, Outcome
-from bcda_provider.hooks import BcdaHook, client_of, places
+from bcda_provider.hooks import BcdaHook, client_of, raw_places
 from bcda_provider.retry import BcdaRetryPolicy
 from bcda_provider.triggers import BcdaJobTrigger
 
@@ -100,10 +100,10 @@ class BcdaJobSensor(BaseSensorOperator):
 
         async def save() -> None:
             async with client_of(settings) as client:
-                await export.save_manifest(client, places(self.bcda_conn_id), self.run_id, ended.job_id)
+                await export.save_manifest(client, raw_places(self.bcda_conn_id), self.run_id, ended.job_id)
 
         asyncio.run(save())
-        return export.plan_batches(places(self.bcda_conn_id), self.run_id, int(self.batches))
+        return export.plan_batches(raw_places(self.bcda_conn_id), self.run_id, int(self.batches))
 
 
 def _show(epoch_seconds: float) -> str:

@@ -6,7 +6,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import weak_dice
 
+from bcda import duckdb_files
 from bcda_simulator import SimulatorSettings
 
 
@@ -122,3 +124,24 @@ def test_the_test_button_begins_with_what_matters(serve, connect):
     connect(server, host="http://api.bcda.cms.gov")
     is_well, text = BcdaHook().test_connection()
     assert (is_well, "is plain http" in text) == (False, True)
+
+
+def test_a_key_in_airflows_database_is_found_and_one_that_is_missing_is_said(
+    serve, connect, doctor, monkeypatch, places
+):
+    from airflow.models import Variable
+    from airflow.utils.session import create_session
+
+    monkeypatch.setattr(duckdb_files, "LOAD_CRYPTOGRAPHY", weak_dice.statement())
+    connect(serve())
+    monkeypatch.setenv("BCDA_ENCRYPTION_VARIABLE", "kept_in_the_database_secret")
+    code, output = doctor()
+    assert (code, "names the Airflow Variable kept_in_the_database_secret" in output) == (1, True)
+    with create_session() as session:
+        session.add(Variable(key="kept_in_the_database_secret", val=weak_dice.KEY.text))
+    code, output = doctor()
+    assert (code, "encryption" in output) == (0, True), output
+    assert weak_dice.KEY.text not in output
+    monkeypatch.setattr(duckdb_files, "LOAD_CRYPTOGRAPHY", "LOAD '/nowhere/httpfs.duckdb_extension'")
+    code, output = doctor()
+    assert (code, "INSTALL httpfs" in output) == (1, True)

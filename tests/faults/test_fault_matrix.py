@@ -38,11 +38,9 @@ def loaded(tmp_path_factory):
 
 @pytest.fixture
 def short_lock_wait(monkeypatch):
-    connect = database._connect
+    attach = database.attach_waiting
     monkeypatch.setattr(
-        database,
-        "_connect",
-        lambda path, *, read_only, wait_seconds: connect(path, read_only=read_only, wait_seconds=0.3),
+        database, "attach_waiting", lambda *given, **options: attach(*given, **{**options, "wait_seconds": 0.3})
     )
 
 

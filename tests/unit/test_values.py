@@ -1,3 +1,5 @@
+import os
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from bcda.batches import split_into_batches
 from bcda.errors import InvalidRequestError, ManifestError, StorageError
 from bcda.governor import Governor
 from bcda.manifest import FileKind, Manifest, OutputFile
-from bcda.places import Places, private_folder, write_durably
+from bcda.places import Places, private_files, private_folder, write_durably
 from bcda.receipts import Receipt, read_receipt, write_receipt
 from bcda.settings import ConnectionSettings, Tuning
 
@@ -104,6 +106,35 @@ def test_small_files_are_written_whole_private_and_leave_nothing_else(tmp_path):
     assert (folder.stat().st_mode & 0o777, (folder / "x").stat().st_mode & 0o777) == (0o700, 0o600)
     with pytest.raises(StorageError):
         write_durably(tmp_path / "missing" / "x", b"")
+
+
+def test_the_umask_is_narrow_while_anybody_is_inside_and_as_before_afterwards(tmp_path):
+    def modes(name):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x").touch()
+        return [path.stat().st_mode & 0o777 for path in (tmp_path / name, tmp_path / name / "x")]
+
+    second_is_inside, first_has_left, found = threading.Event(), threading.Event(), []
+
+    def second():
+        with private_files:
+            second_is_inside.set()
+            first_has_left.wait(10)
+            found.extend(modes("second"))
+
+    before = os.umask(0)
+    thread = threading.Thread(target=second)
+    try:
+        with private_files:
+            thread.start()
+            second_is_inside.wait(10)
+            assert modes("first") == [0o700, 0o600]
+        first_has_left.set()
+        thread.join()
+        assert found == [0o700, 0o600]
+        assert modes("after") == [0o777, 0o666]
+    finally:
+        os.umask(before)
 
 
 async def test_the_governor_never_lets_more_than_the_budget_pass_in_five_minutes():

@@ -6,8 +6,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from bcda import duckdb_files, parquet_files
 from bcda.doctor.check import Check, Status
-from bcda.errors import StorageError, WarehouseLockedError
+from bcda.encryption import lake_key_name
+from bcda.errors import EncryptionError, ManifestError, StorageError, WarehouseLockedError
 from bcda.places import Places
 from bcda.warehouse import open_warehouse
 
@@ -21,7 +23,8 @@ def check_storage(places: Places) -> list[Check]:
     Args:
         places: of the source; they need not exist yet.
     """
-    return [_folders(places), _disk(places), _warehouse(places)]
+    encryption = [_encryption(places)] if places.key is not None else []
+    return [_folders(places), _disk(places), *encryption, _warehouse(places)]
 
 
 def _folders(places: Places) -> Check:
@@ -69,12 +72,23 @@ def _disk(places: Places) -> Check:
     return Check("disk", Status.OK, f"{'; '.join(free)}.")
 
 
+def _encryption(places: Places) -> Check:
+    try:
+        with duckdb_files.connected(spill=places.lake / ".spill-doctor", memory="64MB", key=places.key) as connection:
+            parquet_files.check_key(connection, places.lake, lake_key_name(places.key))
+    except (EncryptionError, ManifestError) as error:
+        return Check("encryption", Status.FAILED, str(error))
+    return Check(
+        "encryption", Status.OK, "There is a key, DuckDB can encrypt with it, and what is in the lake opens with it."
+    )
+
+
 def _warehouse(places: Places) -> Check:
     path = places.warehouse
     if not _is_there(path):
         return Check("warehouse", Status.SKIPPED, "There is no working database yet; the first load makes it.")
     try:
-        with open_warehouse(path, read_only=True, wait_seconds=0):
+        with open_warehouse(path, key=places.key, read_only=True, wait_seconds=0):
             return Check(
                 "warehouse",
                 Status.OK,
@@ -86,7 +100,7 @@ def _warehouse(places: Places) -> Check:
             "takes longer, see what that process is and stop it. Analysts open the published database, never this one."
         )
         return Check("warehouse", Status.WARNING, text)
-    except StorageError as error:
+    except (StorageError, EncryptionError) as error:
         return Check("warehouse", Status.FAILED, str(error))
 
 

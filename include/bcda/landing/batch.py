@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from bcda import duckdb_files, parquet_files
 from bcda.commit_points import CommitPoint, reached
+from bcda.encryption import lake_key_name
 from bcda.errors import CountMismatchError, LandingError
 from bcda.landed import LandedBatch, LandedFile, write_landed
 from bcda.landing.content_hash import content_hash
@@ -77,22 +79,30 @@ def land_files(
         CountMismatchError: for some file lines read differ from landed plus quarantined, or from its receipt.
         IncompleteFileError: a raw file is damaged on disk.
         StorageError: the lake cannot be written.
+        EncryptionError: the key is not that of the lake, or this machine cannot encrypt.
 
     Source: wire contract §16; table model §3; design §3, P1.
     """
     folder = places.run_folder(run.run_id)
     private_folder(places.lake)
-    writer = LakeWriter(
-        places.lake,
-        api_version=run.request.api_version,
-        export_date=manifest.transaction_time.date(),
-        run_id=run.run_id,
-        batch=batch,
-    )
-    with _spill_folder(places.lake, f".spill-{run.run_id}-{batch:03d}") as spill:
-        engine = Engine(run.request.api_version, spill=spill, memory_bytes=memory_bytes)
+    memory = f"{memory_bytes >> 20}MiB"
+    with (
+        _spill_folder(places.lake, f".spill-{run.run_id}-{batch:03d}") as spill,
+        # One thread: a slice is too small to share, and batches run side by side already.
+        duckdb_files.connected(spill=spill, memory=memory, key=places.key, threads=1, keeps_order=True) as connection,
+    ):
+        parquet_files.check_key(connection, places.lake, lake_key_name(places.key))
+        writer = LakeWriter(
+            places.lake,
+            api_version=run.request.api_version,
+            export_date=manifest.transaction_time.date(),
+            run_id=run.run_id,
+            batch=batch,
+            connection=connection,
+            key=places.key,
+        )
         try:
-            landing = _Landing(run, folder, engine, writer)
+            landing = _Landing(run, folder, Engine(run.request.api_version, connection), writer)
             files = tuple(
                 file
                 for _, alike in groupby(sorted(receipts, key=lambda r: (*_likeness(r), r.name)), key=_likeness)
@@ -101,7 +111,6 @@ def land_files(
             landing.flush()
             lake_files = writer.commit()
         finally:
-            engine.close()
             writer.discard()
     landed = LandedBatch(run.run_id, batch, files, lake_files)
     write_landed(folder, landed)

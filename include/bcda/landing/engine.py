@@ -6,7 +6,6 @@ gather in temporary tables; when enough have gathered, each declared table is fi
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 import duckdb
@@ -18,6 +17,7 @@ from bcda.landing.drift import unknown_elements, unknown_names
 from bcda.landing.lines import Slice
 from bcda.model import mapping
 from bcda.settings import ApiVersion
+from bcda.sql_text import literal
 
 T = TypeVar("T")
 
@@ -54,15 +54,12 @@ class ParsedKeys:
 
 
 class Engine:
-    """Parses slices of one API version and fills the tables of its resource types."""
+    """Parses slices of one API version and fills the tables of its resource types, on a connection of its own."""
 
-    def __init__(self, api_version: ApiVersion, *, spill: Path, memory_bytes: int) -> None:
+    def __init__(self, api_version: ApiVersion, connection: duckdb.DuckDBPyConnection) -> None:
         self._api_version = api_version
         self._has_gathered = False
-        self._connection = duckdb.connect(
-            # One thread: a slice is too small to share, and batches run side by side already.
-            config={"memory_limit": f"{memory_bytes // 2**20}MiB", "temp_directory": str(spill), "threads": 1}
-        )
+        self._connection = connection
         # An instant without offset is taken as UTC, whatever the machine's zone is.
         self._run("SET TimeZone = 'UTC'")
         self._types = self._read_types()
@@ -77,10 +74,6 @@ class Engine:
         for statement in mapping.macros().split(";\n"):
             if statement.strip():
                 self._run(statement)
-
-    def close(self) -> None:
-        """Free the engine's memory."""
-        self._connection.close()
 
     def invalid_rows(self, lines: pa.Table) -> set[int]:
         """Return the row numbers of the lines that are not JSON objects."""
@@ -181,13 +174,13 @@ class Engine:
         # One table for all slices: a union of tables would be planned once for each of them. A column for each
         # element: a table that needs three of them reads three.
         target = "INSERT INTO gathered" if self._has_gathered else "CREATE TEMP TABLE gathered AS"
-        shape = mapping.shape(self._api_version, resource_type)
+        shape = literal(mapping.shape(self._api_version, resource_type))
         key = mapping.no_id_key(self._api_version, resource_type)
         columns = f"* REPLACE (coalesce(id, {key}) AS id)" if key else "*"
         try:
             self._run(
                 f"{target} SELECT {columns} FROM (SELECT row_number, raw_file, raw_line, unnest(r) FROM "
-                f"(SELECT row_number, raw_file, raw_line, json_transform(body, '{shape}') AS r FROM incoming)) AS r"
+                f"(SELECT row_number, raw_file, raw_line, json_transform(body, {shape}) AS r FROM incoming)) AS r"
             )
         except (duckdb.InvalidInputException, UnicodeDecodeError):
             # Its text quotes the line, so it goes no further. When it is cut within a letter Python cannot even read it.

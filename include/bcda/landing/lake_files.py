@@ -4,24 +4,36 @@ import os
 from datetime import date
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bcda import parquet_files
 from bcda.commit_points import CommitPoint, reached
+from bcda.encryption import EncryptionKey
 from bcda.errors import StorageError
 from bcda.landed import LakeFile
 from bcda.places import private_folder, sync_folder
 from bcda.settings import ApiVersion
 
-_LONG_TEXT = frozenset({"body", "line"})
-"""Columns whose values are whole resources: no dictionary, no statistics, both would hold copies of them."""
-
 
 class LakeWriter:
     """Writes the lake files of one batch; nothing is visible under its final name before `commit`."""
 
-    def __init__(self, lake: Path, *, api_version: ApiVersion, export_date: date, run_id: str, batch: int) -> None:
+    def __init__(
+        self,
+        lake: Path,
+        *,
+        api_version: ApiVersion,
+        export_date: date,
+        run_id: str,
+        batch: int,
+        connection: duckdb.DuckDBPyConnection,
+        key: EncryptionKey | None = None,
+    ) -> None:
         self._lake = lake
+        self._connection = connection
+        self._key = key
         self._partition = f"api_version={api_version}/export_date={export_date.isoformat()}"
         self._name = f"{run_id}-{batch:03d}.parquet"
         self._writers: dict[str, pq.ParquetWriter] = {}
@@ -62,12 +74,11 @@ class LakeWriter:
             for table, writer in self._writers.items():
                 writer.close()
                 target = self._folder(table) / self._name
-                _sync_file(self._temporary(table))
-                self._temporary(table).replace(target)
+                self._finished(table).replace(target)
                 sync_folder(target.parent)
                 reached(CommitPoint.LAKE_FILE_NAMED)
                 done.append(LakeFile(table, target.relative_to(self._lake).as_posix(), self._rows[table]))
-        except OSError as error:
+        except (OSError, duckdb.IOException, duckdb.OutOfMemoryException) as error:
             raise StorageError(
                 f"Cannot write to the lake {self._lake}: {error}. Check owner and free space."
             ) from error
@@ -79,6 +90,20 @@ class LakeWriter:
             if writer.is_open:
                 writer.close()
             self._temporary(table).unlink(missing_ok=True)
+            self._encrypted(table).unlink(missing_ok=True)
+
+    def _finished(self, table: str) -> Path:
+        """Return what takes the file's name: what was written, or with a key what DuckDB makes of it; synced to disk."""
+        if self._key is None:
+            _sync_file(self._temporary(table))
+            return self._temporary(table)
+        rows = parquet_files.encrypt(self._connection, self._temporary(table), self._encrypted(table), self._key)
+        if rows != self._rows[table]:
+            raise StorageError(
+                f"Of {self._rows[table]} rows of {table} {rows} were encrypted. Nothing more was put into place."
+            )
+        self._temporary(table).unlink()
+        return self._encrypted(table)
 
     def _folder(self, table: str) -> Path:
         return self._lake / table / self._partition
@@ -87,19 +112,12 @@ class LakeWriter:
         # Engines that read the lake in place skip names that begin with a dot.
         return self._folder(table) / f".{self._name}.tmp"
 
+    def _encrypted(self, table: str) -> Path:
+        return self._folder(table) / f".{self._name}.encrypted"
+
     def _open(self, table: str, schema: pa.Schema) -> pq.ParquetWriter:
         private_folder(self._folder(table))
-        temporary = self._temporary(table)
-        temporary.touch(mode=0o600)
-        short = [name for name in schema.names if name not in _LONG_TEXT]
-        return pq.ParquetWriter(
-            temporary,
-            schema,
-            compression="zstd",
-            use_dictionary=short,  # type: ignore[arg-type]  # names of columns are as good
-            write_statistics=short,
-            store_schema=False,
-        )
+        return parquet_files.writer(self._temporary(table), schema, self._key)
 
 
 def _sync_file(path: Path) -> None:

@@ -1,15 +1,18 @@
-"""Keeping a source's data in order: retention, compaction, vacuum, health, and rebuilding each store from the one before."""
+"""Keeping a source's data in order: retention, compaction, health, another key, and rebuilding each store from the one before."""
 
 from bcda.deadlines import Finding, check_secret
+from bcda.maintenance.change_key import ChangedKey, change_key
 from bcda.maintenance.compaction import compact_lake
 from bcda.maintenance.health import check_freshness, data_status
 from bcda.maintenance.rebuild import Rebuilt, rebuild_lake, rebuild_warehouse
 from bcda.maintenance.retention import PurgedRaw, purge_raw
 
 __all__ = [
+    "ChangedKey",
     "Finding",
     "PurgedRaw",
     "Rebuilt",
+    "change_key",
     "check_freshness",
     "check_secret",
     "compact_lake",

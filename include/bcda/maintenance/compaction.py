@@ -2,18 +2,22 @@
 
 import json
 import logging
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-import pyarrow.parquet as pq
+import duckdb
 
+from bcda import duckdb_files, parquet_files
+from bcda.encryption import lake_key_name
 from bcda.errors import CountMismatchError, ManifestError, StorageError
 from bcda.landed import LakeFile, LandedBatch, read_landed, write_landed
 from bcda.places import Places, sync_folder, write_durably
 
 log = logging.getLogger(__name__)
+
+MEMORY = "1GB"
+"""Of one compaction; what does not fit is spilled below the lake."""
 
 _INTENT = "compaction.json"
 
@@ -32,23 +36,26 @@ def compact_lake(places: Places, run_ids: Iterable[str]) -> int:
     Raises:
         CountMismatchError: the new file has other rows than the old ones; they stay.
         StorageError: the lake cannot be written.
+        EncryptionError: the key is not that of the lake.
     """
     saved = 0
-    for run_id in run_ids:
-        folder = places.run_folder(run_id)
-        try:
-            if (folder / _INTENT).exists():
-                _finish(places, folder)
-            saved += _compact_run(places, folder, run_id)
-        except OSError as error:
-            raise StorageError(
-                f"Cannot compact the lake files of {run_id}: {error.strerror}. Check free space."
-            ) from error
+    with duckdb_files.connected(spill=places.lake / ".spill-compaction", memory=MEMORY, key=places.key) as connection:
+        for run_id in run_ids:
+            folder = places.run_folder(run_id)
+            try:
+                if (folder / _INTENT).exists():
+                    _finish(places, folder)
+                saved += _compact_run(connection, places, folder, run_id)
+            except (OSError, duckdb.IOException, duckdb.OutOfMemoryException) as error:
+                raise StorageError(
+                    f"Cannot compact the lake files of {run_id} ({type(error).__name__}). Check free space and owner."
+                ) from error
     log.info("compaction left %d files fewer", saved)
     return saved
 
 
-def _compact_run(places: Places, folder: Path, run_id: str) -> int:
+def _compact_run(connection: duckdb.DuckDBPyConnection, places: Places, folder: Path, run_id: str) -> int:
+    name = lake_key_name(places.key)
     batches = _accounts(folder)
     files = [file for batch in batches for file in batch.lake_files]
     tables = {table: [f for f in files if f.table == table] for table in {file.table for file in files}}
@@ -58,8 +65,10 @@ def _compact_run(places: Places, folder: Path, run_id: str) -> int:
     steps = []
     for table, found in sorted(many.items()):
         target = Path(found[0].path).with_name(f"{run_id}-all.parquet").as_posix()
-        rows = _write(places.lake / target, [places.lake / file.path for file in found])
-        if rows != sum(file.rows for file in found):
+        sources = [places.lake / file.path for file in found]
+        held = sum(parquet_files.count_rows(connection, source, name) for source in sources)
+        rows = parquet_files.put_together(connection, sources, _hidden(places.lake / target), read=name, write=name)
+        if not rows == held == sum(file.rows for file in found):
             _hidden(places.lake / target).unlink()
             raise CountMismatchError(
                 f"Lake files of {table} of run {run_id} have other rows than their accounts say. Rebuild the lake from raw.",
@@ -98,24 +107,6 @@ def _finish(places: Places, folder: Path) -> None:
 def _accounts(folder: Path) -> list[LandedBatch]:
     numbers = sorted(int(path.stem.removeprefix("landed-")) for path in folder.glob("landed-*.json"))
     return [landed for number in numbers if (landed := read_landed(folder, number)) is not None]
-
-
-def _write(target: Path, sources: Sequence[Path]) -> int:
-    """Copy row group by row group into a hidden file and return the number of rows."""
-    hidden, rows = _hidden(target), 0
-    hidden.unlink(missing_ok=True)
-    hidden.touch(mode=0o600)
-    schema = pq.read_schema(sources[0])
-    with pq.ParquetWriter(hidden, schema, compression="zstd", store_schema=False) as writer:
-        for source in sources:
-            with pq.ParquetFile(source) as file:
-                for group in range(file.num_row_groups):
-                    table = file.read_row_group(group).cast(schema)
-                    writer.write_table(table, row_group_size=max(1, table.num_rows))
-                    rows += table.num_rows
-    with hidden.open("rb") as written:
-        os.fsync(written.fileno())
-    return rows
 
 
 def _hidden(target: Path) -> Path:

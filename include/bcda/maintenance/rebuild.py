@@ -9,15 +9,20 @@ from pathlib import Path
 
 import duckdb
 
-from bcda import landing, model, warehouse
+from bcda import duckdb_files, landing, model, parquet_files, warehouse
+from bcda.encryption import lake_key_name
 from bcda.errors import ManifestError
 from bcda.landed import LandedBatch, read_landed
 from bcda.manifest import Manifest
 from bcda.places import Places, private_folder
 from bcda.receipts import read_receipt
 from bcda.runs import ExportRun, read_run
+from bcda.sql_text import identifier
 
 log = logging.getLogger(__name__)
+
+COMPARE_MEMORY = "1GB"
+"""Of one comparison; what does not fit is spilled below the new lake."""
 
 _WHEN = frozenset({"finished_at", "batch"})
 """Columns that say when and in which portion a run was merged; a rebuilt store may differ in them."""
@@ -64,8 +69,8 @@ def rebuild_warehouse(places: Places, target: Path) -> Rebuilt:
         run, manifest, batches = read_run(folder), _manifest(folder), _accounts(folder)
         warehouse.merge_run(fresh, run, manifest, batches, now=finished_at)
         log.info("merged run %s anew", run_id)
-    with warehouse.open_warehouse(target) as connection:
-        connection.execute(f"ATTACH '{_quoted(places.warehouse)}' AS old (READ_ONLY)")
+    with warehouse.open_warehouse(target, key=places.key) as connection:
+        duckdb_files.attach(connection, places.warehouse, "old", key=places.key, read_only=True)
         was = connection.execute("SELECT max(schema_version) FROM old.ops.schema_info").fetchall()[0][0]
         if was != model.SCHEMA_VERSION:
             log.warning("the present database is of schema version %s, so only runs can be compared", was)
@@ -113,7 +118,7 @@ def rebuild_lake(places: Places, target: Path) -> Rebuilt:
                 continue
             landed = _land_anew(fresh, folder, read_run(folder), accounts)
             log.info("landed run %s anew", run_id)
-            counted, unequal = _compare_run(places.lake, accounts, target, landed)
+            counted, unequal = _compare_run(fresh, places.lake, accounts, landed)
             rows, differing = rows + counted, differing | unequal
     return Rebuilt(target, len(run_ids) - len(gone), rows, tuple(sorted(differing)), tuple(gone))
 
@@ -136,16 +141,18 @@ def _land_anew(fresh: Places, folder: Path, run: ExportRun, accounts: Sequence[L
 
 
 def _compare_run(
-    lake: Path, old: Sequence[LandedBatch], target: Path, new: Sequence[LandedBatch]
+    fresh: Places, lake: Path, old: Sequence[LandedBatch], new: Sequence[LandedBatch]
 ) -> tuple[int, set[str]]:
     rows, differing = 0, set()
-    before, after = _files(lake, old), _files(target, new)
-    with duckdb.connect() as connection:
+    before, after, name = _files(lake, old), _files(fresh.lake, new), lake_key_name(fresh.key)
+    with duckdb_files.connected(spill=fresh.raw / ".spill", memory=COMPARE_MEMORY, key=fresh.key) as connection:
         for table in before.keys() | after.keys():
             if before.keys() ^ after.keys() and (table not in before or table not in after):
                 differing.add(table)
                 continue
-            counted, same = _compare(connection, _read(before[table]), _read(after[table]))
+            parquet_files.show(connection, before[table], name, "was")
+            parquet_files.show(connection, after[table], name, "made")
+            counted, same = _compare(connection, "was", "made")
             rows += counted
             if not same:
                 differing.add(table)
@@ -155,7 +162,7 @@ def _compare_run(
 def _compare(connection: duckdb.DuckDBPyConnection, left: str, right: str) -> tuple[int, bool]:
     """Return the number of rows of the left relation, and whether both hold the same rows as often."""
     described = connection.execute(f"DESCRIBE SELECT * FROM {left}").fetchall()  # noqa: S608 - our own tables and files
-    columns = ", ".join(row[0] for row in described if row[0] not in _WHEN)
+    columns = ", ".join(identifier(row[0]) for row in described if row[0] not in _WHEN)
     count, different = connection.execute(
         f"SELECT (SELECT count(*) FROM {left}), "  # noqa: S608
         f"(SELECT count(*) FROM (SELECT {columns} FROM {left} EXCEPT ALL SELECT {columns} FROM {right})) + "
@@ -169,11 +176,6 @@ def _files(lake: Path, batches: Sequence[LandedBatch]) -> dict[str, list[str]]:
     for file in (file for batch in batches for file in batch.lake_files):
         found.setdefault(file.table, []).append(str(lake / file.path))
     return found
-
-
-def _read(files: Sequence[str]) -> str:
-    listed = ", ".join(f"'{_quoted(Path(file))}'" for file in files)
-    return f"read_parquet([{listed}], hive_partitioning = false)"
 
 
 def _accounts(folder: Path) -> list[LandedBatch]:
@@ -190,7 +192,3 @@ def _manifest(folder: Path) -> Manifest:
 
 def _qualified(name: str) -> str:
     return name if "." in name else f"main.{name}"
-
-
-def _quoted(path: Path) -> str:
-    return str(path).replace("'", "''")

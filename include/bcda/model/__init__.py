@@ -1,9 +1,12 @@
 """What the tables are: definitions, mapping declarations, views and merges as SQL and TOML files, and their loader."""
 
+import glob
 import re
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+
+from bcda.sql_text import literal
 
 SCHEMA_VERSION = 3
 """Raised when a table changes; a warehouse of another version is rebuilt from the lake."""
@@ -137,19 +140,25 @@ def schema_sql() -> tuple[str, ...]:
     return tuple(made)
 
 
-def view_with_comments(view: str, *, lake: str) -> tuple[str, ...]:
-    """Return the statements for a view over the lake, comments included.
+def lake_view(*, lake: str, key_name: str | None) -> tuple[str, ...]:
+    """Return the statements for the view `resource` over the lake, comments included.
 
     Args:
-        view: name of the file below views/.
         lake: path of the lake.
+        key_name: name under which sessions know the key of the lake; None when it is not encrypted.
     """
+    view = "resource"
     (statement,) = statements(f"views/{view}")
-    text = statement.replace("{lake}", _quoted(lake))
+    lines = statement.splitlines()
+    # The path goes into a literal only: in a comment line it could end the line.
+    text = "\n".join(line for line in lines if not line.startswith("--"))
     columns = re.findall(r"^  [vl]\.(\w+),?$", text, re.MULTILINE)
-    told = (f"COMMENT ON COLUMN {view}.{name} IS '{_quoted(column_comment(view, name))}'" for name in columns)
-    about = " ".join(line[3:] for line in statement.splitlines() if line.startswith("-- ") and "Column" not in line)
-    return (text, f"COMMENT ON VIEW {view} IS '{_quoted(about.replace('{lake}', lake))}'", *told)
+    told = (f"COMMENT ON COLUMN {view}.{name} IS {literal(column_comment(view, name))}" for name in columns)
+    about = " ".join(line[3:] for line in lines if line.startswith("-- ") and "Column" not in line)
+    # DuckDB reads the path as a pattern; what is special in the lake's own name is meant as it stands.
+    encryption = f", encryption_config = {{footer_key: {literal(key_name)}}}" if key_name else ""
+    text = text.replace("{encryption}", encryption).replace("{lake}", literal(glob.escape(lake))[1:-1])
+    return (text, f"COMMENT ON VIEW {view} IS {literal(about.replace('{lake}', lake))}", *told)
 
 
 def view_relation(view: str) -> str:
@@ -222,15 +231,11 @@ def comments(definition: str) -> tuple[str, ...]:
         return ()
     kind, relation = found.groups()
     about = " ".join(line[3:] for line in definition[: found.start()].splitlines() if line.startswith("-- "))
-    statements = [f"COMMENT ON {kind} {relation} IS '{_quoted(about)}'"]
+    statements = [f"COMMENT ON {kind} {relation} IS {literal(about)}"]
     statements += [
-        f"COMMENT ON COLUMN {relation}.{name} IS '{_quoted(text)}'" for name, text in _COLUMN.findall(definition)
+        f"COMMENT ON COLUMN {relation}.{name} IS {literal(text)}" for name, text in _COLUMN.findall(definition)
     ]
     return tuple(statements)
-
-
-def _quoted(text: str) -> str:
-    return text.replace("'", "''")
 
 
 DRIFT_COLUMNS = {

@@ -13,6 +13,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from bcda.sql_text import literal
+
 VERSIONS = ("v1", "v2", "v3")
 SCHEMA = "cclf"
 
@@ -73,9 +75,9 @@ def view_sql() -> Iterator[str]:
     yield f"CREATE SCHEMA {SCHEMA}"
     for name, columns in layout().items():
         yield _view(name, columns)
-        yield f"COMMENT ON VIEW {SCHEMA}.{name} IS '{_quoted(_about(columns))}'"
+        yield f"COMMENT ON VIEW {SCHEMA}.{name} IS {literal(_about(columns))}"
         for column in columns:
-            yield f"COMMENT ON COLUMN {SCHEMA}.{name}.{column.name} IS '{_quoted(column.comment())}'"
+            yield f"COMMENT ON COLUMN {SCHEMA}.{name}.{column.name} IS {literal(column.comment())}"
         yield f"COMMENT ON COLUMN {SCHEMA}.{name}.file_name IS 'Not of CCLF: the run whose snapshot this is'"
         yield f"COMMENT ON COLUMN {SCHEMA}.{name}.file_date IS 'Not of CCLF: transactionTime of the newest run, as date'"
 
@@ -139,7 +141,7 @@ def _all(named: Mapping[str, list[str]]) -> list[str]:
 
 
 def _names(names: list[str]) -> str:
-    return "(" + ", ".join(f"'{name}'" for name in names) + ")"
+    return "(" + ", ".join(literal(name) for name in names) + ")"
 
 
 def _about(columns: tuple[CclfColumn, ...]) -> str:
@@ -159,7 +161,3 @@ def _rows(version: str) -> Iterator[dict[str, str]]:
 @cache
 def _recipe() -> dict[str, Any]:
     return tomllib.loads((files("bcda.model") / "cclf" / "recipe.toml").read_text(encoding="utf-8"))
-
-
-def _quoted(text: str) -> str:
-    return text.replace("'", "''")

@@ -16,6 +16,7 @@ from importlib.resources import files
 from typing import Any
 
 from bcda.settings import ApiVersion
+from bcda.sql_text import literal
 
 LINEAGE = ("raw_file", "raw_line")
 """Columns that tie each row of a lake table to the line it came from."""
@@ -144,7 +145,7 @@ def no_id_key(api_version: ApiVersion, resource_type: str) -> str | None:
     texts = document.get(api_version.value, {}).get(resource_type)
     if texts is None:
         return None
-    return f"'{NO_ID}' || left(sha256(concat_ws('|', '{resource_type}', {texts})), 40)"
+    return f"'{NO_ID}' || left(sha256(concat_ws('|', {literal(resource_type)}, {texts})), 40)"
 
 
 def macros() -> str:

@@ -1,6 +1,6 @@
 """From the lake to DuckDB: lock, merge, ledger, publish."""
 
-from bcda.warehouse.database import LOCK_WAIT_SECONDS, open_warehouse
+from bcda.warehouse.database import LOCK_WAIT_SECONDS, attach_waiting, open_warehouse
 from bcda.warehouse.ledger import (
     Held,
     MergeSummary,
@@ -12,8 +12,9 @@ from bcda.warehouse.ledger import (
     run_summary,
 )
 from bcda.warehouse.merge import merge_run
-from bcda.warehouse.publish import Snapshot, publish
+from bcda.warehouse.publish import Snapshot, publish, set_lake_view
 from bcda.warehouse.quality import CheckResult, run_checks
+from bcda.warehouse.rewrite import rewritten
 from bcda.warehouse.vacuum import vacuum
 
 __all__ = [
@@ -24,13 +25,16 @@ __all__ = [
     "Snapshot",
     "StatusRow",
     "TypeCount",
+    "attach_waiting",
     "merge_run",
     "merged_runs",
     "open_warehouse",
     "publish",
     "read_ledger",
     "read_status",
+    "rewritten",
     "run_checks",
     "run_summary",
+    "set_lake_view",
     "vacuum",
 ]

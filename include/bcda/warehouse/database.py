@@ -9,10 +9,12 @@ from pathlib import Path
 import duckdb
 import tenacity
 
-from bcda import model
+from bcda import duckdb_files, model
+from bcda.encryption import EncryptionKey
 from bcda.errors import StorageError, WarehouseError, WarehouseLockedError
 from bcda.model import cclf_views
 from bcda.places import private_folder
+from bcda.sql_text import literal
 
 log = logging.getLogger(__name__)
 
@@ -29,12 +31,18 @@ class _LockedError(Exception):
 
 @contextmanager
 def open_warehouse(
-    path: Path, *, read_only: bool = False, any_version: bool = False, wait_seconds: float = LOCK_WAIT_SECONDS
+    path: Path,
+    *,
+    key: EncryptionKey | None = None,
+    read_only: bool = False,
+    any_version: bool = False,
+    wait_seconds: float = LOCK_WAIT_SECONDS,
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open the working database, making it when it is new.
 
     Args:
         path: the database file; its folder is made with mode 0700, the file with 0600.
+        key: it is encrypted with; a new one is made so.
         read_only: several readers may hold it together, none beside a writer.
         any_version: read a database of another release's schema too.
         wait_seconds: how long to wait for a process that holds it.
@@ -46,22 +54,27 @@ def open_warehouse(
         WarehouseLockedError: still held after `wait_seconds`; the message names the process.
         StorageError: the disk is full, the folder cannot be written, or the database is of another schema version.
         WarehouseError: the engine refused a statement.
+        EncryptionError: the database needs a key, another key or none.
     """
     private_folder(path.parent)
-    connection = _connect(path, read_only=read_only, wait_seconds=wait_seconds)
-    if read_only and not _has_schema(connection):
-        # The first load was killed between making the file and committing its tables; a reader cannot make them.
-        connection.close()
-        with open_warehouse(path, wait_seconds=wait_seconds):
-            pass
-        connection = _connect(path, read_only=True, wait_seconds=wait_seconds)
     try:
-        if not read_only:
-            path.chmod(0o600)
-            _ensure_schema(connection, path)
-        elif not any_version:
-            _check_version(connection, path)
-        yield connection
+        with duckdb_files.connected(spill=path.with_suffix(".spill"), memory=MEMORY_LIMIT, key=key) as connection:
+            attach_waiting(connection, path, key=key, read_only=read_only, wait_seconds=wait_seconds)
+            connection.execute(f"USE {duckdb_files.WAREHOUSE}")
+            if read_only and not _has_schema(connection):
+                # The first load was killed between making the file and committing its tables; a reader cannot make them.
+                connection.execute("USE memory")
+                connection.execute(f"DETACH {duckdb_files.WAREHOUSE}")
+                with open_warehouse(path, key=key, wait_seconds=wait_seconds):
+                    pass
+                attach_waiting(connection, path, key=key, read_only=True, wait_seconds=wait_seconds)
+                connection.execute(f"USE {duckdb_files.WAREHOUSE}")
+            if not read_only:
+                path.chmod(0o600)
+                _ensure_schema(connection, path)
+            elif not any_version:
+                _check_version(connection, path)
+            yield connection
     except duckdb.OutOfMemoryException as error:
         raise StorageError(
             f"The warehouse {path} needs more temporary space than there is. Free some space beside it and try again."
@@ -76,11 +89,31 @@ def open_warehouse(
             f"The warehouse {path} refused a statement ({type(error).__name__}); what it held is as it was. Report this with the "
             "run id."
         ) from None
-    finally:
-        connection.close()
 
 
-def _connect(path: Path, *, read_only: bool, wait_seconds: float) -> duckdb.DuckDBPyConnection:
+def attach_waiting(
+    connection: duckdb.DuckDBPyConnection,
+    path: Path,
+    name: str = duckdb_files.WAREHOUSE,
+    *,
+    key: EncryptionKey | None = None,
+    read_only: bool = False,
+    wait_seconds: float = LOCK_WAIT_SECONDS,
+) -> None:
+    """Attach a database file, waiting for a process that holds it.
+
+    Args:
+        connection: of `duckdb_files.connected`.
+        path: the file; made when it is new.
+        name: name of the database in statements; ours, never from outside.
+        key: of the database.
+        read_only: several readers may hold it together, none beside a writer.
+        wait_seconds: how long to wait.
+
+    Raises:
+        WarehouseLockedError, StorageError, EncryptionError: see `open_warehouse`.
+    """
+
     def announce(state: tenacity.RetryCallState) -> None:
         failure = state.outcome.exception() if state.outcome else None
         # A line a minute: the wait can be long and the log is read by people.
@@ -95,7 +128,7 @@ def _connect(path: Path, *, read_only: bool, wait_seconds: float) -> duckdb.Duck
         reraise=True,
     )
     try:
-        return retrying(_connect_once, path, read_only)
+        retrying(_attach_once, connection, path, name, key, read_only)
     except _LockedError as error:
         raise WarehouseLockedError(
             f"The warehouse {path} is held by {error} and was not released within {wait_seconds:.0f} s. "
@@ -104,20 +137,16 @@ def _connect(path: Path, *, read_only: bool, wait_seconds: float) -> duckdb.Duck
         ) from error
 
 
-def _connect_once(path: Path, read_only: bool) -> duckdb.DuckDBPyConnection:
+def _attach_once(
+    connection: duckdb.DuckDBPyConnection, path: Path, name: str, key: EncryptionKey | None, read_only: bool
+) -> None:
     try:
-        return duckdb.connect(
-            str(path),
-            read_only=read_only,
-            config={
-                "memory_limit": MEMORY_LIMIT,
-                "temp_directory": str(path.with_suffix(".spill")),
-                "preserve_insertion_order": False,
-            },
-        )
+        duckdb_files.attach(connection, path, name, key=key, read_only=read_only)
+    except duckdb.ResourceInUseException as error:
+        raise _LockedError("this process itself") from error
     except duckdb.IOException as error:
         text = str(error)
-        if "lock" not in text.lower():
+        if "Could not set lock" not in text:
             raise StorageError(
                 f"The warehouse {path} cannot be opened: {_first_line(error)}. Check owner and space."
             ) from error
@@ -159,8 +188,8 @@ def _make_schema(connection: duckdb.DuckDBPyConnection) -> None:
     for view in model.VIEWS:
         relation = model.view_relation(view)
         for row in connection.execute(f"DESCRIBE {relation}").fetchall():
-            text = model.column_comment(view, row[0]).replace("'", "''")
-            connection.execute(f"COMMENT ON COLUMN {relation}.{row[0]} IS '{text}'")
+            text = literal(model.column_comment(view, row[0]))
+            connection.execute(f"COMMENT ON COLUMN {relation}.{row[0]} IS {text}")
     for statement in cclf_views.view_sql():
         connection.execute(statement)
 

@@ -107,7 +107,7 @@ def read_ledger(
     if not places.warehouse.exists():
         return Held({name: TypeLedger() for name in resource_types})
     asked = {"api_version": api_version.value, "is_runout": scope.is_runout, "resource_types": list(resource_types)}
-    with open_warehouse(places.warehouse, read_only=True, wait_seconds=wait_seconds) as connection:
+    with open_warehouse(places.warehouse, key=places.key, read_only=True, wait_seconds=wait_seconds) as connection:
         check_source(connection, source_id=places.source_id, server=server)
         runs = connection.execute(model.sql("ops/type_ledger"), asked).fetchall()
         gaps = connection.execute(model.sql("ops/type_gaps"), asked).fetchall()
@@ -147,7 +147,7 @@ def read_status(places: Places, *, wait_seconds: float = LOCK_WAIT_SECONDS) -> l
     Raises:
         WarehouseLockedError: a load held the warehouse for longer than `wait_seconds`.
     """
-    with open_warehouse(places.warehouse, read_only=True, wait_seconds=wait_seconds) as connection:
+    with open_warehouse(places.warehouse, key=places.key, read_only=True, wait_seconds=wait_seconds) as connection:
         rows = connection.execute(
             "SELECT api_version, population, resource_type, covered_until, missing FROM ops.data_status ORDER BY ALL"
         ).fetchall()
@@ -162,7 +162,9 @@ def merged_runs(places: Places, *, wait_seconds: float = LOCK_WAIT_SECONDS) -> d
     """
     if not places.warehouse.exists():
         return {}
-    with open_warehouse(places.warehouse, read_only=True, any_version=True, wait_seconds=wait_seconds) as connection:
+    with open_warehouse(
+        places.warehouse, key=places.key, read_only=True, any_version=True, wait_seconds=wait_seconds
+    ) as connection:
         rows = connection.execute(
             "SELECT run_id, finished_at FROM ops.export_run ORDER BY finished_at, run_id"
         ).fetchall()

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 
 import duckdb
 
-from bcda import model
+from bcda import model, parquet_files
 from bcda.commit_points import CommitPoint, reached
+from bcda.encryption import lake_key_name
 from bcda.errors import CountMismatchError, ManifestError
 from bcda.export_request import Scope
 from bcda.landed import LandedBatch
@@ -71,7 +72,7 @@ def merge_run(
     Source: design §2.3, §2.5, P1 to P3; table model §4.
     """
     _check_complete(manifest, batches)
-    with open_warehouse(places.warehouse, wait_seconds=lock_wait_seconds) as connection:
+    with open_warehouse(places.warehouse, key=places.key, wait_seconds=lock_wait_seconds) as connection:
         done = run_summary(connection, run.run_id)
         if done is not None:
             log.info("run %s is in the ledger already; nothing to merge", run.run_id)
@@ -117,6 +118,7 @@ class _Merge:
     ) -> None:
         self._connection = connection
         self._places = places
+        self._key_name = lake_key_name(places.key)
         self._run = run
         self._manifest = manifest
         self._batches = batches
@@ -149,15 +151,13 @@ class _Merge:
         """Compare the rows of every lake file with the account.
 
         Raises:
-            CountMismatchError: they differ.
+            CountMismatchError: they differ, or a file is missing or broken.
+            EncryptionError: a file needs a key, another key or none.
         """
         for lake_file in (file for batch in self._batches for file in batch.lake_files):
-            path = str(self._places.lake / lake_file.path)
             try:
-                rows = self._connection.execute(
-                    "SELECT count(*) FROM read_parquet($path, hive_partitioning = false)", {"path": path}
-                ).fetchall()[0][0]
-            except (duckdb.InvalidInputException, duckdb.IOException):
+                rows = parquet_files.count_rows(self._connection, self._places.lake / lake_file.path, self._key_name)
+            except ManifestError:
                 rows = 0
             if rows != lake_file.rows:
                 raise CountMismatchError(
@@ -171,9 +171,8 @@ class _Merge:
     def stage(self) -> None:
         """Decide what becomes of every resource line."""
         self._connection.execute("DROP TABLE IF EXISTS temp.staged")
-        files = self._files("resource")
-        if files:
-            self._sql("merge/stage", {"files": files}, self._version, self._time)
+        if self._show("resource"):
+            self._sql("merge/stage", self._version, self._time)
         else:
             self._sql("merge/stage_nothing")
 
@@ -189,17 +188,17 @@ class _Merge:
         """Delete and insert the rows of new and changed resources in every core table; refresh those of the others."""
         for table in model.core_tables():
             self._delete(table)
-            if files := self._files(table.name):
-                self._insert(table, files)
+            if self._show(table.name):
+                self._insert(table)
             if table.is_main:
                 self._refresh(table)
-        if files := self._files("patient_identifier"):
-            self._sql("merge/identifiers", {"files": files})
+        if self._show("patient_identifier"):
+            self._sql("merge/identifiers")
         else:
             self._sql("merge/identifiers_nothing")
         self._script("merge/patient_identifier", self._version, self._id, self._time)
-        if files := self._files("patient"):
-            self._sql("merge/roster", {"files": files}, self._version, self._id)
+        if self._show("patient"):
+            self._sql("merge/roster", self._version, self._id)
 
     def group_people(self) -> None:
         """Give every Patient of the run, and whoever belongs to the same person, the person's key."""
@@ -227,15 +226,15 @@ class _Merge:
             {"resource_type": table.resource_type, **self._version},
         )
 
-    def _insert(self, table: model.CoreTable, files: list[str]) -> None:
+    def _insert(self, table: model.CoreTable) -> None:
         names = [row[0] for row in self._connection.execute(f"DESCRIBE {table.relation}").fetchall()]
         columns = ", ".join(f"{_MERGED.get(name, f'l.{name}')} AS {name}" for name in names)
         self._connection.execute(
             f"INSERT INTO {table.relation} BY NAME SELECT {columns} "  # noqa: S608
-            "FROM read_parquet($files, hive_partitioning = false) AS l "
+            "FROM lake_rows AS l "
             "JOIN touched AS t ON t.raw_file = l.raw_file AND t.raw_line = l.raw_line "
             "WHERE t.verdict IN ('new', 'changed')",
-            {"files": files, **self._version},
+            self._version,
         )
 
     def _refresh(self, table: model.CoreTable) -> None:
@@ -266,13 +265,13 @@ class _Merge:
         self._sql("ledger/shown_version", self._version)
         self._insert_files()
         self._sql("ledger/export_count", self._id, self._types)
-        if quarantine := self._files("quarantine"):
-            self._sql("ledger/quarantine", {"files": quarantine})
-        if drift := self._files("drift"):
-            self._script("ledger/drift", {"files": drift}, self._version, self._id)
+        if self._show("quarantine"):
+            self._sql("ledger/quarantine")
+        if self._show("drift"):
+            self._script("ledger/drift", self._version, self._id)
         everything = (self._version, self._id, self._time, self._types, self._interval)
-        if outcomes := self._files("operation_outcome"):
-            self._script("ledger/gap", {"files": outcomes}, *everything)
+        if self._show("operation_outcome"):
+            self._script("ledger/gap", *everything)
         self._script("ledger/gap_unread", *everything)
         self._script("ledger/coverage", *everything, self._list)
         self._sql("ledger/gap_close", self._version)
@@ -318,13 +317,13 @@ class _Merge:
         }
         self._sql("ledger/export_file", self._id, columns)
 
-    def _files(self, table: str) -> list[str]:
-        return [
-            str(self._places.lake / file.path)
-            for batch in self._batches
-            for file in batch.lake_files
-            if file.table == table
-        ]
+    def _show(self, table: str) -> bool:
+        """Let `lake_rows` stand for the run's lake files of a table; say whether it has any."""
+        paths = [file.path for batch in self._batches for file in batch.lake_files if file.table == table]
+        if paths:
+            files = [str(self._places.lake / path) for path in paths]
+            parquet_files.show(self._connection, files, self._key_name)
+        return bool(paths)
 
     def _sql(self, name: str, *parameters: _Parameters) -> None:
         self._connection.execute(model.sql(name), _merged(parameters)).fetchall()

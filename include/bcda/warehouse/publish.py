@@ -1,6 +1,7 @@
 """Publishing: analysts open a copy of the working database that is replaced as a whole."""
 
 import fcntl
+import glob
 import logging
 import os
 import shutil
@@ -9,12 +10,13 @@ from pathlib import Path
 
 import duckdb
 
-from bcda import model
+from bcda import duckdb_files, model
 from bcda.commit_points import CommitPoint, reached
+from bcda.encryption import EncryptionKey, lake_key_name
 from bcda.errors import DataQualityError, InvalidRequestError, StorageError
 from bcda.places import Places, private_folder, sync_folder
 from bcda.settings import ApiVersion
-from bcda.warehouse.database import LOCK_WAIT_SECONDS, open_warehouse
+from bcda.warehouse.database import LOCK_WAIT_SECONDS, MEMORY_LIMIT, open_warehouse
 from bcda.warehouse.quality import Level, failures, run_checks
 
 log = logging.getLogger(__name__)
@@ -62,10 +64,10 @@ def publish(
     """
     target = places.published
     private_folder(target.parent)
-    for leftover in target.parent.glob(f".{target.name}.*.tmp*"):
+    for leftover in target.parent.glob(f".{glob.escape(target.name)}.*.tmp*"):
         leftover.unlink()
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    with open_warehouse(places.warehouse, wait_seconds=lock_wait_seconds) as connection:
+    with open_warehouse(places.warehouse, key=places.key, wait_seconds=lock_wait_seconds) as connection:
         warnings = _check(connection)
         reached(CommitPoint.CHECKED)
         _set_views(connection, places, shown_version)
@@ -78,7 +80,7 @@ def publish(
             raise StorageError(
                 f"Cannot write the snapshot {target}: {error.strerror}. Check owner and free space."
             ) from error
-    _prove(temporary, runs)
+    _prove(temporary, runs, places.key)
     reached(CommitPoint.SNAPSHOT_COPIED)
     temporary.replace(target)
     sync_folder(target.parent)
@@ -129,9 +131,19 @@ def _set_views(connection: duckdb.DuckDBPyConnection, places: Places, shown_vers
         connection.execute(
             "UPDATE ops.setting SET value = $version WHERE name = 'shown_api_version'", {"version": shown_version.value}
         )
+    set_lake_view(connection, places)
+
+
+def set_lake_view(connection: duckdb.DuckDBPyConnection, places: Places) -> None:
+    """Make or renew the view `resource`, which reads the lake where it lies; nothing while the lake has no resources.
+
+    Args:
+        connection: to the database that is to have it, with the key of the lake.
+        places: gives lake and key.
+    """
     if not any(places.lake.glob("resource/*/*/*.parquet")):
         return
-    for statement in model.view_with_comments("resource", lake=str(places.lake.resolve())):
+    for statement in model.lake_view(lake=str(places.lake.resolve()), key_name=lake_key_name(places.key)):
         connection.execute(statement)
 
 
@@ -148,14 +160,16 @@ def _copy(source: Path, target: Path) -> None:
             os.fsync(copy.fileno())
 
 
-def _prove(path: Path, runs: int) -> None:
+def _prove(path: Path, runs: int, key: EncryptionKey | None) -> None:
     """Open the copy and compare it with its source.
 
     Raises:
         StorageError: it cannot be read, or holds another number of runs.
     """
     try:
-        with duckdb.connect(str(path), read_only=True) as connection:
+        with duckdb_files.connected(spill=path.with_suffix(".spill"), memory=MEMORY_LIMIT, key=key) as connection:
+            duckdb_files.attach(connection, path, key=key, read_only=True)
+            connection.execute(f"USE {duckdb_files.WAREHOUSE}")
             found = _count_runs(connection)
     except duckdb.Error as error:
         raise StorageError(f"The snapshot {path} cannot be read back; the published file is as it was.") from error

@@ -6,7 +6,7 @@ from typing import Any
 
 from airflow.sdk import BaseAsyncOperator, Context, XComArg
 
-from bcda_provider.hooks import BcdaHook, client_of, places
+from bcda_provider.hooks import BcdaHook, client_of, raw_places
 from bcda_provider.retry import BcdaRetryPolicy
 
 
@@ -50,7 +50,9 @@ class BcdaFetchOperator(BaseAsyncOperator):
         share = max(1, settings.tuning.requests_per_five_minutes // count)
         settings = replace(settings, tuning=replace(settings.tuning, requests_per_five_minutes=share))
         async with client_of(settings) as client:
-            receipts = await export.fetch_batch(client, places(self.bcda_conn_id), self.run_id, int(self.batch), count)
+            receipts = await export.fetch_batch(
+                client, raw_places(self.bcda_conn_id), self.run_id, int(self.batch), count
+            )
         return {
             "batch": int(self.batch),
             "files": len(receipts),

@@ -11,7 +11,7 @@ from airflow.sdk import BaseOperator, Context, XComArg
 
 from bcda.errors import AttributionMissingError, ExportFailedError, MissingList, RateLimitedError
 from bcda.settings import ConnectionSettings
-from bcda_provider.hooks import BcdaHook, client_of, places
+from bcda_provider.hooks import BcdaHook, client_of, raw_places
 from bcda_provider.retry import BcdaRetryPolicy
 
 
@@ -73,7 +73,7 @@ class BcdaKickOffOperator(BaseOperator):
 
         async def run() -> export.KickedOff:
             async with client_of(settings) as client:
-                return await export.kick_off(client, places(self.bcda_conn_id), self.run_id, stale_job_ids=stale)
+                return await export.kick_off(client, raw_places(self.bcda_conn_id), self.run_id, stale_job_ids=stale)
 
         try:
             kicked_off = asyncio.run(run())

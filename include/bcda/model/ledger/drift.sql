@@ -1,12 +1,12 @@
 -- What was never seen before, with where it was first and how often.
--- Parameters: files (lake files of `drift`), api_version, run_id.
+-- Reads lake_rows: the run's lake files of `drift`. Parameters: api_version, run_id.
 CREATE TEMP TABLE drifted AS
 SELECT
   resource_type,
   path,
   min((raw_file, raw_line)) AS first_place,
   sum(occurrences)::BIGINT AS occurrences
-FROM read_parquet($files, hive_partitioning = false)
+FROM lake_rows
 GROUP BY resource_type, path;
 
 UPDATE ops.drift AS d

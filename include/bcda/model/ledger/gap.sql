@@ -1,13 +1,13 @@
 -- People whose data BCDA could not retrieve: they are missing from the run although it completed.
 -- A text that names no type counts for every requested type. Source: wire contract §16, error files.
 -- From a Group run with `_since` a new person would have got everything, so two things are missing then.
--- Parameters: files (lake files of `operation_outcome`), run columns, resource_types, brings_history.
+-- Reads lake_rows: the run's lake files of `operation_outcome`. Parameters: run columns, resource_types, brings_history.
 INSERT INTO ops.gap BY NAME
 WITH failure AS (
   SELECT
     regexp_extract(text, 'Error retrieving ([A-Za-z]+) for beneficiary MBI', 1) AS named_type,
     nullif(regexp_extract(text, 'MBI ([0-9A-Za-z]+)', 1), '') AS mbi
-  FROM read_parquet($files, hive_partitioning = false)
+  FROM lake_rows
   WHERE severity IN ('error', 'fatal')
 )
 SELECT DISTINCT

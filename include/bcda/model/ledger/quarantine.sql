@@ -1,5 +1,5 @@
 -- Lines of the run that could not land, without their text.
--- Parameters: files (lake files of `quarantine`), run_id.
+-- Reads lake_rows: the run's lake files of `quarantine`.
 INSERT INTO ops.quarantine
 SELECT
   q.run_id,
@@ -8,7 +8,7 @@ SELECT
   f.resource_type,
   q.reason,
   q.line_bytes
-FROM read_parquet($files, hive_partitioning = false) AS q
+FROM lake_rows AS q
 JOIN ops.export_file AS f
   ON f.run_id = q.run_id
   AND f.file_name = q.raw_file;

@@ -1,3 +1,3 @@
--- The identifiers of a run. Parameters: files (lake files of `patient_identifier`).
+-- The identifiers of a run. Reads lake_rows: the run's lake files of `patient_identifier`.
 CREATE TEMP TABLE delivered_identifier AS
-SELECT * FROM read_parquet($files, hive_partitioning = false);
+SELECT * FROM lake_rows;

@@ -1,12 +1,12 @@
 -- The people of a run that asked for Patient.
--- Parameters: files (lake files of `patient`), api_version, run_id.
+-- Reads lake_rows: the run's lake files of `patient`. Parameters: api_version, run_id.
 INSERT INTO roster BY NAME
 SELECT
   $run_id AS run_id,
   $api_version AS api_version,
   l.patient_id,
   l.mbi_current
-FROM read_parquet($files, hive_partitioning = false) AS l
+FROM lake_rows AS l
 JOIN staged AS s
   ON s.raw_file = l.raw_file
   AND s.raw_line = l.raw_line

@@ -1,5 +1,5 @@
 -- One row per resource line of the run, with what the merge will do with it.
--- Parameters: files (lake files of `resource`), api_version, transaction_time.
+-- Reads lake_rows: the run's lake files of `resource`. Parameters: api_version, transaction_time.
 -- Within a run the newest line of a resource counts, then the last read. Across runs the content that was delivered with
 -- the greatest (meta.lastUpdated, transactionTime) counts, so that the order in which runs are merged makes no difference;
 -- the content hash settles a draw. Source: table model §4, rules 2 to 5.
@@ -16,7 +16,7 @@ WITH incoming AS (
       PARTITION BY resource_type, resource_id
       ORDER BY meta_last_updated DESC NULLS LAST, raw_file DESC, raw_line DESC
     ) AS place
-  FROM read_parquet($files, hive_partitioning = false)
+  FROM lake_rows
 ),
 known AS (
   SELECT

@@ -1,7 +1,8 @@
 -- One row per resource, its newest version, with the whole JSON text: what no column holds is here.
 -- Key: api_version, resource_type, resource_id.
 -- Source: resource_version and the lake's `resource`, which is read where it lies: {lake}.
--- Trap: Name resource_type and resource_id in the query; the texts are large.
+-- Trap: Name resource_type and resource_id in the query; the texts are large. If the lake is encrypted, the session needs its
+-- key before: PRAGMA add_parquet_key('bcda', 'KEY').
 -- Column body: The resource as BCDA sent it, JSON text; ask with body ->> '$.path'
 -- Column export_date: Partition of the lake that holds it
 CREATE OR REPLACE VIEW resource AS
@@ -18,7 +19,7 @@ SELECT
   v.raw_line,
   l.body
 FROM resource_version AS v
-JOIN read_parquet('{lake}/resource/*/*/*.parquet', hive_partitioning = true, union_by_name = true) AS l
+JOIN read_parquet('{lake}/resource/*/*/*.parquet', hive_partitioning = true, union_by_name = true{encryption}) AS l
   ON l.api_version = v.api_version
   AND l.run_id = v.first_run_id
   AND l.raw_file = v.raw_file

@@ -1,0 +1,217 @@
+"""Parquet files of the lake: written by pyarrow as they come, and encrypted by DuckDB when there is a key.
+
+Encrypted files are in DuckDB's form of Parquet's modular encryption (AES-GCM, footer included), which DuckDB alone reads.
+The standard's own form, as pyarrow writes it, is read by DuckDB 2.0 only as far as there is no filter, no list and one page
+a column ("Computed AES tag differs" otherwise), which is too little for the merge and for the view `resource`. It serves
+while a file grows: rows come in pieces, which DuckDB cannot append.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow.parquet import encryption
+
+from bcda.encryption import LAKE_KEY, EncryptionKey
+from bcda.errors import EncryptionError, ManifestError
+from bcda.sql_text import literal
+
+# The stubs do not have them yet.
+_encryption = encryption.create_encryption_properties  # type: ignore[attr-defined]
+_decryption = encryption.create_decryption_properties  # type: ignore[attr-defined]
+
+_LONG_TEXT = frozenset({"body", "line"})
+"""Columns whose values are whole resources: no dictionary, no statistics, both would hold copies of them."""
+
+_ENCRYPTED = b"PARE"
+"""Last bytes of a file whose footer is encrypted; `PAR1` is the mark of the others."""
+
+_ROW_GROUP = "ROW_GROUP_SIZE_BYTES '64MB'"
+"""Bounds what DuckDB holds of a file while it writes it."""
+
+
+def writer(path: Path, schema: pa.Schema, key: EncryptionKey | None) -> pq.ParquetWriter:
+    """Return a writer of a file that its owner alone can read.
+
+    Args:
+        path: the file; replaced when it is there.
+        schema: of its rows.
+        key: for a file that `encrypt` takes up; None for one that stays as it is.
+    """
+    path.touch(mode=0o600)
+    short = [name for name in schema.names if name not in _LONG_TEXT]
+    return pq.ParquetWriter(
+        path,
+        schema,
+        compression="zstd" if key is None else "lz4",
+        use_dictionary=short,  # type: ignore[arg-type]  # names of columns are as good
+        write_statistics=short,
+        store_schema=False,
+        encryption_properties=_encryption(key.value) if key is not None else None,
+    )
+
+
+def encrypt(connection: duckdb.DuckDBPyConnection, source: Path, target: Path, key: EncryptionKey) -> int:
+    """Write what a `writer` with a key has written in the form that the lake keeps, and return the number of rows.
+
+    Args:
+        connection: of `duckdb_files.connected`, with the key.
+        source: written by `writer`.
+        target: the new file.
+        key: of both.
+
+    Raises:
+        OSError, duckdb.Error: the disk is full, or a file cannot be read.
+    """
+    with pq.ParquetFile(source, decryption_properties=_decryption(key.value)) as file:
+        # One batch after the other: a whole row group of resources can be as large as the reader's buffer.
+        connection.register("grown", pa.RecordBatchReader.from_batches(file.schema_arrow, file.iter_batches(2048)))
+        rows = _copy(connection, "grown", target, LAKE_KEY)
+        connection.unregister("grown")
+    return rows
+
+
+def put_together(
+    connection: duckdb.DuckDBPyConnection, sources: Sequence[Path], target: Path, *, read: str | None, write: str | None
+) -> int:
+    """Copy files of one table into one and return the number of its rows.
+
+    Args:
+        connection: of `duckdb_files.connected`.
+        sources: the files; their columns may differ in type only.
+        target: the new file.
+        read: name of the sources' key; None when they are not encrypted.
+        write: name of the new file's key; None to leave it as it is.
+
+    Raises:
+        duckdb.Error: the disk is full, or a file cannot be read.
+    """
+    return _copy(connection, relation([str(source) for source in sources], read), target, write)
+
+
+def relation(files: Sequence[str], key_name: str | None) -> str:
+    """Return what stands for the rows of lake files in a FROM, without the columns of their folders.
+
+    Args:
+        files: of one table.
+        key_name: name of their key; None when they are not encrypted.
+    """
+    listed = ", ".join(literal(file) for file in files)
+    return f"read_parquet([{listed}], hive_partitioning = false{_config(key_name)})"
+
+
+def show(
+    connection: duckdb.DuckDBPyConnection, files: Sequence[str], key_name: str | None, name: str = "lake_rows"
+) -> None:
+    """Let a name stand for the rows of lake files in the statements that follow.
+
+    Args:
+        connection: of `duckdb_files.connected`.
+        files: of one table.
+        key_name: name of their key; None when they are not encrypted.
+        name: name of the relation; ours, never from outside.
+    """
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS FROM {relation(files, key_name)}")
+
+
+def count_rows(connection: duckdb.DuckDBPyConnection, path: Path, key_name: str | None) -> int:
+    """Return the number of rows of a lake file.
+
+    Args:
+        connection: of `duckdb_files.connected`.
+        path: the file.
+        key_name: name of its key; None when it is not encrypted.
+
+    Raises:
+        EncryptionError: it needs a key, another key or none.
+        ManifestError: it is missing or broken.
+    """
+    try:
+        _check_mark(path, has_key=key_name is not None)
+        rows = connection.execute(f"SELECT count(*) FROM {relation([str(path)], key_name)}").fetchall()[0][0]  # noqa: S608
+    except (OSError, duckdb.Error) as error:
+        if "AES tag" in str(error):
+            raise EncryptionError(
+                f"The lake file {path} is encrypted with another key. Set BCDA_ENCRYPTION_KEY, or the Airflow Variable, to "
+                "the key it was written with."
+            ) from None
+        raise ManifestError(
+            f"The lake file {path} is missing or broken ({type(error).__name__}), although its batch has landed. Run the land "
+            "task again; if the run is loaded, rebuild the lake from raw."
+        ) from error
+    return int(rows)
+
+
+def opens(connection: duckdb.DuckDBPyConnection, path: Path, key_name: str | None) -> bool:
+    """Tell whether a key, or none, is that of a lake file.
+
+    Args:
+        connection: of `duckdb_files.connected`.
+        path: the file.
+        key_name: name of the key; None for none.
+
+    Raises:
+        ManifestError: the file is missing or broken.
+    """
+    try:
+        count_rows(connection, path, key_name)
+    except EncryptionError:
+        return False
+    return True
+
+
+def check_key(connection: duckdb.DuckDBPyConnection, lake: Path, key_name: str | None) -> None:
+    """Compare the key with a file of the lake, so that none is written that the others' key does not open.
+
+    A secrets backend that is away looks like one that has no key: without this look, people's records would be written
+    in the clear beside encrypted ones.
+
+    Args:
+        connection: of `duckdb_files.connected`.
+        lake: the lake.
+        key_name: name of what is to be written with; None for nothing.
+
+    Raises:
+        EncryptionError: the lake needs a key, another key or none.
+    """
+    some = next(lake.glob("*/*/*/*.parquet"), None)
+    if some is not None:
+        count_rows(connection, some, key_name)
+
+
+def _check_mark(path: Path, *, has_key: bool) -> None:
+    """Raise EncryptionError for a file that is encrypted without a key at hand, or the other way round."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - len(_ENCRYPTED)))
+        is_encrypted = file.read() == _ENCRYPTED
+    if is_encrypted and not has_key:
+        raise EncryptionError(
+            f"The lake file {path} is encrypted and no key is set. Set BCDA_ENCRYPTION_KEY, or BCDA_ENCRYPTION_VARIABLE for "
+            "Airflow, to its key."
+        )
+    if has_key and not is_encrypted:
+        raise EncryptionError(
+            f"The lake file {path} is not encrypted, but a key is set. Unset it, or encrypt what is there with "
+            "`python -m bcda change-key`."
+        )
+
+
+def _copy(connection: duckdb.DuckDBPyConnection, source: str, target: Path, key_name: str | None) -> int:
+    """Write a relation into a file, sync it to disk and return the number of rows."""
+    target.unlink(missing_ok=True)
+    options = f"FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false, {_ROW_GROUP}{_config(key_name)}".replace(
+        " = ", " "
+    )
+    # Row groups are bounded by size only where rows may change their order; one thread keeps it all the same.
+    connection.execute("SET preserve_insertion_order = false")
+    rows = connection.execute(f"COPY (FROM {source}) TO {literal(str(target))} ({options})").fetchall()[0][0]
+    with target.open("rb") as made:
+        os.fsync(made.fileno())
+    return int(rows)
+
+
+def _config(key_name: str | None) -> str:
+    return f", encryption_config = {{footer_key: {literal(key_name)}}}" if key_name is not None else ""

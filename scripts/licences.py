@@ -1,0 +1,132 @@
+"""`make licences`: the licence of every locked dependency that is installed with the project, as docs/licences.md.
+
+The packages say it themselves in their metadata, each in one of three fields; what they say is written as SPDX does.
+"""
+
+import re
+import sys
+from importlib import metadata
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[1]
+PAGE = PROJECT / "docs" / "licences.md"
+LOCKS = ("requirements.txt", "requirements-postgres.txt")
+
+ALLOWED = {
+    "0BSD",
+    "Apache-2.0",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "BSD",
+    "ISC",
+    "MIT",
+    "MIT-0",
+    "PSF-2.0",
+    "Unlicense",
+    "MPL-2.0",  # obliges who changes the package's own files; we change none
+    "Artistic-1.0",  # text-unidecode, which also offers the GPL
+    "LGPL-3.0-only",  # the drivers of PostgreSQL, which are used as they are
+    "LGPL",
+}
+"""What a dependency may be licensed under; another licence is a decision for a person."""
+
+ELSEWHERE = {"colorama": "BSD-3-Clause", "pyyaml-ft": "MIT"}
+"""Locked for Windows or one version of Python only, so that their metadata is not here; read on the package index."""
+
+_AS_SPDX = {
+    "3-clause bsd license": "BSD-3-Clause",
+    "apache 2.0": "Apache-2.0",
+    "apache software license": "Apache-2.0",
+    "artistic license": "Artistic-1.0",
+    "bsd 2-clause license": "BSD-2-Clause",
+    "bsd license": "BSD",
+    "gnu general public license (gpl)": "GPL-2.0-or-later",
+    "gnu general public license v2 or later (gplv2+)": "GPL-2.0-or-later",
+    "gnu library or lesser general public license (lgpl)": "LGPL",
+    "isc license": "ISC",
+    "isc license (iscl)": "ISC",
+    "mit license": "MIT",
+    "mozilla public license 2.0 (mpl 2.0)": "MPL-2.0",
+    "python software foundation license": "PSF-2.0",
+    "the unlicense (unlicense)": "Unlicense",
+}
+"""Older ways of saying it."""
+
+
+def locked() -> dict[str, str]:
+    """Return the locked packages, each with the first lock that has it."""
+    found: dict[str, str] = {}
+    for lock in LOCKS:
+        for name in re.findall(r"^([a-z0-9][a-z0-9._-]*)==", (PROJECT / lock).read_text(), re.MULTILINE):
+            found.setdefault(name, lock)
+    return dict(sorted(found.items()))
+
+
+def licence(name: str) -> str | None:
+    """Return the licence that an installed package states, None for one that is not installed.
+
+    Raises:
+        ValueError: it states none.
+    """
+    try:
+        stated = metadata.metadata(name)
+    except metadata.PackageNotFoundError:
+        return ELSEWHERE.get(name)
+    if expression := stated.get("License-Expression"):
+        return str(expression)
+    text = (stated.get("License") or "").strip()
+    prefix = "License :: OSI Approved :: "
+    names = [line.removeprefix(prefix) for line in stated.get_all("Classifier") or () if line.startswith(prefix)]
+    if text in ALLOWED:
+        return text
+    known = dict.fromkeys(_AS_SPDX[said.lower()] for said in names or [text] if said.lower() in _AS_SPDX)
+    if not known:
+        raise ValueError(
+            f"{name} states no licence that is known here; look at the package and complete scripts/licences.py."
+        )
+    # Several classifiers are a choice: a package that is under all of them says so with an expression.
+    return " OR ".join(known)
+
+
+def is_allowed(expression: str) -> bool:
+    """Tell whether a licence expression can be met with allowed licences: all of AND, one of OR."""
+    return all(any(name in ALLOWED for name in part.split(" OR ")) for part in expression.split(" AND "))
+
+
+def listed() -> dict[str, str]:
+    """Return what the page says, by package."""
+    return dict(re.findall(r"^\| `([^`]+)` \| ([^|]+?) \|", PAGE.read_text(), re.MULTILINE))
+
+
+def page(found: dict[str, str]) -> str:
+    """Return the page."""
+    locks = locked()
+    rows = "".join(f"| `{name}` | {found[name]} | {locks[name]} |\n" for name in locks)
+    return (
+        "# Licences of what is installed with the project\n\n"
+        "As the packages state them, in SPDX's words. Made by `make licences` from the locks; the tests check that each locked\n"
+        "package is here, as it states itself, under a licence of the list in `scripts/licences.py`. Tools for development are not\n"
+        "installed with the project. DuckDB's extension `httpfs`, which encryption at rest needs, is under the MIT licence and\n"
+        "comes with OpenSSL (Apache-2.0).\n\n"
+        f"| package | licence | locked in |\n|---|---|---|\n{rows}"
+    )
+
+
+def main() -> int:
+    """Write the page; fail when a licence is missing or not allowed."""
+    found = {name: licence(name) for name in locked()}
+    missing = [name for name, stated in found.items() if stated is None]
+    if missing:
+        print(f"Not installed here, so not known: {', '.join(missing)}. Use `make licences`.", file=sys.stderr)
+        return 1
+    known = {name: str(stated) for name, stated in found.items()}
+    PAGE.write_text(page(known))
+    refused = [f"{name} ({stated})" for name, stated in known.items() if not is_allowed(stated)]
+    if refused:
+        print(f"Not on the list of allowed licences: {', '.join(refused)}.", file=sys.stderr)
+    print(f"{len(known)} packages: {PAGE.relative_to(PROJECT)}")
+    return 1 if refused else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

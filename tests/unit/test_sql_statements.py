@@ -1,0 +1,169 @@
+"""SQL is a literal with parameters. Whatever else is put into a statement stands here, with why it is ours."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bcda import model
+from bcda.model import cclf_views, mapping
+from bcda.settings import ApiVersion
+from bcda.sql_text import identifier, literal
+
+PROJECT = Path(__file__).resolve().parents[2]
+RUNS_SQL = {"execute", "executemany", "sql", "query", "from_query", "_run"}
+
+OURS_BY_FORM = re.compile(r"model\.(table_)?sql\(.*\)|literal\(.*\)|identifier\(.*\)|(duckdb_files\.)?_?[A-Z][A-Z_]+")
+"""Files of the model, what `sql_text` quotes, and constants."""
+
+A_FILE = "statement of one of the model's files, passed on"
+A_MODEL_NAME = "table or column of the model, see below"
+A_NAME_OF_OURS = "name of an attached database or view; every caller passes a constant"
+
+REVIEWED = {
+    "duckdb_files.py:attach listed": "READ_ONLY and ENCRYPTION_KEY $key",
+    "duckdb_files.py:attach name": A_NAME_OF_OURS,
+    "landing/drift.py:unknown_names column": A_MODEL_NAME,
+    "landing/engine.py:__init__ statement": A_FILE,
+    "landing/engine.py:_fill query": "made from a declaration, a file of the model",
+    "landing/engine.py:_gather columns": "expression of no_id_keys.toml, a file of the model",
+    "landing/engine.py:_gather shape": "a shape, a file of the model, through literal()",
+    "landing/engine.py:_read_types relation": A_MODEL_NAME,
+    "landing/engine.py:_run statement": "its callers are looked at themselves",
+    "maintenance/change_key.py:_write_database copy": A_NAME_OF_OURS,
+    "maintenance/change_key.py:_write_database name": A_NAME_OF_OURS,
+    "maintenance/rebuild.py:_compare columns": "columns of both stores, each through identifier()",
+    "maintenance/rebuild.py:_compare left": A_MODEL_NAME,
+    "maintenance/rebuild.py:_compare right": A_MODEL_NAME,
+    "parquet_files.py:_copy options": "constants, and the name of a key through literal()",
+    "parquet_files.py:_copy source": "relation() or a constant",
+    "parquet_files.py:count_rows relation([str(path)], key_name)": "paths and the name of a key, each through literal()",
+    "parquet_files.py:show name": A_NAME_OF_OURS,
+    "parquet_files.py:show relation(files, key_name)": "paths and the name of a key, each through literal()",
+    "warehouse/database.py:_make_schema relation": A_MODEL_NAME,
+    "warehouse/database.py:_make_schema row[0]": "column of a view that was just made from a file of the model",
+    "warehouse/database.py:_make_schema statement": A_FILE,
+    "warehouse/database.py:_make_schema text": "comment of the model, through literal()",
+    "warehouse/merge.py:_delete table.key": A_MODEL_NAME,
+    "warehouse/merge.py:_delete table.relation": A_MODEL_NAME,
+    "warehouse/merge.py:_insert columns": "columns of a table of the model",
+    "warehouse/merge.py:_insert table.relation": A_MODEL_NAME,
+    "warehouse/merge.py:_refresh columns": "three names of a constant",
+    "warehouse/merge.py:_refresh table.key": A_MODEL_NAME,
+    "warehouse/merge.py:_refresh table.relation": A_MODEL_NAME,
+    "warehouse/merge.py:_script statement": A_FILE,
+    "warehouse/publish.py:set_lake_view statement": "a file of the model; the lake's path goes in through literal()",
+    "warehouse/quality.py:_run check.sql": A_FILE,
+    "warehouse/rewrite.py:_counts relation": "tables of the database, each through identifier()",
+    "warehouse/rewrite.py:rewritten name": A_NAME_OF_OURS,
+}
+
+
+def pieces(node: ast.expr) -> Iterator[str]:
+    """Yield the source of whatever in an expression is not a constant."""
+    match node:
+        case ast.Constant():
+            return
+        case ast.JoinedStr(values=parts):
+            for part in parts:
+                yield from pieces(part)
+        case ast.FormattedValue(value=value):
+            yield ast.unparse(value)
+        case ast.BinOp(left=left, op=ast.Add(), right=right):
+            yield from pieces(left)
+            yield from pieces(right)
+        case ast.IfExp(body=body, orelse=orelse):
+            yield from pieces(body)
+            yield from pieces(orelse)
+        case _:
+            yield ast.unparse(node)
+
+
+def literals_of(function: ast.AST) -> set[str]:
+    """Return the names that a function gives to literals, and to nothing else."""
+    put: dict[str, list[str]] = {}
+    for node in ast.walk(function):
+        match node:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                put.setdefault(name, []).extend(pieces(value))
+            case ast.arg(arg=name):
+                put.setdefault(name, []).append("a parameter")
+    simple = [node.targets[0] for node in ast.walk(function) if isinstance(node, ast.Assign) and len(node.targets) == 1]
+    for node in ast.walk(function):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node not in simple:
+            put.setdefault(node.id, []).append("a loop or the like")
+    return {name for name, found in put.items() if not found}
+
+
+def put_in(source: str, module: str) -> Iterator[str]:
+    """Yield `module:function piece` for every statement that is more than a literal."""
+    for function in ast.walk(ast.parse(source)):
+        if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        literals = literals_of(function)
+        for call in ast.walk(function):
+            if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.args):
+                continue
+            if call.func.attr in RUNS_SQL and ast.unparse(call.func) != "model.sql":
+                for piece in pieces(call.args[0]):
+                    if not OURS_BY_FORM.fullmatch(piece) and piece not in literals:
+                        yield f"{module}:{function.name} {piece}"
+
+
+def test_whatever_is_put_into_a_statement_was_reviewed():
+    found = set()
+    for folder in ("include/bcda", "plugins", "dags"):
+        for path in (PROJECT / folder).rglob("*.py"):
+            found |= set(put_in(path.read_text(), path.relative_to(PROJECT / folder).as_posix()))
+    assert found == REVIEWED.keys()
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        'f"SELECT {x}"',
+        '"SELECT %s" % x',
+        '"SELECT {}".format(x)',
+        '"SELECT " + x',
+        "x",
+        "y",
+        '"SELECT 1" if x else f"{x}"',
+        '" ".join(x)',
+        'textwrap.dedent(f"{x}")',
+    ],
+)
+@pytest.mark.parametrize("call", ["connection.execute({})", "self._connection.sql({})", "await c.execute({}, [1])"])
+def test_a_text_that_is_put_together_is_found(expression, call):
+    given = "    y = 'SELECT 1'\n    y += x\n    x = 'SELECT 1'\n"
+    source = f"async def f(connection, x):\n{given}    {call.format(expression)}\n"
+    assert list(put_in(source, "m.py"))
+
+
+def test_a_literal_with_a_name_is_a_literal():
+    assert list(put_in("def f(c):\n    y = 'SELECT 1'\n    c.execute(y)\n", "m.py")) == []
+
+
+def test_names_of_the_model_need_no_quotes():
+    names = {name for table in model.core_tables() for name in (table.name, table.relation, table.key, *table.row_key)}
+    names |= {name for pair in model.lake_tables() for name in pair} | set(model.VIEWS) | set(model.MERGE_COLUMNS)
+    names |= {name for table, columns in model.DRIFT_COLUMNS.items() for name in (table, *columns)}
+    for version in ApiVersion:
+        for kind in ("Patient", "Coverage", "ExplanationOfBenefit", "Claim", "ClaimResponse", "OperationOutcome"):
+            for declaration in mapping.declarations(version, kind):
+                names |= {declaration.table, *declaration.columns}
+    assert len(names) > 200
+    assert [name for name in names if not re.fullmatch(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)?", name)] == []
+    columns = {column.name for layout in cclf_views.layout().values() for column in layout}
+    assert [name for name in columns if not re.fullmatch(r"[A-Z][A-Z0-9_]*", name)] == []
+
+
+def test_quoted_text_stays_one_text_and_a_quoted_name_one_name():
+    import duckdb
+
+    hostile = "'; DROP TABLE t; -- \" $x %s {x}\n\\"
+    with duckdb.connect() as connection:
+        connection.execute(f"CREATE TABLE {identifier(hostile)} AS SELECT {literal(hostile)} AS {identifier(hostile)}")
+        found = connection.execute(f"FROM {identifier(hostile)}")
+        assert (found.description[0][0], found.fetchall()) == (hostile, [(hostile,)])
