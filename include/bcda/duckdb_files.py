@@ -53,6 +53,8 @@ def connected(
     with private_files:
         connection = duckdb.connect(config=config)
         try:
+            # DuckDB draws a bar into whatever a long statement's output is, a task's log included.
+            connection.execute("SET enable_progress_bar = false")
             if key is not None:
                 _encrypt(connection, key)
             yield connection

@@ -216,7 +216,6 @@ def test_a_manifest_names_every_file_once_and_survives_its_own_file():
 @pytest.mark.parametrize(
     "body",
     [
-        b"",
         b"[]",
         b'"x"',
         manifest(output=None),
@@ -236,6 +235,12 @@ def test_a_manifest_names_every_file_once_and_survives_its_own_file():
 )
 def test_a_manifest_that_cannot_be_trusted_is_refused(body):
     with pytest.raises(ManifestError):
+        protocol.manifest_of(body, base_url=BASE, expires_in=None)
+
+
+@pytest.mark.parametrize("body", [b"", manifest()[:-20], b"<html>"], ids=["nothing", "cut", "a page"])
+def test_a_manifest_that_is_no_json_is_asked_for_again(body):
+    with pytest.raises(ServerError, match="instead of its manifest"):
         protocol.manifest_of(body, base_url=BASE, expires_in=None)
 
 

@@ -17,9 +17,10 @@ CREATE OR REPLACE MACRO date_of(value) AS
 -- The year at the beginning of a date, as text.
 CREATE OR REPLACE MACRO year_of(value) AS nullif(regexp_extract(value, '^[12][0-9]{3}'), '');
 
--- Instants with any offset become UTC without zone. A direct cast to TIMESTAMP would drop the offset.
+-- Instants with any offset become UTC without zone. A direct cast to TIMESTAMP would drop the offset. On the calendar's last
+-- day an offset leads past it, to a year that other readers of the lake refuse.
 CREATE OR REPLACE MACRO instant_of(value) AS
-  CASE WHEN begins_with_day(value) THEN try_cast(value AS TIMESTAMPTZ) AT TIME ZONE 'UTC' END;
+  CASE WHEN begins_with_day(value) AND NOT starts_with(value, '9999-12-31') THEN try_cast(value AS TIMESTAMPTZ) AT TIME ZONE 'UTC' END;
 
 CREATE OR REPLACE MACRO money_of(value) AS try_cast(value AS DECIMAL(18, 2));
 
