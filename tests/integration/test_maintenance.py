@@ -124,6 +124,18 @@ def test_the_lake_is_rebuilt_from_raw_and_the_warehouse_from_the_lake_and_both_a
         maintenance.rebuild_warehouse(places, tmp_path / "anew.duckdb")
 
 
+def test_a_lake_that_was_compacted_is_rebuilt_under_the_names_of_its_accounts(loaded, places, tmp_path):
+    maintenance.compact_lake(places, warehouse.merged_runs(places))
+    names = {path.relative_to(places.lake) for path in places.lake.rglob("*.parquet")}
+    lake = maintenance.rebuild_lake(places, tmp_path / "lake")
+    assert (lake.runs, lake.differing) == (2, ())
+    assert {path.relative_to(tmp_path / "lake") for path in (tmp_path / "lake").rglob("*.parquet")} == names
+    # Put into its place, it is what the warehouse is rebuilt from.
+    places.lake.rename(tmp_path / "old")
+    (tmp_path / "lake").rename(places.lake)
+    assert maintenance.rebuild_warehouse(places, tmp_path / "anew.duckdb").differing == ()
+
+
 def test_a_store_that_differs_is_named(loaded, places, tmp_path):
     with warehouse.open_warehouse(places.warehouse) as connection:
         connection.execute(

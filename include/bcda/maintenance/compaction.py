@@ -20,6 +20,7 @@ MEMORY = "1GB"
 """Of one compaction; what does not fit is spilled below the lake."""
 
 _INTENT = "compaction.json"
+_ALL = "-all.parquet"
 
 
 def compact_lake(places: Places, run_ids: Iterable[str]) -> int:
@@ -54,6 +55,11 @@ def compact_lake(places: Places, run_ids: Iterable[str]) -> int:
     return saved
 
 
+def is_compacted(accounts: Iterable[LandedBatch]) -> bool:
+    """Tell whether some lake files of a run have been put together."""
+    return any(file.path.endswith(_ALL) for account in accounts for file in account.lake_files)
+
+
 def _compact_run(connection: duckdb.DuckDBPyConnection, places: Places, folder: Path, run_id: str) -> int:
     name = lake_key_name(places.key)
     batches = _accounts(folder)
@@ -64,7 +70,7 @@ def _compact_run(connection: duckdb.DuckDBPyConnection, places: Places, folder: 
         return 0
     steps = []
     for table, found in sorted(many.items()):
-        target = Path(found[0].path).with_name(f"{run_id}-all.parquet").as_posix()
+        target = Path(found[0].path).with_name(f"{run_id}{_ALL}").as_posix()
         sources = [places.lake / file.path for file in found]
         held = sum(parquet_files.count_rows(connection, source, name) for source in sources)
         rows = parquet_files.put_together(connection, sources, _hidden(places.lake / target), read=name, write=name)

@@ -13,6 +13,7 @@ from bcda import duckdb_files, landing, model, parquet_files, warehouse
 from bcda.encryption import lake_key_name
 from bcda.errors import ManifestError
 from bcda.landed import LandedBatch, read_landed
+from bcda.maintenance.compaction import compact_lake, is_compacted
 from bcda.manifest import Manifest
 from bcda.places import Places, private_folder
 from bcda.receipts import read_receipt
@@ -136,6 +137,10 @@ def _land_anew(fresh: Places, folder: Path, run: ExportRun, accounts: Sequence[L
             (copy / file.name).symlink_to((folder / file.name).absolute())
             receipts.append(receipt)
         landed.append(landing.land_files(run, _manifest(folder), receipts, batch=account.batch, places=fresh))
+    if is_compacted(accounts):
+        # The accounts, which stay, name the files of a compacted run otherwise.
+        compact_lake(fresh, [run.run_id])
+        landed = _accounts(copy)
     shutil.rmtree(copy)
     return landed
 
