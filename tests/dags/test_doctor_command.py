@@ -127,7 +127,7 @@ def test_the_test_button_begins_with_what_matters(serve, connect):
 
 
 def test_a_key_in_airflows_database_is_found_and_one_that_is_missing_is_said(
-    serve, connect, doctor, monkeypatch, places
+    serve, connect, doctor, monkeypatch, places, request
 ):
     from airflow.models import Variable
     from airflow.utils.session import create_session
@@ -139,6 +139,8 @@ def test_a_key_in_airflows_database_is_found_and_one_that_is_missing_is_said(
     assert (code, "names the Airflow Variable kept_in_the_database_secret" in output) == (1, True)
     with create_session() as session:
         session.add(Variable(key="kept_in_the_database_secret", val=weak_dice.KEY.text))
+    # Other tests of the same database look for this key in it.
+    request.addfinalizer(lambda: Variable.delete("kept_in_the_database_secret"))
     code, output = doctor()
     assert (code, "encryption" in output) == (0, True), output
     assert weak_dice.KEY.text not in output

@@ -194,7 +194,11 @@ def _manifests() -> Iterator[Row]:
 
     yield bad("files on another host", Fault(K.FOREIGN, origin="http://localhost:9"), "not the configured server")
     yield bad("files by another scheme", Fault(K.FOREIGN, origin="https://127.0.0.1"), "not the configured server")
-    yield bad("files at an address with a password", Fault(K.FOREIGN, origin="http://a:b@127.0.0.1"), "without scheme")
+    yield bad(
+        "files at an address with a password",
+        Fault(K.FOREIGN, origin="http://a:b@127.0.0.1"),
+        "not plain scheme and host",
+    )
     yield bad("blank types", Fault(K.BLANK_TYPE), "no FHIR type name")
     yield Row("a file listed twice", "manifest", (Fault(K.LISTED_TWICE),))
     many = SimulatorSettings(chunk_people={"ExplanationOfBenefit": 1, "Patient": 1}, parts_per_second=10_000)

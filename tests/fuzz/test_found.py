@@ -220,6 +220,7 @@ LINES = {
         None,
         line(patient()).replace(b"{", b'{"x":' + b"[" * 12_000 + b"]" * 12_000 + b",", 1),
     ),
+    "an id that is a number, and inside it as text": ("no id", line(patient(id=7, contained=[{"id": "7"}]))),
     "updated after the calendar": (None, line(patient(meta={"lastUpdated": "9999-12-31T23:59:59-14:00"}))),
     "a name with a dot": (None, line(patient(**{"x.y": 1}))),
     "a name that is empty": (None, line(patient(**{"": 1}))),

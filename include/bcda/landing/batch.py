@@ -344,8 +344,11 @@ def _is_id(resource_id: str, lines: Slice, number: int) -> bool:
     """Tell whether an id is one of FHIR; the engine gives numbers and `true` as text too, which are none."""
     if not _FHIR_ID.fullmatch(resource_id):
         return False
-    sent = f'"id":"{resource_id}"'.encode()
-    if lines.buffer.find(sent, *lines.span(number)) >= 0 or resource_id.startswith(NO_ID):
+    if resource_id.startswith(NO_ID):
+        return True
+    as_text, as_value = f'"id":"{resource_id}"'.encode(), f'"id":{resource_id}'.encode()
+    # Something inside can have the same id as text while the resource's own is a number.
+    if lines.buffer.find(as_text, *lines.span(number)) >= 0 > lines.buffer.find(as_value, *lines.span(number)):
         return True
     # Written otherwise than BCDA writes. Of two members of one name the engine takes the first.
     try:
