@@ -1,4 +1,4 @@
-"""Runs the coverage-guided fuzzer with a new seed each time; its time is FUZZ_SECONDS, two minutes in CI."""
+"""Runs the coverage-guided fuzzer; its time is FUZZ_SECONDS, two minutes in CI, its seed FUZZ_SEED."""
 
 import importlib.util
 
