@@ -139,7 +139,7 @@ class Life:
             for entry in self._server.requests[before:]
         )
         if process.exitcode == 0:
-            return theirs.recv()  # type: ignore[no-any-return]
+            return theirs.recv()
         assert process.exitcode == -9, f"{stage} ended with {process.exitcode} instead of being killed at {death}"
         self._tally.kills += 1
         self._tally.by_place[_place(stage, death)] += 1

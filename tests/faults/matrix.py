@@ -82,7 +82,7 @@ class Row:
 
 def fails(fault: str, phase: str, *strikes: Fault, error: type[Exception], says: str, **more: object) -> Row:
     """Return a row whose run has to fail."""
-    return Row(fault, phase, strikes, Outcome.FAILS, error, says, **more)  # type: ignore[arg-type]
+    return Row(fault, phase, strikes, Outcome.FAILS, error, says, **more)
 
 
 def waits(fault: str, phase: str, strike: Fault, says: str) -> Row:

@@ -80,15 +80,21 @@ def open_warehouse(
             f"The warehouse {path} needs more temporary space than there is. Free some space beside it and try again."
         ) from error
     except (duckdb.IOException, duckdb.TransactionException) as error:
+        if isinstance(error, duckdb.TransactionException) and ' file "' not in str(error):
+            raise _refused(path, error) from None
         raise StorageError(
             f"The warehouse {path} cannot be read or written: {_first_line(error)}. Check free space and the owner."
         ) from error
     except (duckdb.Error, UnicodeDecodeError) as error:
-        # The engine's text can quote a row, so only its kind travels on. When it is cut within a letter Python cannot read it.
-        raise WarehouseError(
-            f"The warehouse {path} refused a statement ({type(error).__name__}); what it held is as it was. Report this with the "
-            "run id."
-        ) from None
+        raise _refused(path, error) from None
+
+
+def _refused(path: Path, error: Exception) -> WarehouseError:
+    """Return what a refusal means. The engine's text can quote a row, and be cut within a letter: only its kind travels on."""
+    return WarehouseError(
+        f"The warehouse {path} refused a statement ({type(error).__name__}); what it held is as it was. Report this with the "
+        "run id."
+    )
 
 
 def attach_waiting(
