@@ -6,7 +6,6 @@ import sys
 import pytest
 from fuzzing import assert_no_finding
 
-
 HAS_WHEEL = (sys.platform, platform.machine()) == ("linux", "x86_64") and sys.version_info < (3, 14)
 """As requirements-dev.in has it: there a missing Atheris is a failure."""
 
