@@ -66,8 +66,9 @@ class BcdaHook(BaseHook):
         """
         open_hook = _OpenEndpoints(settings.base_url)
         try:
-            open_hook.run("/_health", extra_options={"timeout": settings.tuning.request_timeout_seconds})
-            answer = open_hook.run(f"/api/{settings.api_version}/metadata")
+            limited = {"timeout": settings.tuning.request_timeout_seconds}
+            open_hook.run("/_health", extra_options=limited)
+            answer = open_hook.run(f"/api/{settings.api_version}/metadata", extra_options=limited)
             return str(answer.json()["fhirVersion"])
         except (RequestException, ValueError, KeyError) as error:
             raise ServerError(

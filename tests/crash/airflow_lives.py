@@ -3,7 +3,6 @@
 `python tests/crash/airflow_lives.py --weeks 50` runs it on demand; the seed is printed and can be given again.
 """
 
-import argparse
 import json
 import os
 import random
@@ -179,14 +178,9 @@ class Storm:
 
 def main() -> int:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description="Kill Airflow's processes during exports and compare what is left.")
-    parser.add_argument("--weeks", type=int, default=10)
-    parser.add_argument("--seed", type=int, default=None)
-    given = parser.parse_args()
-    seed = random.SystemRandom().randrange(10**6) if given.seed is None else given.seed
-    print(f"seed {seed}", flush=True)
+    weeks, seed = lives.asked("Kill Airflow's processes during exports and compare what is left.", "--weeks", 10)
     with tempfile.TemporaryDirectory(prefix="bcda-storm-") as home:
-        tally = Storm(Path(home), seed).rage(given.weeks)
+        tally = Storm(Path(home), seed).rage(weeks)
     print(report(tally, seed))
     return bool(tally.differences or tally.leaks)
 

@@ -261,15 +261,21 @@ def report(tally: Tally, seed: int) -> str:
     return "\n".join(lines)
 
 
-def main() -> int:
-    """Run from the command line."""
-    parser = argparse.ArgumentParser(description="Kill the processes of exports and compare what is left.")
-    parser.add_argument("--kills", type=int, default=1000)
+def asked(description: str, option: str, default: int) -> tuple[int, int]:
+    """Read how much is wanted, and the seed, from the command line; a seed that is drawn is printed at once."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument(option, dest="wanted", type=int, default=default)
     parser.add_argument("--seed", type=int, default=None)
     given = parser.parse_args()
     seed = random.SystemRandom().randrange(10**6) if given.seed is None else given.seed
     print(f"seed {seed}", flush=True)
-    tally = run_lives(given.kills, seed)
+    return given.wanted, seed
+
+
+def main() -> int:
+    """Run from the command line."""
+    kills, seed = asked("Kill the processes of exports and compare what is left.", "--kills", 1000)
+    tally = run_lives(kills, seed)
     print(report(tally, seed))
     return bool(tally.differences or tally.refetched or tally.jobs_left_alive)
 
