@@ -1,6 +1,7 @@
 """The simulated server: paths, order of checks, answers (wire contract §§1 to 18)."""
 
 import asyncio
+import gzip
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -373,6 +374,10 @@ class Simulator:
         fhir = {"Content-Type": "application/fhir+ndjson"}
         if strike(FaultKind.EMPTY, "data", target):
             return Response(b"", headers=fhir | {"Content-Encoding": "gzip"})
+        if fault := strike(FaultKind.UNPACKED, "data", target):
+            content = gzip.decompress(path.read_bytes())
+            sent = content[: int(len(content) * fault.fraction)]
+            return Response(sent, headers=fhir | {"Content-Length": str(len(content))})
         return send_file(
             path,
             range_header=request.headers.get("range"),

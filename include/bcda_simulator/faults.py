@@ -22,6 +22,7 @@ class FaultKind(StrEnum):
     SLOW = "slow"  # the body comes at `bytes_per_second`
     EMPTY = "empty"  # the file has no bytes at all
     UNCOMPRESSED = "uncompressed"  # the file comes without compression and without a length
+    UNPACKED = "unpacked"  # the file comes without compression, with its length, and ends after `fraction` of it
     FOREIGN = "foreign"  # the manifest names files on `origin`
     LISTED_TWICE = "listed-twice"  # the manifest names each file twice
     BLANK_TYPE = "blank-type"  # the manifest gives its files the empty type

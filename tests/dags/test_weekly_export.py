@@ -159,8 +159,14 @@ def test_broken_lines_are_set_aside_and_the_rest_arrives(serve, connect, weekly,
             "wait_for_job[-1]",
         ),
         ([Fault(FaultKind.CORRUPT, "data", match="data/1/")], {}, "damaged at BCDA", "batch.fetch[0]"),
+        (
+            [Fault(FaultKind.DELAY, "metadata", seconds=3)],
+            {"extra": {"request_timeout_seconds": 0.5}},
+            "does not answer as BCDA v2 does (ReadTimeout)",
+            "plan[-1]",
+        ),
     ],
-    ids=["wrong-credentials", "stuck-job", "failed-job", "corrupt-file"],
+    ids=["wrong-credentials", "stuck-job", "failed-job", "corrupt-file", "silent-metadata"],
 )
 def test_a_failure_says_what_and_leaves_no_trace(
     serve, connect, weekly, places, capfd, caplog, faults, changes, said, failed

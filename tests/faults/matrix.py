@@ -230,6 +230,10 @@ def _files() -> Iterator[Row]:
     yield Row("an empty file", "data", source=a.serve_an_empty_file, changes={"resource_types": a.WITH_COVERAGE})
     plain = Fault(K.UNCOMPRESSED, "data")
     yield fails("uncompressed, without a length", "data", plain, error=errors.ServerError, says="prove it whole")
+    for part in (0.1, 0.5, 0.9):
+        unpacked = Fault(K.UNPACKED, "data", fraction=part, times=1)
+        yield Row(f"cleanly ended short body, identity, {part:.0%}", "data", (unpacked,))
+    yield Row("uncompressed, with its length", "data", (Fault(K.UNPACKED, "data", fraction=1.0),))
     short_plain = Fault(K.UNCOMPRESSED, "data", times=1)
     yield Row("uncompressed once", "data", (short_plain,))
     yield Row(
