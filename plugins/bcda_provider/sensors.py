@@ -3,11 +3,14 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from airflow.sdk import BaseSensorOperator, Context, XComArg
+from airflow.sdk.exceptions import TaskDeferred
 
-from bcda.errors import ExportFailedError
+from bcda.errors import BcdaError, ExportFailedError
+from bcda.protocol import JobState
+from bcda.settings import ConnectionSettings
 from bcda_provider.events import JobEvent, Outcome
 from bcda_provider.hooks import BcdaHook, client_of, raw_places
 from bcda_provider.retry import BcdaRetryPolicy
@@ -47,13 +50,38 @@ class BcdaJobSensor(BaseSensorOperator):
         self.bcda_conn_id = bcda_conn_id
         self.api_version = api_version
 
-    def execute(self, context: Context) -> None:
-        """Defer at once."""
-        self._wait(context)
+    def execute(self, context: Context) -> list[int]:
+        """Defer; a later try looks first whether the job is complete by now, and then does what `execute_complete` does.
 
-    def _wait(self, context: Context) -> None:
-        hook = BcdaHook(self.bcda_conn_id, api_version=self.api_version or None)
-        settings = hook.settings()
+        Args:
+            context: of the task.
+
+        Raises:
+            ExportExpiredError: the files of the completed job are gone.
+        """
+        # A scheduler that notices a deferral after its end takes the worker's exit for a failure of the resumed task. On a
+        # busy machine that can cost try after try, so a try that has nothing to wait for does not defer.
+        if context["ti"].try_number > 1 and self._is_complete():
+            return self._save_manifest()
+        return self._wait(context)
+
+    def _is_complete(self) -> bool:
+        async def ask() -> bool:
+            async with client_of(self._settings()) as client:
+                return (await client.status(self.job_id)).state is JobState.COMPLETED
+
+        try:
+            return asyncio.run(ask())
+        except BcdaError as error:
+            # What an unwell BCDA means for the wait is the trigger's to judge.
+            self.log.info("job %s: %s", self.job_id, error)
+            return False
+
+    def _settings(self) -> ConnectionSettings:
+        return BcdaHook(self.bcda_conn_id, api_version=self.api_version or None).settings()
+
+    def _wait(self, context: Context) -> NoReturn:
+        settings = self._settings()
         store, key = context["task_state_store"], f"deadline:{self.job_id}"
         recorded = store.get(key)
         deadline = float(str(recorded)) if recorded else time.time() + settings.tuning.job_deadline_seconds
@@ -65,7 +93,7 @@ class BcdaJobSensor(BaseSensorOperator):
             job_id=str(self.job_id),
             deadline_epoch_seconds=deadline,
         )
-        self.defer(trigger=trigger, method_name="execute_complete")
+        raise TaskDeferred(trigger=trigger, method_name="execute_complete")
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> list[int]:
         """Save the manifest of a completed job and deal its files to batches.
@@ -95,12 +123,14 @@ class BcdaJobSensor(BaseSensorOperator):
             raise ExportFailedError(f"Waiting for job {ended.job_id} ended: {ended.reason}", job_id=ended.job_id)
         if ended.outcome is Outcome.ENDED:
             raise export.job_error(ended.job_id, ended.state, ended.reason)
-        hook = BcdaHook(self.bcda_conn_id, api_version=self.api_version or None)
-        settings = hook.settings()
+        return self._save_manifest()
+
+    def _save_manifest(self) -> list[int]:
+        from bcda import export
 
         async def save() -> None:
-            async with client_of(settings) as client:
-                await export.save_manifest(client, raw_places(self.bcda_conn_id), self.run_id, ended.job_id)
+            async with client_of(self._settings()) as client:
+                await export.save_manifest(client, raw_places(self.bcda_conn_id), self.run_id, str(self.job_id))
 
         asyncio.run(save())
         return export.plan_batches(raw_places(self.bcda_conn_id), self.run_id, int(self.batches))
