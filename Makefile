@@ -28,7 +28,7 @@ lint: setup-dev ## lint, formatting, types, import contracts
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports --no-logo
 
 lock:       ## make the locks from requirements*.in (needs uv)
-	@for name in requirements requirements-dev requirements-postgres requirements-audit; do uv pip compile --universal --python-version 3.11 \
+	@for name in requirements requirements-dev requirements-production requirements-audit; do uv pip compile --universal --python-version 3.11 \
 	  --generate-hashes --no-header --no-emit-index-url --no-emit-find-links -q $$name.in -o $$name.txt; done
 
 audit:      ## ask the package index for known vulnerabilities of everything locked (needs https://pypi.org)
@@ -38,7 +38,7 @@ audit:      ## ask the package index for known vulnerabilities of everything loc
 
 licences:   ## write docs/licences.md from the metadata of everything that is installed with the project
 	@$(or $(PYTHON),python3) -m venv var/licences
-	@var/licences/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.txt -r requirements-postgres.txt
+	@var/licences/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.txt -r requirements-production.txt
 	@var/licences/bin/python scripts/licences.py
 
 setup:

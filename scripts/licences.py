@@ -10,7 +10,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
 PAGE = PROJECT / "docs" / "licences.md"
-LOCKS = ("requirements.txt", "requirements-postgres.txt")
+LOCKS = ("requirements.txt", "requirements-production.txt")
 
 ALLOWED = {
     "0BSD",
@@ -30,8 +30,14 @@ ALLOWED = {
 }
 """What a dependency may be licensed under; another licence is a decision for a person."""
 
-ELSEWHERE = {"colorama": "BSD-3-Clause", "pyyaml-ft": "MIT"}
-"""Locked for Windows or one version of Python only, so that their metadata is not here; read on the package index."""
+ELSEWHERE = {
+    "async-timeout": "Apache-2.0",
+    "colorama": "BSD-3-Clause",
+    "httpx2-jsfetch": "BSD-3-Clause",
+    "openlineage-sql": "Apache-2.0",
+    "pyyaml-ft": "MIT",
+}
+"""Locked for Windows or one version of Python only, or silent about it; read on the package index and in the repositories."""
 
 _AS_SPDX = {
     "3-clause bsd license": "BSD-3-Clause",
@@ -68,10 +74,12 @@ def licence(name: str) -> str | None:
     Raises:
         ValueError: it states none.
     """
+    if name in ELSEWHERE:
+        return ELSEWHERE[name]
     try:
         stated = metadata.metadata(name)
     except metadata.PackageNotFoundError:
-        return ELSEWHERE.get(name)
+        return None
     if expression := stated.get("License-Expression"):
         return str(expression)
     text = (stated.get("License") or "").strip()

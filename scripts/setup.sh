@@ -20,8 +20,9 @@ if ! ready .venv/.installed "$mark"; then
   .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
   echo "$mark" > .venv/.installed
 fi
-mark=$(stamp requirements-dev.txt)
+mark=$(stamp requirements-production.txt requirements-dev.txt)
 if [ "$want" = dev ] && ! ready .venv/.installed-dev "$mark"; then
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-production.txt
   .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
   echo "$mark" > .venv/.installed-dev
 fi
