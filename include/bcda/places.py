@@ -99,6 +99,11 @@ class Places:
             key=self.key,
         )
 
+    @property
+    def reports(self) -> Path:
+        """Folder of the run reports, `{run_id}.html` and `{run_id}.txt`, beside the published database."""
+        return self.published.parent / "reports"
+
     def run_folder(self, run_id: str) -> Path:
         """Return the raw folder of one run.
 
