@@ -8,7 +8,7 @@ from importlib.resources import files
 
 from bcda.sql_text import literal
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Raised when a table changes; a warehouse of another version is rebuilt from the lake."""
 
 MERGE_COLUMNS = frozenset(

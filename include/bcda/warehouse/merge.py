@@ -186,6 +186,7 @@ class _Merge:
 
     def replace_rows(self) -> None:
         """Delete and insert the rows of new and changed resources in every core table; refresh those of the others."""
+        self._sql("merge/claim_before", self._version)
         for table in model.core_tables():
             self._delete(table)
             if self._show(table.name):
@@ -211,10 +212,11 @@ class _Merge:
         self._script("merge/person_key")
 
     def weigh_claims(self) -> None:
-        """Decide which claims count, then which of them a full pull no longer brought."""
+        """Decide which claims count, then which of them a full pull no longer brought, and record what that changed."""
         self._script("merge/claim_currency", self._version)
         self._sql("ledger/full_pull", self._id)
         self._script("merge/reconcile", self._version, {"vanished_share": threshold("vanished")})
+        self._script("ledger/export_change", self._version, self._id)
 
     def _delete(self, table: model.CoreTable) -> None:
         # Tables and columns come from the model's own list, never from outside.

@@ -61,6 +61,18 @@ LEFT JOIN finished AS f
   ON f.patient_id = c.patient_id
   AND f.control_number = c.control_number;
 
+-- Claims whose content is new have no state before, and those whose content changed are there already.
+INSERT INTO claim_before
+SELECT c.claim_id, 'unchanged', c.is_current, CAST(date_trunc('month', c.service_thru) AS DATE), c.paid_amount
+FROM claim AS c
+JOIN weighed AS w
+  ON w.claim_id = c.claim_id
+WHERE c.api_version = $api_version
+  AND c.is_current <> (w.reason IS NULL)
+  AND c.claim_id NOT IN (
+    SELECT resource_id FROM touched WHERE resource_type = 'ExplanationOfBenefit' AND verdict IN ('new', 'changed')
+  );
+
 UPDATE claim AS c
 SET
   is_current = w.reason IS NULL,

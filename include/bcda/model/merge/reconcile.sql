@@ -44,26 +44,40 @@ LEFT JOIN (SELECT run_id, claim_type, count(*) AS missing FROM missing GROUP BY 
   ON m.run_id = f.run_id
   AND m.claim_type = f.claim_type;
 
+CREATE TEMP TABLE reconciled AS
+SELECT
+  c.claim_id,
+  gone.claim_id IS NOT NULL AS is_gone,
+  c.is_current,
+  c.paid_amount,
+  CAST(date_trunc('month', c.service_thru) AS DATE) AS service_month
+FROM claim AS c
+LEFT JOIN (
+  SELECT DISTINCT m.claim_id
+  FROM missing AS m
+  JOIN ops.reconciliation AS r
+    ON r.run_id = m.run_id
+    AND r.claim_type = m.claim_type
+    AND r.is_applied
+) AS gone
+  ON gone.claim_id = c.claim_id
+WHERE c.api_version = $api_version
+  AND ((c.is_current AND gone.claim_id IS NOT NULL) OR (c.superseded_reason = 'not in full pull' AND gone.claim_id IS NULL));
+
+INSERT INTO claim_before
+SELECT claim_id, 'unchanged', is_current, service_month, paid_amount
+FROM reconciled
+WHERE claim_id NOT IN (SELECT claim_id FROM claim_before)
+  AND claim_id NOT IN (SELECT resource_id FROM touched WHERE resource_type = 'ExplanationOfBenefit' AND verdict = 'new');
+
 UPDATE claim AS c
 SET
   is_current = NOT g.is_gone,
   superseded_reason = CASE WHEN g.is_gone THEN 'not in full pull' END
-FROM (
-  SELECT c.claim_id, gone.claim_id IS NOT NULL AS is_gone
-  FROM claim AS c
-  LEFT JOIN (
-    SELECT DISTINCT m.claim_id
-    FROM missing AS m
-    JOIN ops.reconciliation AS r
-      ON r.run_id = m.run_id
-      AND r.claim_type = m.claim_type
-      AND r.is_applied
-  ) AS gone
-    ON gone.claim_id = c.claim_id
-  WHERE c.api_version = $api_version
-    AND ((c.is_current AND gone.claim_id IS NOT NULL) OR (c.superseded_reason = 'not in full pull' AND gone.claim_id IS NULL))
-) AS g
+FROM reconciled AS g
 WHERE c.api_version = $api_version
   AND c.claim_id = g.claim_id;
+
+DROP TABLE reconciled;
 
 DROP TABLE missing;

@@ -1,0 +1,68 @@
+-- What the run did to the claims that count, by kind, by claim type and by service month.
+-- Reads claim_before and touched, after the last decision on which claims count. Parameters: api_version, run_id.
+CREATE TEMP TABLE claim_change AS
+SELECT
+  c.claim_id,
+  c.patient_id,
+  c.claim_type,
+  coalesce(b.change, 'new') AS change,
+  coalesce(b.counted, false) AS counted_before,
+  c.is_current AS counts_now,
+  c.superseded_reason,
+  b.service_month AS month_before,
+  CAST(date_trunc('month', c.service_thru) AS DATE) AS month_now,
+  CASE WHEN b.counted THEN coalesce(b.paid_amount, 0) ELSE 0 END AS paid_before,
+  CASE WHEN c.is_current THEN coalesce(c.paid_amount, 0) ELSE 0 END AS paid_now
+FROM claim AS c
+LEFT JOIN claim_before AS b
+  ON b.claim_id = c.claim_id
+LEFT JOIN touched AS t
+  ON t.resource_type = 'ExplanationOfBenefit'
+  AND t.resource_id = c.claim_id
+  AND t.verdict = 'new'
+WHERE c.api_version = $api_version
+  AND (t.resource_id IS NOT NULL OR b.change = 'changed' OR b.counted <> c.is_current);
+
+INSERT INTO ops.export_change BY NAME
+SELECT
+  $run_id AS run_id,
+  CASE grouping(claim_type) WHEN 1 THEN 'all' ELSE 'claim type' END AS grouped_by,
+  claim_type,
+  change,
+  counted_before,
+  counts_now,
+  superseded_reason,
+  count(*) AS claims,
+  count(DISTINCT patient_id) AS people,
+  sum(paid_before) AS paid_before,
+  sum(paid_now) AS paid_now
+FROM claim_change
+GROUP BY GROUPING SETS (
+  (change, counted_before, counts_now, superseded_reason),
+  (change, counted_before, counts_now, claim_type)
+);
+
+-- A claim whose month changed takes its money from one month to another.
+INSERT INTO ops.export_change BY NAME
+SELECT
+  $run_id AS run_id,
+  'service month' AS grouped_by,
+  service_month,
+  count(DISTINCT claim_id) AS claims,
+  count(DISTINCT patient_id) AS people,
+  sum(paid_before) AS paid_before,
+  sum(paid_now) AS paid_now
+FROM (
+  SELECT claim_id, patient_id, month_before AS service_month, paid_before, 0 AS paid_now
+  FROM claim_change
+  WHERE counted_before
+  UNION ALL
+  SELECT claim_id, patient_id, month_now, 0, paid_now
+  FROM claim_change
+  WHERE counts_now
+)
+GROUP BY service_month;
+
+DROP TABLE claim_change;
+
+DROP TABLE claim_before;
