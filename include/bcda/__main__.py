@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from bcda import maintenance, warehouse
+from bcda import maintenance, run_report, warehouse
 from bcda.encryption import EncryptionKey
 from bcda.errors import BcdaError, InvalidRequestError
 from bcda.export import publish
@@ -61,6 +61,16 @@ def show(
 ) -> None:
     """Let views show another version of the API from now on; compare `version_comparison` first."""
     typer.echo(f"published {publish(_places(source), shown_version=version).path}")
+
+
+@app.command()
+def report(
+    run_id: Annotated[str, typer.Argument(help="Export run, as in ops.export_run.")], source: Source = DEFAULT_SOURCE
+) -> None:
+    """Write the report of a loaded run again, and print its text."""
+    written = run_report.write_report(_places(source), run_id, now=datetime.now(UTC))
+    typer.echo(written.text.read_text(encoding="utf-8"))
+    typer.echo(f"The whole report: {written.html}")
 
 
 @app.command()

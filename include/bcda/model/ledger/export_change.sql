@@ -1,11 +1,18 @@
--- What the run did to the claims that count, by kind, by claim type and by service month.
+-- What the run did to the claims that count, by change, reason, claim type and service month.
 -- Reads claim_before and touched, after the last decision on which claims count. Parameters: api_version, run_id.
 CREATE TEMP TABLE claim_change AS
 SELECT
   c.claim_id,
   c.patient_id,
   c.claim_type,
-  coalesce(b.change, 'new') AS change,
+  CASE
+    WHEN b.claim_id IS NULL AND c.is_current THEN 'new'
+    WHEN b.claim_id IS NULL THEN 'new, not counted'
+    WHEN b.counted AND c.is_current THEN 'changed'
+    WHEN b.counted THEN 'ended'
+    WHEN c.is_current THEN 'counts again'
+    ELSE 'changed, not counted'
+  END AS change,
   coalesce(b.counted, false) AS counted_before,
   c.is_current AS counts_now,
   c.superseded_reason,
@@ -21,26 +28,28 @@ LEFT JOIN touched AS t
   AND t.resource_id = c.claim_id
   AND t.verdict = 'new'
 WHERE c.api_version = $api_version
-  AND (t.resource_id IS NOT NULL OR b.change = 'changed' OR b.counted <> c.is_current);
+  AND (t.resource_id IS NOT NULL OR b.is_changed OR b.counted <> c.is_current);
 
 INSERT INTO ops.export_change BY NAME
 SELECT
   $run_id AS run_id,
-  CASE grouping(claim_type) WHEN 1 THEN 'all' ELSE 'claim type' END AS grouped_by,
-  claim_type,
+  CASE
+    WHEN grouping(change) = 1 THEN 'run'
+    WHEN grouping(superseded_reason) = 0 THEN 'reason'
+    WHEN grouping(claim_type) = 0 THEN 'claim type'
+    ELSE 'change'
+  END AS grouped_by,
   change,
-  counted_before,
-  counts_now,
   superseded_reason,
+  claim_type,
   count(*) AS claims,
   count(DISTINCT patient_id) AS people,
   sum(paid_before) AS paid_before,
   sum(paid_now) AS paid_now
 FROM claim_change
-GROUP BY GROUPING SETS (
-  (change, counted_before, counts_now, superseded_reason),
-  (change, counted_before, counts_now, claim_type)
-);
+GROUP BY GROUPING SETS ((), (change), (change, superseded_reason), (change, claim_type))
+-- Without any change the empty set would give a row of zeros.
+HAVING count(*) > 0;
 
 -- A claim whose month changed takes its money from one month to another.
 INSERT INTO ops.export_change BY NAME

@@ -3,7 +3,7 @@
 CREATE TEMP TABLE claim_before AS
 SELECT
   c.claim_id,
-  'changed' AS change,
+  true AS is_changed,
   c.is_current AS counted,
   CAST(date_trunc('month', c.service_thru) AS DATE) AS service_month,
   c.paid_amount

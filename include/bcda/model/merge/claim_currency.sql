@@ -63,7 +63,7 @@ LEFT JOIN finished AS f
 
 -- Claims whose content is new have no state before, and those whose content changed are there already.
 INSERT INTO claim_before
-SELECT c.claim_id, 'unchanged', c.is_current, CAST(date_trunc('month', c.service_thru) AS DATE), c.paid_amount
+SELECT c.claim_id, false, c.is_current, CAST(date_trunc('month', c.service_thru) AS DATE), c.paid_amount
 FROM claim AS c
 JOIN weighed AS w
   ON w.claim_id = c.claim_id

@@ -65,7 +65,7 @@ WHERE c.api_version = $api_version
   AND ((c.is_current AND gone.claim_id IS NOT NULL) OR (c.superseded_reason = 'not in full pull' AND gone.claim_id IS NULL));
 
 INSERT INTO claim_before
-SELECT claim_id, 'unchanged', is_current, service_month, paid_amount
+SELECT claim_id, false, is_current, service_month, paid_amount
 FROM reconciled
 WHERE claim_id NOT IN (SELECT claim_id FROM claim_before)
   AND claim_id NOT IN (SELECT resource_id FROM touched WHERE resource_type = 'ExplanationOfBenefit' AND verdict = 'new');

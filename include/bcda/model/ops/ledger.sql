@@ -153,21 +153,18 @@ CREATE TABLE ops.setting (
   value VARCHAR NOT NULL -- Its value
 );
 
--- One row per run and group of claims whose state the run changed: what came new, what replaced an older content, and what
--- began or ceased to count although it did not come again. Key: run_id, grouped_by and the columns of that grouping.
--- grouped_by says which of three tables a row belongs to: `all` (by change, counted_before, counts_now, superseded_reason),
--- `claim type` (the same without the reason, by claim_type) and `service month` (by service_month alone). Never sum over
--- two of them: people are counted once in each.
--- Known only while a run is merged, since the rows of an older content are replaced.
+-- One row per run and group of claims that the run changed: what came new, what replaced an older content, and what began
+-- or ceased to count although it did not come again. Key: run_id, grouped_by, change, superseded_reason, claim_type,
+-- service_month. grouped_by says which table a row belongs to: `run` (one row), `change`, `reason` (change and
+-- superseded_reason), `claim type` (change and claim_type) or `service month`. Never sum over two of them: people are
+-- counted once in each row. Known only while a run is merged, since rows of an older content are replaced.
 CREATE TABLE ops.export_change (
   run_id VARCHAR NOT NULL, -- Our export run
-  grouped_by VARCHAR NOT NULL, -- all, claim type or service month: the table that the row belongs to
-  claim_type VARCHAR, -- Type of claim; NULL in other groupings
-  service_month DATE, -- First day of the month of the last day of service; NULL in other groupings and for claims without one
-  change VARCHAR, -- new, changed (content replaced) or unchanged (another claim or a full pull decided); NULL by service month
-  counted_before BOOLEAN, -- Counted before the run; NULL by service month
-  counts_now BOOLEAN, -- Counts after the run; NULL by service month
-  superseded_reason VARCHAR, -- Why it does not count now, as in claim; NULL in other groupings and when it counts
+  grouped_by VARCHAR NOT NULL, -- run, change, reason, claim type or service month: the table that the row belongs to
+  change VARCHAR, -- new; new, not counted; changed; changed, not counted; ended (counted before, no longer does); counts again; NULL where not grouped by it
+  superseded_reason VARCHAR, -- Why it does not count now, as in claim; NULL when it counts and where not grouped by it
+  claim_type VARCHAR, -- Type of claim; NULL where not grouped by it
+  service_month DATE, -- First day of the month of the last day of service; NULL for claims without one and where not grouped by it
   claims BIGINT NOT NULL, -- Claims
   people BIGINT NOT NULL, -- People whose claims they are
   paid_before DECIMAL(38,2) NOT NULL, -- Medicare payment that counted before the run, USD; drug events have none

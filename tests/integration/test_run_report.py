@@ -1,0 +1,266 @@
+"""The run report of exports that really ran, against the simulated world and the tables themselves."""
+
+import asyncio
+import gzip
+import hashlib
+import json
+import stat
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+
+import duckdb
+import pytest
+from canaries import canaries, leaks
+from exporting import fetch, load, planned, run_export
+
+from bcda import run_report
+from bcda.errors import DataQualityError, InvalidRequestError, StorageError
+from bcda.export_request import Scope
+from bcda.places import Places
+from bcda.run_report import document_of, read_facts, write_report
+from bcda.settings import ConnectionSettings, Tuning
+from bcda_simulator import Fault, FaultKind, SimulatorServer
+from bcda_simulator.world import World
+
+NOW = datetime(2026, 12, 1, 12, tzinfo=UTC)
+PEOPLE = 60
+FAST = Tuning(poll_seconds=0.05, poll_max_seconds=0.1)
+COUNTED = (
+    "SELECT claim_id, patient_id, date_trunc('month', service_thru)::DATE, coalesce(paid_amount, 0) FROM claim_current"
+)
+
+
+def counted(places):
+    with duckdb.connect(str(places.published), read_only=True) as connection:
+        return {row[0]: row[1:] for row in connection.execute(COUNTED).fetchall()}
+
+
+class Tags(HTMLParser):
+    """Collects what a page is made of."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.attributes = Counter(), []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags[tag] += 1
+        self.attributes += [(tag, name, value) for name, value in attrs]
+
+
+@pytest.fixture(scope="module")
+def weeks(tmp_path_factory):
+    """Two weekly runs: places, world, server, run ids, and the claims that count after each."""
+    places = Places.below(tmp_path_factory.mktemp("weeks") / "home")
+    world = World(people=PEOPLE, seed=3, history_weeks=20)
+    start = datetime(2026, 11, 10, 12, tzinfo=UTC)
+    with SimulatorServer(world, start=start) as server:
+        entity = server.entity
+        settings = ConnectionSettings(server.base_url, entity.client_id, entity.client_secret, tuning=FAST)
+        runs, states, truths = [], [], []
+        for weeks_later in (0, 2):
+            server.clock.set(start + timedelta(weeks=weeks_later))
+            runs.append(run_export(settings, places).run_id)
+            states.append(counted(places))
+            now = server.clock.now()
+            # What is older than its history is not in the world any more, but in the tables.
+            whole = World(people=PEOPLE, seed=3, history_weeks=20 + weeks_later)
+            truths.append(whole.expected(now, people=world.attribution_lists("A9999", "all", now)[-1].people))
+        yield places, world, server, runs, states, truths
+
+
+def test_the_numbers_are_those_of_the_world(weeks):
+    places, _, _, runs, states, truths = weeks
+    first, second = (read_facts(places, run_id) for run_id in runs)
+    assert first.is_published
+    for facts, before, after, was, truth in (
+        (first, {}, states[0], None, truths[0]),
+        (second, states[0], states[1], truths[0], truths[1]),
+    ):
+        new, gone = after.keys() - before.keys(), before.keys() - after.keys()
+        by_kind = {row["change"]: row for row in facts.changes if row["grouped_by"] == "change"}
+        assert by_kind["new"]["claims"] == len(new)
+        assert by_kind["new"]["people"] == len({after[claim][0] for claim in new})
+        assert by_kind.get("ended", {"claims": 0})["claims"] == len(gone)
+        moved = Counter()
+        for state, sign in ((before, -1), (after, 1)):
+            for _, month, paid in state.values():
+                moved[month] += sign * paid
+        told = {row["service_month"]: row["moved"] for row in facts.months}
+        assert {m: v for m, v in told.items() if v} == {m: v for m, v in moved.items() if v}
+        in_all = sum(truth.paid.values()) - (sum(was.paid.values()) if was else 0)
+        assert sum(told.values()) == in_all != 0
+        assert sum(row["lines"] for row in facts.received) == facts.run["rows_landed"]
+    assert any(row["change"] == "ended" for row in second.changes)
+    assert second.asks_from == second.run["transaction_time"]
+
+
+def test_the_text_says_what_was_asked_came_and_changed(weeks):
+    places, _, _, runs, states, _ = weeks
+    written = write_report(places, runs[1], now=NOW)
+    new = states[1].keys() - states[0].keys()
+    text = written.text.read_text()
+    assert f"{len(new):,} new claims" in written.headline
+    assert written.headline.startswith("v2, since 2")
+    for said in (
+        written.headline,
+        "Loaded, checked and published.",
+        "Checks: ",
+        "Time: ",
+        "The next run asks for changes",
+    ):
+        assert said in text
+    assert len(text) < 2000
+    page = written.html.read_text()
+    for section in ("Next steps", "What changed", "What came", "What is missing", "Quality", "What was asked", "Time"):
+        assert section in page
+    for name in ("Patient", "Coverage", "ExplanationOfBenefit"):
+        assert f'<th scope="row">{name}</th>' in page
+
+
+def test_the_page_loads_and_runs_nothing_and_is_private(weeks):
+    places, _, _, runs, _, _ = weeks
+    written = write_report(places, runs[0], now=NOW)
+    for path in (written.html, written.text):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(written.html.parent.stat().st_mode) == 0o700
+    page = written.html.read_text()
+    assert written.html.stat().st_size < 200_000
+    found = Tags(page)
+    assert not found.tags.keys() & {"script", "link", "img", "iframe", "object", "form", "base"}
+    loading = {"src", "href", "action", "data", "srcset"}
+    assert [entry for entry in found.attributes if entry[1] in loading or entry[1].startswith("on")] == []
+    assert "url(" not in page
+    assert "@import" not in page
+    assert found.tags["table"] == found.tags["caption"] > 3
+    assert ("html", "lang", "en") in found.attributes
+    assert found.tags["th"] == sum(name == "scope" for _, name, _ in found.attributes)
+    assert (found.tags["h1"], found.tags["svg"]) == (1, 1)
+
+
+def test_nobody_is_in_it(weeks):
+    places, world, server, runs, _, _ = weeks
+    wanted = canaries(world, server, PEOPLE)
+    texts = [path.read_text() for run_id in runs for path in written_files(places, run_id)]
+    assert leaks(texts, wanted) == []
+    # The search finds what is there to be found.
+    assert leaks([texts[0] + wanted[5]], wanted) == [wanted[5]]
+
+
+def written_files(places, run_id):
+    written = write_report(places, run_id, now=NOW)
+    return written.html, written.text
+
+
+def test_cells_of_few_people_are_withheld(weeks):
+    places, _, _, runs, _, _ = weeks
+    facts = read_facts(places, runs[1])
+    document = document_of(facts, now=NOW)
+    few = [
+        row
+        for row in facts.changes
+        if row["grouped_by"] == "claim type" and row["change"] == "new" and row["people"] < 11
+    ]
+    assert few
+    (by_type,) = [table for table in document.changes if "by type" in table.caption]
+    for row in few:
+        assert next(cells[1] for cells in by_type.rows if cells[0] == row["claim_type"]) == "fewer than 11 people"
+    (months,) = [table for table in document.changes if "month" in table.caption]
+    shown = {cells[0] for cells in months.rows}
+    for row in facts.months:
+        assert (f"{row['service_month']:%Y-%m}" in shown) <= (row["people"] >= 11)
+    assert len(document.bars) < len(facts.months)
+
+
+def test_the_command_writes_it_again(weeks):
+    places, _, _, runs, _, _ = weeks
+    html, text = run_report.report_paths(places, runs[0])
+    for path in (html, text):
+        path.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "bcda", "report"]
+    environment = {"BCDA_HOME": str(places.raw.parent), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run([*command, runs[0]], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(text.read_text())
+    assert str(html) in done.stdout
+    refused = subprocess.run([*command, "nothing"], env=environment, capture_output=True, text=True, check=False)
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert "No run nothing is in the ledger" in refused.stderr
+
+
+def test_a_run_that_is_not_there_or_leaves_the_folder_is_refused(weeks, places):
+    for home, run_id in ((weeks[0], "no-run"), (weeks[0], "../x"), (places, "no-run")):
+        with pytest.raises(InvalidRequestError):
+            write_report(home, run_id, now=NOW)
+    assert not places.reports.exists()
+
+
+def test_a_folder_that_cannot_be_written_is_said(weeks, tmp_path):
+    places, runs = weeks[0], weeks[3]
+    (tmp_path / "reports").write_text("a file where the folder should be")
+    (tmp_path / "bcda.duckdb").symlink_to(places.published)
+    with pytest.raises(StorageError, match="Cannot"):
+        write_report(replace(places, published=tmp_path / "bcda.duckdb"), runs[0], now=NOW)
+
+
+def test_a_list_tells_who_joined_and_left(serve, settings_for, places):
+    world = World(people=250, seed=12, history_weeks=1)
+    server = serve(world, start=datetime(2026, 3, 12, 12, tzinfo=UTC))
+    settings = settings_for(server)
+    roster = {"scope": Scope.GROUP_ALL, "resource_types": ("Patient",), "full": True, "force": True}
+    first = run_export(settings, places, **roster).run_id
+    before = set(world.attribution_lists("A9999", "all", server.clock.now())[-1].people)
+    server.clock.set(datetime(2026, 11, 12, 12, tzinfo=UTC))
+    second = run_export(settings, places, **roster).run_id
+    after = set(world.attribution_lists("A9999", "all", server.clock.now())[-1].people)
+    assert read_facts(places, first).roster is None
+    facts = read_facts(places, second)
+    numbers = {"joined": len(after - before), "left": len(before - after), "stayed": len(after & before)}
+    assert {name: facts.roster[name] for name in numbers} == numbers
+    document = document_of(facts, now=NOW)
+    assert "No claim changed." not in document.claims
+    for name, number in numbers.items():
+        assert f"{number if number > 10 else 'fewer than 11 people'} {name}" in document.roster[0]
+
+
+def test_gaps_bad_lines_and_failed_checks_are_told_with_what_to_do(serve, settings_for, places):
+    world = World(people=40, seed=3, history_weeks=2)
+    faults = [Fault(FaultKind.PEOPLE_FAIL, people=tuple(range(20)), resource_type="ExplanationOfBenefit")]
+    server = serve(world, faults=faults)
+    settings = settings_for(server)
+    run = planned(settings, places)
+    batches = asyncio.run(fetch(settings, places, run.run_id))
+    spoil(places.run_folder(run.run_id))
+    with pytest.raises(DataQualityError, match="retrieval_gaps"):
+        load(places, run.run_id, batches)
+    facts = read_facts(places, run.run_id)
+    assert not facts.is_published
+    (gap,) = facts.gaps
+    assert (gap["resource_type"], gap["opened"], gap["open"]) == ("ExplanationOfBenefit", 20, 20)
+    document = document_of(facts, now=NOW)
+    assert "not published" in document.state
+    assert not document.is_well
+    assert document.gaps.rows == (("ExplanationOfBenefit", "20", "0", "20", "0", "no"),)
+    assert document.quarantined.rows == (("Patient", "not JSON", "1"),)
+    assert [row[1] for row in document.failed.rows if row[0].startswith("retrieval_gaps")] == ["error"]
+    steps = " ".join(document.next_steps)
+    for said in ("the published database stays as it was", "asks for it again by itself", "ops.quarantine"):
+        assert said in steps
+    assert "Nothing to do." not in steps
+    assert leaks((path.read_text() for path in written_files(places, run.run_id)), canaries(world, server, 40)) == []
+
+
+def spoil(folder):
+    """Make one line of a raw file no JSON, with the receipt that such a file would have had."""
+    raw = next(iter(sorted(folder.glob("*-Patient.ndjson.gz"))))
+    lines = gzip.decompress(raw.read_bytes()).splitlines(keepends=True)
+    content = b"".join([b'{"id": "cut\n', *lines[1:]])
+    wire = gzip.compress(content)
+    raw.write_bytes(wire)
+    path = folder / f"{raw.name}.receipt.json"
+    receipt = json.loads(path.read_text())
+    receipt |= {"wire_bytes": len(wire), "wire_sha256": hashlib.sha256(wire).hexdigest(), "content_bytes": len(content)}
+    path.write_text(json.dumps(receipt))
