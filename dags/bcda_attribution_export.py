@@ -17,6 +17,7 @@ from airflow.sdk import AssetOrTimeSchedule, CronDataIntervalTimetable, dag
 
 from bcda_provider.assets import list_asset
 from bcda_provider.operators import BcdaCheckListOperator
+from bcda_provider.placement import at_the_warehouse
 from bcda_provider.sources import dag_id, default_types, sources
 from bcda_provider.task_groups import CONNECTION, export_params, export_roster_and_history, patience
 
@@ -42,6 +43,7 @@ def attribution(source: str) -> None:
             source=source,
             resource_types=default_types(),
             **CONNECTION,
+            **at_the_warehouse(),
             **patience(),
         )
 

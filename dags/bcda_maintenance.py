@@ -18,6 +18,7 @@ from airflow.sdk import CronDataIntervalTimetable, Param, dag
 from airflow.sdk.bases.operator import chain
 
 from bcda_provider.operators import BcdaMaintainOperator
+from bcda_provider.placement import at_the_warehouse
 from bcda_provider.sources import dag_id, sources
 from bcda_provider.task_groups import patience
 
@@ -50,7 +51,9 @@ def maintenance(source: str) -> None:
         """Wire the steps, one after the other, and the checks beside them."""
 
         def step(name: str) -> BcdaMaintainOperator:
-            return BcdaMaintainOperator(task_id=name, step=name, bcda_conn_id="{{ params.conn_id }}", **patience())
+            return BcdaMaintainOperator(
+                task_id=name, step=name, bcda_conn_id="{{ params.conn_id }}", **at_the_warehouse(), **patience()
+            )
 
         chain(*(step(name) for name in STEPS))
         for name in CHECKS:

@@ -17,6 +17,7 @@ from bcda_provider.operators import (
     BcdaPlanOperator,
     BcdaPublishOperator,
 )
+from bcda_provider.placement import at_the_warehouse
 from bcda_provider.sensors import BcdaJobSensor
 from bcda_provider.sources import default_types
 
@@ -142,7 +143,7 @@ def export_and_publish(scope: str, source: str) -> None:
         source: connection whose assets are updated.
     """
     _, merge = export_and_merge(scope, source)
-    merge >> BcdaPublishOperator(task_id="publish", **_SOURCE, **patience())
+    merge >> BcdaPublishOperator(task_id="publish", **_SOURCE, **at_the_warehouse(), **patience())
 
 
 def export_roster_and_history(source: str) -> None:
@@ -157,7 +158,11 @@ def export_roster_and_history(source: str) -> None:
         # People who are here already need no roster run, but what is new of them may still be missing.
         plan, claims = export_and_merge("group-all", source, without_patient=True, plan_trigger_rule="none_failed")
     publish = BcdaPublishOperator(
-        task_id="publish", trigger_rule="none_failed_min_one_success", **_SOURCE, **patience()
+        task_id="publish",
+        trigger_rule="none_failed_min_one_success",
+        **_SOURCE,
+        **at_the_warehouse(),
+        **patience(),
     )
     people >> plan
     [people, claims] >> publish
@@ -188,6 +193,7 @@ def export_and_merge(
         without_patient=without_patient,
         trigger_rule=plan_trigger_rule,
         **CONNECTION,
+        **at_the_warehouse(),
         **again,
     )
     run_id = plan.output
@@ -214,6 +220,7 @@ def export_and_merge(
         # An export without changes has no batch, and is recorded all the same.
         trigger_rule="none_failed_min_one_success",
         **_SOURCE,
+        **at_the_warehouse(),
         **again,
     )
     [wait, landed] >> merge

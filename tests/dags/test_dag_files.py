@@ -102,6 +102,25 @@ def test_each_source_has_dags_and_assets_of_its_own(airflow_database, monkeypatc
     assert dags["bcda_weekly_export__second_aco"].params["conn_id"] == "second_aco"
 
 
+def test_tasks_that_open_the_working_database_can_be_put_into_a_pool_and_a_queue(airflow_database, monkeypatch):
+    from airflow.dag_processing.dagbag import DagBag
+
+    monkeypatch.setenv("BCDA_WAREHOUSE_POOL", "one_at_a_time")
+    monkeypatch.setenv("BCDA_WAREHOUSE_QUEUE", "warehouse")
+    placed = [task for dag in DagBag().dags.values() for task in dag.tasks if task.pool == "one_at_a_time"]
+    assert {task.task_id.split(".")[-1] for task in placed} == {
+        *("plan", "merge", "publish", "check_list"),
+        *("purge_raw", "compact_lake", "vacuum", "check_freshness", "check_secret"),
+    }
+    assert {task.queue for task in placed} == {"warehouse"}
+    assert {task.dag_id for task in placed} == {dag.dag_id for dag in DagBag().dags.values()}
+
+
+def test_without_a_setting_every_task_is_in_pool_and_queue_of_airflow(dagbag):
+    tasks = [task for dag in dagbag.dags.values() for task in dag.tasks]
+    assert {(task.pool, task.queue) for task in tasks} == {("default_pool", "default")}
+
+
 def test_a_malformed_source_is_an_import_error_that_says_so(airflow_database, monkeypatch):
     from airflow.dag_processing.dagbag import DagBag
 
