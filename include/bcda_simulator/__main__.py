@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from bcda_simulator.certificate import make_certificate
 from bcda_simulator.folder import FolderSource
 from bcda_simulator.server import SimulatorServer
 from bcda_simulator.settings import Entity, SimulatorSettings
@@ -22,7 +23,11 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def serve(
     *,
-    port: Annotated[int, typer.Option(envvar="BCDA_SIM_PORT", help="Port on loopback; 0 for a free one.")] = 0,
+    port: Annotated[int, typer.Option(envvar="BCDA_SIM_PORT", help="Port; 0 for a free one.")] = 0,
+    host: Annotated[str, typer.Option(help="Name or address to listen on.")] = "127.0.0.1",
+    tls_folder: Annotated[
+        Path | None, typer.Option(help="Speak TLS, with a certificate for the host that is made in this folder.")
+    ] = None,
     folder: Annotated[list[str] | None, typer.Option(help="Serve NDJSON files: VERSION=FOLDER, repeatable.")] = None,
     people: Annotated[int, typer.Option(help="People of the synthetic world.")] = 200,
     seed: Annotated[int, typer.Option(help="Seed of the synthetic world.")] = 1,
@@ -41,10 +46,19 @@ def serve(
     entity = Entity(cms_id=cms_id)
     settings = SimulatorSettings(pending_seconds=pending_seconds, parts_per_second=parts_per_second, seed=seed)
     start = datetime.fromisoformat(clock) if clock else None
+    certificate = make_certificate(tls_folder, host) if tls_folder else None
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    with SimulatorServer(source, settings=settings, entities=(entity,), start=start, port=port) as server:
+    with SimulatorServer(
+        source,
+        settings=settings,
+        entities=(entity,),
+        start=start,
+        port=port,
+        host=host,
+        certificate=certificate,
+    ) as server:
         facts = {
             "base_url": server.base_url,
             "client_id": entity.client_id,

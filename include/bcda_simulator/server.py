@@ -12,6 +12,7 @@ from typing import Self
 import uvicorn
 
 from bcda_simulator.app import LoggedRequest, Simulator
+from bcda_simulator.certificate import Certificate
 from bcda_simulator.clock import Clock
 from bcda_simulator.faults import Fault, Faults
 from bcda_simulator.jobs import Job
@@ -20,7 +21,7 @@ from bcda_simulator.source import Source
 
 
 class SimulatorServer:
-    """A simulator on a loopback port. Use as a context manager.
+    """A simulator, on a loopback port unless told otherwise. Use as a context manager.
 
     Args:
         source: what it serves.
@@ -29,6 +30,8 @@ class SimulatorServer:
         start: instant of the simulated clock; None for the present.
         faults: in force from the beginning.
         port: 0 for a free one.
+        host: name or address to listen on.
+        certificate: speak TLS with it; None for plain http.
     """
 
     def __init__(
@@ -40,6 +43,8 @@ class SimulatorServer:
         start: datetime | None = None,
         faults: Sequence[Fault] = (),
         port: int = 0,
+        host: str = "127.0.0.1",
+        certificate: Certificate | None = None,
     ) -> None:
         self.clock = Clock(start)
         self.entity = entities[0]
@@ -54,14 +59,18 @@ class SimulatorServer:
         for fault in faults:
             self.faults.add(fault)
         self._port = port
+        self._host = host
+        self._certificate = certificate
         self._server = self._new_server()
         self._thread: threading.Thread | None = None
 
     def _new_server(self) -> uvicorn.Server:
         config = uvicorn.Config(
             self._simulator,
-            host="127.0.0.1",
+            host=self._host,
             port=self._port,
+            ssl_certfile=self._certificate.certificate if self._certificate else None,
+            ssl_keyfile=self._certificate.key if self._certificate else None,
             log_level="critical",
             access_log=False,
             date_header=False,
@@ -103,7 +112,7 @@ class SimulatorServer:
     @property
     def base_url(self) -> str:
         """Address without a path."""
-        return f"http://127.0.0.1:{self._port}"
+        return f"{'https' if self._certificate else 'http'}://{self._host}:{self._port}"
 
     @property
     def folder(self) -> Path:
