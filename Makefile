@@ -1,4 +1,4 @@
-.PHONY: demo test fuzz up env bench lint lock audit licences help setup setup-dev clean
+.PHONY: demo test test-celery fuzz up env secrets bench lint lock audit licences help setup setup-dev clean
 
 help:       ## show this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
@@ -9,6 +9,9 @@ demo: setup ## set up, run the main job twice on a simulated BCDA, print a summa
 test: lint  ## set up, then all checks and tests
 	@.venv/bin/python -m pytest
 
+test-celery: setup-dev ## the services of docker-compose.yaml as processes of this machine, with two Celery workers; needs PostgreSQL and Redis
+	@.venv/bin/python -m pytest -n 0 -m celery -s tests/deployment
+
 fuzz: setup-dev ## fuzz what comes from BCDA, SECONDS=600 for each of the two fuzzers
 	@.venv/bin/python tests/fuzz/fuzz_documents.py --seconds $(or $(SECONDS),600)
 	@.venv/bin/python tests/fuzz/fuzz_lines.py --seconds $(or $(SECONDS),600)
@@ -18,6 +21,9 @@ up: setup   ## Airflow with the simulator, until interrupted
 
 env: setup  ## print exports for a shell: eval "$(make -s env)"
 	@.venv/bin/python scripts/env.py
+
+secrets:    ## write secrets/ for docker-compose.yaml, once; SANDBOX=1 for the simulator
+	@$(or $(PYTHON),python3) scripts/make_secrets.py $(if $(SANDBOX),--sandbox)
 
 bench: setup ## measure fetching against curl, landing against what a user would write instead, and merging into growing tables
 	@.venv/bin/python benchmarks/load.py

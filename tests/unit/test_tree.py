@@ -1,14 +1,12 @@
-"""The tree keeps its promises: locks with hashes, reasons for dependencies, a compose file that holds together."""
+"""The tree keeps its promises: locks with hashes, reasons for dependencies."""
 
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
-import yaml
 
 PROJECT = Path(__file__).resolve().parents[2]
-COMPOSE = PROJECT / "docker-compose.yaml"
 
 
 def tracked(pattern="*"):
@@ -28,47 +26,6 @@ def test_every_direct_dependency_has_its_reason_and_every_locked_one_a_hash(name
         assert re.search(rf"^{package}==\S+", lock, re.MULTILINE), package
     for block in re.split(r"^(?=[a-z0-9])", lock, flags=re.MULTILINE):
         assert not re.match(r"[a-z0-9-]+==", block) or "--hash=sha256:" in block, block[:60]
-
-
-def test_the_compose_file_holds_together():
-    document = yaml.safe_load(COMPOSE.read_text())
-    services = document["services"]
-    assert set(services) == {"postgres", "init", "api-server", "scheduler", "dag-processor", "triggerer", "simulator"}
-    known = {
-        "image",
-        "build",
-        "restart",
-        "environment",
-        "volumes",
-        "depends_on",
-        "command",
-        "ports",
-        "healthcheck",
-        "profiles",
-        "network_mode",
-    }
-    for name, service in services.items():
-        assert set(service) <= known, name
-        assert "image" in service, name
-        for other in service.get("depends_on", {}):
-            assert other in services, (name, other)
-        for volume in service.get("volumes", []):
-            assert volume.split(":")[0] in document["volumes"], (name, volume)
-    for variable in re.findall(r"\$\{(\w+)", COMPOSE.read_text()):
-        assert variable in {
-            "FERNET_KEY",
-            "BCDA_SHOWN_VERSION",
-            "BCDA_SOURCES",
-            "BCDA_RESOURCE_TYPES",
-            "BCDA_ENCRYPTION_VARIABLE",
-            "JWT_SECRET",
-            "API_SECRET_KEY",
-            "POSTGRES_PASSWORD",
-            "AIRFLOW_CONN_BCDA_DEFAULT",
-            "AIRFLOW_PORT",
-        }
-    for path in re.findall(r"COPY --chown=airflow (\S+) (\S+) \./", COMPOSE.read_text()):
-        assert all((PROJECT / name).exists() for name in path)
 
 
 def test_no_path_of_one_machine_and_no_large_file():

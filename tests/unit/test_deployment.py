@@ -1,0 +1,263 @@
+"""docker-compose.yaml and Dockerfile: of the specification, read by a compose tool, and closed where they have to be.
+
+No container engine runs in the tests. What the services do when they run is shown in tests/deployment with the same settings.
+"""
+
+import copy
+import fnmatch
+import importlib.resources
+import json
+import os
+import platform
+import re
+import stat
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+from compose_tool import COMPOSE, PROJECT, composed
+from cryptography.fernet import Fernet
+
+import make_secrets
+
+DOCKERFILE = PROJECT / "Dockerfile"
+AIRFLOW = {"init", "api-server", "scheduler", "dag-processor", "triggerer", "worker"}
+SERVICES = AIRFLOW | {"postgres", "redis", "simulator"}
+
+
+@pytest.fixture(scope="module")
+def document():
+    return yaml.safe_load(COMPOSE.read_text())
+
+
+@pytest.fixture(scope="module")
+def services(document):
+    return document["services"]
+
+
+@pytest.fixture(scope="module")
+def specification():
+    schemas = importlib.resources.files("check_jsonschema") / "builtin_schemas" / "vendor"
+    schema = json.loads((schemas / "compose-spec.json").read_text())
+    return jsonschema.validators.validator_for(schema)(schema)
+
+
+def test_it_is_of_the_compose_specification(document, specification):
+    assert [error.message for error in specification.iter_errors(document)] == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda document: document["services"]["worker"].update(comand="airflow"),
+        lambda document: document["services"]["redis"].update(tmpfs={"/tmp": {}}),
+        lambda document: document["services"]["init"]["depends_on"]["redis"].update(condition="service_is_well"),
+        lambda document: document["secrets"]["broker_url"].update(file=7),
+    ],
+    ids=["unknown key", "wrong kind", "unknown condition", "not a path"],
+)
+def test_the_specification_refuses_what_is_wrong(document, specification, change):
+    wrong = copy.deepcopy(document)
+    change(wrong)
+    assert list(specification.iter_errors(wrong))
+
+
+def test_a_compose_tool_reads_it(tmp_path, services):
+    read = composed(tmp_path, "--profile", "sandbox")
+    assert set(read["services"]) == SERVICES
+    for name in AIRFLOW:
+        service = read["services"][name]
+        assert service["image"] == f"bcda-airflow:{version()}"
+        assert service["environment"]["AIRFLOW__CELERY__WORKER_CONCURRENCY"] == "4"
+        assert service["command"] == services[name]["command"]
+    assert read["services"]["api-server"]["ports"] == ["127.0.0.1:8080:8080"]
+
+
+def test_without_the_profile_there_is_no_simulator(tmp_path):
+    assert set(composed(tmp_path)["services"]) == SERVICES - {"simulator"}
+
+
+def test_its_variables_change_what_they_say(tmp_path):
+    given = {
+        "AIRFLOW_PORT": "9000",
+        "AIRFLOW_BASE_URL": "https://airflow.example.org",
+        "AIRFLOW_USERS": "ann:admin,vic:viewer",
+        "BCDA_VERSION": "0.0.9",
+        "BCDA_WORKER_CONCURRENCY": "7",
+    }
+    assert {*given, "PYTHON_IMAGE", "DUCKDB_EXTENSIONS"} >= set(re.findall(r"\$\{(\w+)", COMPOSE.read_text()))
+    read = composed(tmp_path, **given)["services"]["api-server"]
+    assert read["ports"] == ["127.0.0.1:9000:8080"]
+    assert read["image"] == "bcda-airflow:0.0.9"
+    assert read["environment"]["AIRFLOW__API__BASE_URL"] == "https://airflow.example.org"
+    assert read["environment"]["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"] == "ann:admin,vic:viewer"
+    assert read["environment"]["AIRFLOW__CELERY__WORKER_CONCURRENCY"] == "7"
+
+
+def version():
+    return tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["version"]
+
+
+def test_whatever_is_named_is_there(document, services):
+    assert set(services) == SERVICES
+    for name, service in services.items():
+        assert set(service.get("depends_on", ())) <= SERVICES, name
+        assert set(service["networks"]) <= set(document["networks"]), name
+        assert {volume.split(":")[0] for volume in service.get("volumes", ())} <= set(document["volumes"]), name
+        assert secrets_of(service) <= set(document["secrets"]), name
+    used = {secret for service in services.values() for secret in secrets_of(service)}
+    assert used == set(document["secrets"])
+
+
+def secrets_of(service):
+    return {entry if isinstance(entry, str) else entry["source"] for entry in service.get("secrets", ())}
+
+
+def test_every_service_is_closed(services):
+    for name, service in services.items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert "privileged" not in service, name
+        # The image of the others runs as airflow.
+        assert service.get("user") == {"postgres": "postgres", "redis": "redis"}.get(name), name
+    assert re.search(r"^USER [1-9]\d+$", DOCKERFILE.read_text(), re.MULTILINE)
+
+
+def test_the_databases_can_be_reached_from_inside_only(document, services):
+    assert document["networks"]["inside"] == {"internal": True}
+    for name in ("postgres", "redis", "simulator"):
+        assert services[name]["networks"] == ["inside"]
+        assert "ports" not in services[name]
+    published = {name: service["ports"] for name, service in services.items() if "ports" in service}
+    assert set(published) == {"api-server"}
+    assert all(port.startswith("127.0.0.1:") for port in published["api-server"])
+
+
+def test_every_service_that_stays_says_whether_it_is_well(services):
+    for name in SERVICES - {"init"}:
+        check = services[name]["healthcheck"]
+        assert check["test"][0] in {"CMD", "CMD-SHELL"}, name
+        if name in AIRFLOW | {"simulator"}:
+            assert check["test"] == ["CMD", "python", "scripts/healthy.py", name]
+
+
+def test_nothing_starts_before_the_database_is_migrated(services):
+    assert {name: entry["condition"] for name, entry in services["init"]["depends_on"].items()} == {
+        "postgres": "service_healthy",
+        "redis": "service_healthy",
+    }
+    for name in AIRFLOW - {"init"}:
+        assert services[name]["depends_on"] == {"init": {"condition": "service_completed_successfully"}}, name
+
+
+def test_images_are_pinned_to_a_patch_release(services):
+    images = {service["image"] for service in services.values()} - {f"bcda-airflow:${{BCDA_VERSION:-{version()}}}"}
+    assert len(images) == 2
+    base = re.search(r"^ARG PYTHON_IMAGE=(\S+)$", DOCKERFILE.read_text(), re.MULTILINE).group(1)
+    assert set(re.findall(r"^FROM (\S+)", DOCKERFILE.read_text(), re.MULTILINE)) == {"${PYTHON_IMAGE}"}
+    for image in {*images, base}:
+        assert re.fullmatch(r"[a-z]+:\d+\.\d+(\.\d+)?-[a-z-]*bookworm", image), image
+
+
+def test_no_secret_is_in_the_environment(services):
+    for service in services.values():
+        for name, value in service.get("environment", {}).items():
+            # What ends so is a file or a command that reads one.
+            if re.search(r"PASSWORD|SECRET_KEY|FERNET|JWT|CONN(_|$)|BROKER_URL|RESULT_BACKEND", name):
+                assert "/run/secrets/" in value or "PASSWORDS_FILE" in name, name
+
+
+@pytest.fixture(scope="module")
+def options(tmp_path_factory):
+    """Every option that this Airflow and its providers know, and those that it reads from a command."""
+    script = (
+        # A worker could not start otherwise.
+        # A worker could not start without the executor's module.
+        "import json, airflow.providers.celery.executors.celery_executor;"
+        "from airflow.configuration import conf; from airflow.providers_manager import ProvidersManager;"
+        "ProvidersManager().initialize_providers_configuration(); described = conf.configuration_description;"
+        "print(json.dumps({'known': [[s, o] for s, d in described.items() for o in d['options']],"
+        "'commands': list(conf.sensitive_config_values)}))"
+    )
+    environment = {**os.environ, "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow"))}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    return {kind: {tuple(option) for option in pairs} for kind, pairs in found.items()}
+
+
+def test_every_setting_is_one_that_airflow_reads(services, options):
+    for name in services["worker"]["environment"]:
+        if name.startswith("AIRFLOW__"):
+            section, option = name.removeprefix("AIRFLOW__").lower().split("__")
+            kind = "commands" if option.endswith("_cmd") else "known"
+            assert (section, option.removesuffix("_cmd")) in options[kind], name
+
+
+def test_every_command_reads_a_secret_of_the_service(services):
+    for name in AIRFLOW:
+        read = re.findall(r"/run/secrets/([a-z_.]+)", json.dumps(services[name]["environment"]))
+        targets = {entry if isinstance(entry, str) else entry["target"] for entry in services[name]["secrets"]}
+        assert set(read) == targets, name
+    for name in ("postgres", "redis"):
+        text = json.dumps({key: services[name].get(key) for key in ("environment", "command", "healthcheck")})
+        assert set(re.findall(r"/run/secrets/([a-z_]+)", text)) == set(services[name]["secrets"])
+
+
+def test_make_secrets_writes_what_is_read_once_and_for_its_owner(tmp_path, document):
+    folder = tmp_path / "secrets"
+    files = make_secrets.contents(connection=make_secrets.SANDBOX)
+    make_secrets.write(folder, files)
+    assert {path.name for path in folder.iterdir()} == {
+        Path(entry["file"]).name for entry in document["secrets"].values()
+    }
+    assert {str(Path(entry["file"]).parent) for entry in document["secrets"].values()} == {make_secrets.FOLDER.name}
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    Fernet((folder / "fernet_key").read_text())
+    assert files["postgres_password"] in files["sql_alchemy_conn"]
+    assert files["postgres_password"] in files["result_backend"]
+    assert files["redis_password"] in files["broker_url"]
+    again = make_secrets.contents(connection=make_secrets.SANDBOX)
+    assert not {*files.values()} & {*again.values()} - {files["connections.json"]}
+    with pytest.raises(FileExistsError):
+        make_secrets.write(folder, again)
+    assert (folder / "fernet_key").read_text() == files["fernet_key"]
+
+
+def test_the_simulator_of_the_sandbox_is_the_one_of_its_connection(services):
+    from bcda_simulator.settings import Entity
+
+    command = services["simulator"]["command"]
+    host, port = (command[command.index(option) + 1] for option in ("--host", "--port"))
+    assert {
+        "host": f"https://{host}:{port}",
+        "login": Entity().client_id,
+        "password": Entity().client_secret,
+    } == make_secrets.SANDBOX
+
+
+@pytest.mark.skipif(
+    (sys.platform, platform.machine()) != ("linux", "x86_64"), reason="hadolint comes for Linux on x86-64 only"
+)
+def test_the_dockerfile_has_no_findings():
+    linter = Path(sys.executable).with_name("hadolint")
+    done = subprocess.run([linter, "--format", "tty", DOCKERFILE], capture_output=True, text=True, check=False)
+    assert done.stdout == ""
+    assert done.returncode == 0
+
+
+def test_the_image_gets_the_project_and_no_data():
+    patterns = [line for line in (PROJECT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
+    assert patterns[0] == "*"
+    let_in = {line[1:] for line in patterns if line[0] == "!"}
+    assert let_in >= {"dags", "include", "plugins", "pyproject.toml", "requirements.txt", "scripts/healthy.py"}
+    assert not let_in & {"data", "var", "secrets", ".env", ".git", ".venv", "tests"}
+    for name in let_in - {"requirements-site.txt"}:
+        assert (PROJECT / name).exists(), name
+    copied = re.search(r"^COPY (requirements\S* .*) \./$", DOCKERFILE.read_text(), re.MULTILINE).group(1).split()
+    assert all(any(fnmatch.fnmatch(name, pattern) for name in let_in) for pattern in copied)
+    assert "--require-hashes" in DOCKERFILE.read_text()
