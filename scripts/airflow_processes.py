@@ -78,9 +78,17 @@ class AirflowProcesses:
         home: folder of this Airflow: database, logs, secrets.
         environment: further variables, such as the connection and BCDA_HOME.
         port: of the api-server; 0 for a free one.
+        settings: of Airflow; those of a small local one by default.
     """
 
-    def __init__(self, home: Path, *, environment: Mapping[str, str], port: int = 0) -> None:
+    def __init__(
+        self,
+        home: Path,
+        *,
+        environment: Mapping[str, str],
+        port: int = 0,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self.home = home
         self.port = port or free_port()
         inherited = {
@@ -91,15 +99,19 @@ class AirflowProcesses:
         }
         self.environment = {
             **inherited,
-            **airflow_environment(home, port=self.port),
+            **(airflow_environment(home, port=self.port) if settings is None else settings),
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
             "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
             "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
             **environment,
         }
-        self.password = json.loads((home / "passwords.json").read_text())[USER]
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._http = httpx.Client(base_url=self.base_url, timeout=60)
+
+    @property
+    def password(self) -> str:
+        """Of the user; Airflow makes one when it starts, where none was made before."""
+        return str(json.loads((self.home / "passwords.json").read_text())[USER])
 
     @property
     def base_url(self) -> str:
@@ -124,12 +136,18 @@ class AirflowProcesses:
         """Stop everything."""
         self.stop()
 
-    def start(self, component: str) -> None:
-        """Start one component in a session of its own; its output goes to `home/{component}.log`."""
+    def start(self, component: str, command: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> None:
+        """Start one component in a session of its own; its output goes to `home/{component}.log`.
+
+        Args:
+            component: its name here.
+            command: `airflow {component}` by default.
+            environment: further variables of this one.
+        """
         with (self.home / f"{component}.log").open("ab") as log:
             self._running[component] = subprocess.Popen(
-                ["airflow", component],
-                env=self.environment,
+                list(command) or ["airflow", component],
+                env={**self.environment, **(environment or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
