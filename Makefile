@@ -1,20 +1,12 @@
-.PHONY: demo test test-celery fuzz up env secrets bench lint lock audit licences help setup setup-dev clean
+.PHONY: help demo up env secrets test test-celery fuzz lint bench docs docs-serve reference lock audit licences setup setup-dev clean
+
+##@ To try it and to use it
 
 help:       ## show this list
-	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
+	@awk -F ':.*## ' '/^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: setup ## set up, run the main job twice on a simulated BCDA, print a summary
 	@.venv/bin/python scripts/demo.py
-
-test: lint  ## set up, then all checks and tests
-	@.venv/bin/python -m pytest
-
-test-celery: setup-dev ## the services of docker-compose.yaml as processes of this machine, with two Celery workers; needs PostgreSQL and Redis
-	@.venv/bin/python -m pytest -n 0 -m celery -s tests/deployment
-
-fuzz: setup-dev ## fuzz what comes from BCDA, SECONDS=600 for each of the two fuzzers
-	@.venv/bin/python tests/fuzz/fuzz_documents.py --seconds $(or $(SECONDS),600)
-	@.venv/bin/python tests/fuzz/fuzz_lines.py --seconds $(or $(SECONDS),600)
 
 up: setup   ## Airflow with the simulator, until interrupted
 	@.venv/bin/python scripts/up.py
@@ -25,13 +17,52 @@ env: setup  ## print exports for a shell: eval "$(make -s env)"
 secrets:    ## write secrets/ for docker-compose.yaml, once; SANDBOX=1 for the simulator
 	@$(or $(PYTHON),python3) scripts/make_secrets.py $(if $(SANDBOX),--sandbox)
 
+setup:      ## make .venv from the lock; the others do it by themselves
+	@scripts/setup.sh
+
+clean:      ## remove everything that was made here, data of demo and up included
+	@rm -rf .venv var
+
+##@ To work on it
+
+test: lint  ## set up, then all checks and tests
+	@.venv/bin/python -m pytest
+
+test-celery: setup-dev ## the services of docker-compose.yaml as processes of this machine, with two Celery workers; needs PostgreSQL and Redis
+	@.venv/bin/python -m pytest -n 0 -m celery -s tests/deployment
+
+lint: setup-dev ## lint, formatting, types, import contracts
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports --no-logo
+
+fuzz: setup-dev ## fuzz what comes from BCDA, SECONDS=600 for each of the two fuzzers
+	@.venv/bin/python tests/fuzz/fuzz_documents.py --seconds $(or $(SECONDS),600)
+	@.venv/bin/python tests/fuzz/fuzz_lines.py --seconds $(or $(SECONDS),600)
+
 bench: setup ## measure fetching against curl, landing against what a user would write instead, and merging into growing tables
 	@.venv/bin/python benchmarks/load.py
 	@.venv/bin/python benchmarks/landing.py
 	@.venv/bin/python benchmarks/merging.py
 
-lint: setup-dev ## lint, formatting, types, import contracts
-	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports --no-logo
+setup-dev:  ## make .venv with the tools for tests and checks too
+	@scripts/setup.sh dev
+
+##@ Documentation
+
+docs: setup-dev ## build the documentation into var/site
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet && echo "var/site/index.html"
+
+docs-serve: setup-dev ## show the documentation at a local address, and follow changes
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs serve --strict
+
+reference: setup-dev ## write docs/reference from the code
+	@.venv/bin/python scripts/reference.py
+
+licences:   ## write docs/licences.md from the metadata of everything that is installed with the project
+	@$(or $(PYTHON),python3) -m venv var/licences
+	@var/licences/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.txt -r requirements-production.txt
+	@var/licences/bin/python scripts/licences.py
+
+##@ Dependencies
 
 lock:       ## make the locks from requirements*.in (needs uv)
 	@for name in requirements requirements-dev requirements-production requirements-audit; do uv pip compile --universal --python-version 3.11 \
@@ -41,17 +72,3 @@ audit:      ## ask the package index for known vulnerabilities of everything loc
 	@$(or $(PYTHON),python3) -m venv var/audit
 	@var/audit/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-audit.txt
 	@var/audit/bin/python scripts/audit.py
-
-licences:   ## write docs/licences.md from the metadata of everything that is installed with the project
-	@$(or $(PYTHON),python3) -m venv var/licences
-	@var/licences/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.txt -r requirements-production.txt
-	@var/licences/bin/python scripts/licences.py
-
-setup:
-	@scripts/setup.sh
-
-setup-dev:
-	@scripts/setup.sh dev
-
-clean:      ## remove everything that was made here, data of demo and up included
-	@rm -rf .venv var

@@ -3,7 +3,6 @@
 import hashlib
 import logging
 import shutil
-from pathlib import Path
 
 import arrangements
 import duckdb
@@ -14,7 +13,6 @@ from canaries import canaries, leaks, names_below, texts_of, texts_of_records
 from driver import Export
 from matrix import ROWS, Outcome
 
-import fault_table
 from bcda.places import Places
 from bcda.warehouse import database
 from bcda_simulator import SimulatorServer
@@ -162,11 +160,6 @@ def test_the_number_of_cases_is_printed(capsys):
     with capsys.disabled():
         print(f"\nfault matrix: {len(ROWS)} cases")
     assert len({str(row) for row in ROWS}) == len(ROWS), "two rows have one name"
-
-
-def test_the_readme_shows_the_matrix():
-    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
-    assert fault_table.with_table(readme) == readme, "run scripts/fault_table.py"
 
 
 def test_a_planted_leak_is_found(caplog):

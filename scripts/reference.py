@@ -1,0 +1,52 @@
+"""`make reference`: write the pages of docs/reference from the code; `--check` only tells which are not current."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[1]
+FOLDER = PROJECT / "docs" / "reference"
+
+
+def pages() -> dict[str, Callable[[], str]]:
+    """Return what makes each page, by file name."""
+    from reference_pages import commands, database, faults, messages, quality, settings  # noqa: PLC0415 - Airflow's home first
+
+    made = {
+        "tables.md": database.tables,
+        "cclf.md": database.cclf,
+        "checks.md": quality.page,
+        "configuration.md": settings.page,
+        "commands.md": commands.page,
+        "messages.md": messages.page,
+        "faults.md": faults.page,
+    }
+    if find_spec("bcda_provider.metrics"):
+        from reference_pages import observability  # noqa: PLC0415
+
+        made["metrics.md"] = observability.page
+    return made
+
+
+def main() -> int:
+    """Run from the command line."""
+    check = "--check" in sys.argv
+    stale = []
+    with tempfile.TemporaryDirectory() as home:
+        # Airflow makes its folder on import, and nothing here needs a real one.
+        os.environ["AIRFLOW_HOME"] = home
+        for name, make in pages().items():
+            path, text = FOLDER / name, make()
+            if not path.exists() or path.read_text(encoding="utf-8") != text:
+                stale.append(name)
+                if not check:
+                    path.write_text(text, encoding="utf-8")
+    print(f"{'not current' if check else 'written'}: {', '.join(stale) or 'none'}")
+    return int(check and bool(stale))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
