@@ -26,7 +26,7 @@ What can be set for one run: in Airflow under *Trigger*, as `--conf` of `airflow
 
 _USES = {
     "runtime": "For Airflow's processes, and for commands that look at the same data:",
-    "containers": "For `docker-compose.yaml`, in the file `.env` beside it:",
+    "containers": "For the image and `docker-compose.yaml`; the file `.env` beside it may hold them, and those above:",
     "local": "For `make` and the simulator on this machine:",
     "tests": "For the tests:",
 }
@@ -38,7 +38,7 @@ _STANDARD = {
 }
 
 _READ = re.compile(
-    r"""environ(?:ment)?(?:\.get\(|\[)\s*"([A-Z][A-Z0-9_]+)"|getenv\("([A-Z][A-Z0-9_]+)"|envvar="([A-Z_]+)\""""
+    r"""environ(?:ment)?(?:\.get\(|\[)\s*"([A-Z][A-Z0-9_]+)"|getenv\("([A-Z][A-Z0-9_]+)"|envvar="([A-Z_]+)"|"(AIRFLOW_CONN_BCDA_[A-Z_]+)\""""
 )
 _NAMED = re.compile(r"(?<![A-Z0-9_])BCDA_[A-Z0-9]+(?:_[A-Z0-9]+)*")
 _FILLED_IN = re.compile(r"\$[{(]([A-Z][A-Z0-9_]+)[:})]")
@@ -59,7 +59,7 @@ def names_in_use() -> dict[str, str]:
         text = path.read_text(encoding="utf-8")
         matches = _FILLED_IN.findall(text) + _NAMED.findall(text)
         found |= {name: path.relative_to(PROJECT).as_posix() for name in matches}
-    return {name: path for name, path in found.items() if name not in _NOT_OURS}
+    return {name: path for name, path in found.items() if name not in _NOT_OURS and not name.startswith("AIRFLOW__")}
 
 
 def _files(*patterns: str) -> Iterator[Path]:

@@ -4,6 +4,7 @@ import ast
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -40,7 +41,7 @@ def said(kinds: Mapping[str, int | str], *, keep: Callable[[ast.Call], bool] = l
     """
     found = []
     for path in sources():
-        module = ast.parse(path.read_text(encoding="utf-8"))
+        module = _parsed(path)
         name = path.relative_to(PROJECT).as_posix()
         for function, call in _calls(module):
             kind = _name(call.func)
@@ -55,6 +56,11 @@ def _argument(call: ast.Call, where: int | str) -> ast.expr | None:
     if isinstance(where, int):
         return call.args[where] if len(call.args) > where else None
     return next((keyword.value for keyword in call.keywords if keyword.arg == where), None)
+
+
+@cache
+def _parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def sources() -> list[Path]:
