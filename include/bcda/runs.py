@@ -9,7 +9,7 @@ from typing import Any
 from bcda.documents import read_json, read_number, read_text
 from bcda.errors import ManifestError
 from bcda.export_request import ExportRequest, format_instant, parse_instant
-from bcda.places import DEFAULT_SOURCE, write_durably
+from bcda.places import DEFAULT_SOURCE, private_folder, write_durably
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,3 +106,43 @@ def amend_run(run_folder: Path, **changes: Any) -> ExportRun:
     run = replace(read_run(run_folder), **changes)
     write_run(run_folder, run)
     return run
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Why a run has no files yet, for people who look at it; nothing is decided from it.
+
+    Attributes:
+        reason: a sentence, nothing about a person in it.
+        until: when it is looked at again, or at the latest ended, UTC.
+    """
+
+    reason: str
+    until: datetime
+
+
+def note_wait(run_folder: Path, wait: Wait) -> None:
+    """Write down what a run waits for, in place of what it waited for before.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    document = {"reason": wait.reason, "until": format_instant(wait.until)}
+    private_folder(run_folder)
+    write_durably(run_folder / "waiting.json", json.dumps(document, indent=1).encode())
+
+
+def read_wait(run_folder: Path) -> Wait | None:
+    """Return what a run waits for, or waited for last; None when it never waited.
+
+    Raises:
+        ManifestError: it is there but cannot be read.
+    """
+    path = run_folder / "waiting.json"
+    try:
+        document = read_json(path.read_bytes())
+        return Wait(read_text(document, "reason"), parse_instant(read_text(document, "until")))
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ManifestError(f"{path} cannot be read ({type(error).__name__}); delete it.") from error

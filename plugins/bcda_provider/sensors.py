@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 from airflow.sdk import BaseSensorOperator, Context, XComArg
@@ -10,6 +11,7 @@ from airflow.sdk.exceptions import TaskDeferred
 
 from bcda.errors import BcdaError, ExportFailedError
 from bcda.protocol import JobState
+from bcda.runs import Wait, note_wait
 from bcda.settings import ConnectionSettings
 from bcda_provider.events import JobEvent, Outcome
 from bcda_provider.hooks import BcdaHook, client_of, raw_places
@@ -87,6 +89,10 @@ class BcdaJobSensor(BaseSensorOperator):
         deadline = float(str(recorded)) if recorded else time.time() + settings.tuning.job_deadline_seconds
         store.set(key, deadline)
         self.log.info("waiting for job %s; it is cancelled if it is not complete by %s", self.job_id, _show(deadline))
+        reason = f"BCDA prepares the files of job {self.job_id}. It is cancelled if it is not complete by then."
+        note_wait(
+            raw_places(self.bcda_conn_id).run_folder(self.run_id), Wait(reason, datetime.fromtimestamp(deadline, UTC))
+        )
         trigger = BcdaJobTrigger(
             bcda_conn_id=self.bcda_conn_id,
             api_version=settings.api_version.value,

@@ -3,13 +3,14 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 from airflow.sdk import BaseOperator, Context, XComArg
 
 from bcda.errors import AttributionMissingError, ExportFailedError, MissingList, RateLimitedError
+from bcda.runs import Wait, note_wait
 from bcda.settings import ConnectionSettings
 from bcda_provider.hooks import BcdaHook, client_of, raw_places
 from bcda_provider.retry import BcdaRetryPolicy
@@ -105,6 +106,7 @@ class BcdaKickOffOperator(BaseOperator):
         seconds = max(error.retry_after_seconds or 0.0, own)
         store.set(f"waits:{attempt}", {"since": waits["since"], "count": waits["count"] + 1})
         self.log.info("%s Looking again in %.0f s, without holding a worker.", error, seconds)
+        self._note_wait(str(error), seconds)
         self.defer(trigger=TimeDeltaTrigger(timedelta(seconds=seconds)), method_name="execute_complete")
 
     def _wait_for_list(self, settings: ConnectionSettings, error: AttributionMissingError) -> None:
@@ -115,4 +117,9 @@ class BcdaKickOffOperator(BaseOperator):
             error,
             seconds / 3600,
         )
+        self._note_wait(str(error), seconds)
         self.defer(trigger=TimeDeltaTrigger(timedelta(seconds=seconds)), method_name="execute_complete")
+
+    def _note_wait(self, reason: str, seconds: float) -> None:
+        until = datetime.now(UTC) + timedelta(seconds=seconds)
+        note_wait(raw_places(self.bcda_conn_id).run_folder(self.run_id), Wait(reason, until))

@@ -1,0 +1,149 @@
+"""What the published database says about itself, in aggregates: for the page, never about one person."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from bcda import duckdb_files
+from bcda.errors import WarehouseError
+from bcda.places import Places
+
+FEWEST = 11
+"""Counts of people from 1 to one less are not shown: CMS's rule for cells of tables that leave the warehouse."""
+
+_MEMORY = "1GB"
+_SHOWN = f"CREATE TEMP MACRO shown(number) AS CASE WHEN number = 0 OR number >= {FEWEST} THEN number END"
+
+Rows = list[dict[str, Any]]
+"""Rows of a query by column; instants are aware, UTC. None in a count of people stands for fewer than 11."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """Aggregates of one published database.
+
+    Attributes:
+        shown_version: version of the API that the views show; None before the first run.
+        covered_until: everything of the current population and the shown version is here up to then; None while it is not.
+        status: a row per version, population and resource type (queries/status.sql).
+        covered: covered intervals (queries/covered.sql).
+        gaps: open gaps by interval (queries/gaps.sql).
+        runs: the newest loaded runs, newest first (queries/runs.sql).
+        quality: checks of the newest run, failed ones first (queries/quality.sql).
+        paid: Medicare payments by month of service and claim type (queries/paid.sql).
+        lag: days from service to processing, by claim type; the first row is over all of them (queries/lag.sql).
+        roster: people by month, newest first (queries/roster.sql).
+    """
+
+    shown_version: str | None
+    covered_until: datetime | None
+    status: Rows
+    covered: Rows
+    gaps: Rows
+    runs: Rows
+    quality: Rows
+    paid: Rows
+    lag: Rows
+    roster: Rows
+
+
+def read_overview(places: Places) -> Overview | None:
+    """Return the aggregates of the published database, or None before the first load.
+
+    The answer is kept until a load replaces the file: what belongs to one snapshot never changes.
+
+    Args:
+        places: of the source.
+
+    Raises:
+        WarehouseError: the file cannot be read as a database of ours.
+        EncryptionError: it needs a key, another key or none.
+    """
+    try:
+        found = places.published.stat()
+    except FileNotFoundError:
+        return None
+    identity = (str(places.published), found.st_ino, found.st_size, found.st_mtime_ns)
+    kept = _kept.get(places.published)
+    if kept is None or kept[0] != identity:
+        kept = _kept[places.published] = (identity, _read(places))
+    return kept[1]
+
+
+_kept: dict[Path, tuple[tuple[object, ...], Overview]] = {}
+"""One snapshot a source."""
+
+
+def _read(places: Places) -> Overview:
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="bcda-overview-") as spill,
+            duckdb_files.connected(spill=Path(spill), memory=_MEMORY, key=places.key) as connection,
+        ):
+            duckdb_files.attach(connection, places.published, key=places.key, read_only=True)
+            connection.execute(f"USE {duckdb_files.WAREHOUSE}")
+            connection.execute(_SHOWN)
+            return _ask(connection)
+    except duckdb.Error as error:
+        raise WarehouseError(
+            f"The published database {places.published} cannot be read ({type(error).__name__}). If the project was updated "
+            "since the last load, run `python -m bcda publish` or wait for the next load."
+        ) from None
+
+
+def _ask(connection: duckdb.DuckDBPyConnection) -> Overview:
+    status = _rows(connection, "status")
+    current = [row["covered_until"] for row in status if row["is_shown"] and row["population"] == "current"]
+    covered_until = min(current) if current and None not in current else None
+    # Before everything is covered once, the newest run says how far the months reach.
+    runs = _rows(connection, "runs")
+    until = covered_until or max((run["transaction_time"] for run in runs), default=None)
+    by_month = {"until": until.replace(tzinfo=None)} if until else None
+    return Overview(
+        shown_version=next((row["api_version"] for row in status if row["is_shown"]), None),
+        covered_until=covered_until,
+        status=status,
+        covered=_rows(connection, "covered"),
+        gaps=_rows(connection, "gaps"),
+        runs=runs,
+        quality=_rows(connection, "quality"),
+        paid=_rows(connection, "paid", by_month) if by_month else [],
+        lag=_rows(connection, "lag", by_month) if by_month else [],
+        roster=_rows(connection, "roster"),
+    )
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, name: str, parameters: dict[str, Any] | None = None) -> Rows:
+    answer = connection.execute(_query(name), parameters)
+    names = [column[0] for column in answer.description or ()]
+    return [dict(zip(names, map(_aware, row), strict=True)) for row in answer.fetchall()]
+
+
+@cache
+def _query(name: str) -> str:
+    return resources.files("bcda.overview").joinpath("queries", f"{name}.sql").read_text(encoding="utf-8")
+
+
+def _aware(value: Any) -> Any:
+    return value.replace(tzinfo=UTC) if isinstance(value, datetime) else value
+
+
+def incomplete_from(lag: Sequence[dict[str, Any]], until: datetime) -> datetime:
+    """Return from when on claims are still on their way: services after this instant are not complete yet.
+
+    Args:
+        lag: of an `Overview`.
+        until: up to when everything is here.
+
+    Returns:
+        `until` less the days within which nine of ten claims are processed; three months before it where that is not known.
+    """
+    days = lag[0]["slow_days"] if lag and lag[0]["claim_type"] is None else None
+    return until - timedelta(days=float(days) if days is not None else 92)

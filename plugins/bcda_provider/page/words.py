@@ -1,0 +1,49 @@
+"""Numbers and instants as the page writes them."""
+
+from datetime import datetime
+
+import pendulum
+
+from bcda.overview import FEWEST
+
+FEW = f"fewer than {FEWEST}"
+NONE = "-"
+
+
+def people(count: int | None) -> str:
+    """Return a count of people, which is None for a count that is not shown."""
+    return FEW if count is None else number(count)
+
+
+def number(value: float | None) -> str:
+    """Return a whole number with separators."""
+    return NONE if value is None else f"{value:,.0f}"
+
+
+def money(value: float | None) -> str:
+    """Return US dollars without cents."""
+    return NONE if value is None else f"${value:,.0f}"
+
+
+def share(value: float | None) -> str:
+    """Return a share between 0 and 1 as per cent."""
+    return NONE if value is None else f"{value:.0%}"
+
+
+def instant(value: datetime | None) -> str:
+    """Return an instant to the minute, in UTC."""
+    return NONE if value is None else f"{value:%Y-%m-%d %H:%M} UTC"
+
+
+def duration(seconds: float | None) -> str:
+    """Return a length of time in words."""
+    return NONE if seconds is None else pendulum.duration(seconds=round(seconds)).in_words()
+
+
+def ago(value: datetime | None, now: datetime) -> str:
+    """Return how long an instant is past."""
+    return (
+        "never"
+        if value is None
+        else pendulum.instance(value).diff_for_humans(pendulum.instance(now)).replace("before", "ago")
+    )
