@@ -143,6 +143,9 @@ def incomplete_months(overview: Overview) -> list[date]:
 
 
 def _roster(roster: Rows, width: int) -> dict[str, Any]:
+    months = [row["month"] for row in roster]
+    # At least a year, so that a month is as wide with one list as with twelve.
+    shown = [min(*months, _months_before(max(months), 11)), _next_month(max(months))]
     return {
         "width": width,
         "height": 180,
@@ -155,7 +158,12 @@ def _roster(roster: Rows, width: int) -> dict[str, Any]:
         },
         "mark": {"type": "bar", "width": {"band": 0.7}},
         "encoding": {
-            "x": {**_MONTH, "field": "month", "timeUnit": "yearmonth"},
+            "x": {
+                **_MONTH,
+                "field": "month",
+                "timeUnit": "yearmonth",
+                "scale": {"domain": [month.isoformat() for month in shown]},
+            },
             "y": {"field": "people", "type": "quantitative", "title": "people on the list"},
         },
     }
@@ -192,6 +200,11 @@ def _lag(lag: Sequence[dict[str, Any]], width: int) -> dict[str, Any]:
 
 def _next_month(month: date) -> date:
     return (month.replace(day=1) + timedelta(days=32)).replace(day=1)
+
+
+def _months_before(month: date, count: int) -> date:
+    years, index = divmod(month.year * 12 + month.month - 1 - count, 12)
+    return date(years, index + 1, 1)
 
 
 def _iso(instant: datetime) -> str:

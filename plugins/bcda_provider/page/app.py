@@ -217,6 +217,7 @@ def _templates() -> Environment:
     )
     for filter_ in (
         words.people,
+        words.address,
         words.number,
         words.money,
         words.share,

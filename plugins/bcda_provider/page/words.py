@@ -40,6 +40,11 @@ def duration(seconds: float | None) -> str:
     return NONE if seconds is None else pendulum.duration(seconds=round(seconds)).in_words()
 
 
+def address(scope: str) -> str:
+    """Return whose data an export asks for, as BCDA's addresses say it (wire contract §6)."""
+    return {"patient": "/Patient", "group-all": "/Group/all", "group-runout": "/Group/runout"}.get(scope, scope)
+
+
 def ago(value: datetime | None, now: datetime) -> str:
     """Return how long an instant is past."""
     return (
