@@ -2,16 +2,14 @@
 
 import os
 import shutil
-from pathlib import Path
 
 import pytest
+from browsing import log_in
 from playwright.sync_api import sync_playwright
 
 from airflow_processes import USER, AirflowProcesses
 from simulator_process import SimulatorProcess
 
-PROJECT = Path(__file__).resolve().parents[2]
-SCREENSHOTS = PROJECT / "var" / "screenshots"
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 
 
@@ -81,18 +79,3 @@ def page(session):
     page.close()
     assert elsewhere == []
     assert complaints == []
-
-
-def log_in(page, user, password, wanted="/bcda/"):
-    """Ask for a page, and give name and password to Airflow's form, which leads back to the page."""
-    page.goto(wanted)
-    page.fill("input[name=username]", user)
-    page.fill("input[name=password]", password)
-    page.keyboard.press("Enter")
-    page.wait_for_url(f"**{wanted}")
-
-
-def keep(page, name, *, full=True):
-    """Keep a picture of the page; `make screenshots` takes them to the documentation."""
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=full)

@@ -9,7 +9,7 @@ import duckdb
 import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from conftest import keep, log_in
+from browsing import keep, log_in
 
 WEEKLY, RUNOUT = "bcda_weekly_export", "bcda_runout_export"
 pytestmark = pytest.mark.processes
