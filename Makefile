@@ -1,4 +1,4 @@
-.PHONY: help demo up env secrets test test-celery fuzz lint bench docs docs-serve reference lock audit licences setup setup-dev clean
+.PHONY: help demo up env secrets test test-celery fuzz lint bench docs docs-serve screenshots reference lock audit licences setup setup-dev clean
 
 ##@ To try it and to use it
 
@@ -53,6 +53,9 @@ docs: setup-dev ## build the documentation into var/site
 
 docs-serve: setup-dev ## show the documentation at a local address, and follow changes
 	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs serve --strict
+
+screenshots: setup-dev ## run the browser tests and take their pictures of the page to docs/images
+	@.venv/bin/python -m pytest -n 0 tests/browser && cp var/screenshots/page-*.png docs/images/
 
 reference: setup-dev ## write docs/reference from the code
 	@.venv/bin/python scripts/reference.py

@@ -10,7 +10,7 @@ from bcda.overview.snapshot import Overview, Rows, incomplete_from
 WIDE, NARROW = 860, 330
 """Widths in pixels: a column of a desktop page, and a phone."""
 
-_LABELS = 150
+_LABELS = 195
 """Pixels for the names of the longest resource type."""
 
 _MONTH: dict[str, Any] = {
@@ -76,7 +76,7 @@ def _coverage(overview: Overview, now: datetime, width: int) -> dict[str, Any]:
         "data": {"values": bars},
         "mark": {"type": "bar", "height": 14, "cornerRadius": 2},
         "encoding": {
-            "y": {"field": "what", "type": "nominal", "title": None, "axis": {"minExtent": _LABELS, "labelLimit": 190}},
+            "y": {"field": "what", "type": "nominal", "title": None, "axis": {"minExtent": _LABELS, "labelLimit": 195}},
             "x": {**_MONTH, "field": "since", "scale": {"domain": [_iso(edge), _iso(now)]}},
             "x2": {"field": "until"},
             "color": {
