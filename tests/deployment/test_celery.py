@@ -4,6 +4,8 @@
 """
 
 import os
+import re
+import subprocess
 import time
 from collections import Counter
 
@@ -113,6 +115,15 @@ def test_every_health_check_tells_well_from_unwell(services):
     for name in WORKERS:
         assert services.trouble("worker", name) == ""
     assert "worker-9 does not answer" in services.trouble("worker", "worker-9")
+
+
+def test_doctor_says_well_where_a_worker_runs(services):
+    done = subprocess.run(
+        ["airflow", "bcda", "doctor"], env=services.airflow.environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    assert "FAILED" not in done.stdout
+    assert re.search(r"^ok +token", done.stdout, re.MULTILINE)
 
 
 def test_eight_batches_spread_over_both_workers_and_give_the_same_tables(services, alone):

@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -226,6 +227,39 @@ def test_make_secrets_writes_what_is_read_once_and_for_its_owner(tmp_path, docum
     with pytest.raises(FileExistsError):
         make_secrets.write(folder, again)
     assert (folder / "fernet_key").read_text() == files["fernet_key"]
+
+
+def test_the_commands_that_the_guide_begins_with(tmp_path):
+    """In a copy of the tree, since they write beside themselves."""
+    (tmp_path / "scripts").mkdir()
+    shutil.copy(PROJECT / "Makefile", tmp_path)
+    shutil.copy(PROJECT / "scripts" / "make_secrets.py", tmp_path / "scripts")
+
+    def make(*arguments):
+        return subprocess.run(["make", *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    first = make("secrets")
+    assert first.returncode == 0, first.stderr
+    assert "put client id and secret into connections.json" in first.stdout
+    assert not (tmp_path / ".env").exists()
+    again = make("secrets", "SANDBOX=1")
+    assert again.returncode != 0
+    assert "stays as it is" in again.stderr
+    shutil.rmtree(tmp_path / "secrets")
+    assert make("secrets", "SANDBOX=1").returncode == 0
+    assert (tmp_path / ".env").read_text().splitlines() == [
+        "SSL_CERT_FILE=/sandbox/simulator.pem",
+        "REQUESTS_CA_BUNDLE=/sandbox/simulator.pem",
+    ]
+    assert json.loads((tmp_path / "secrets/connections.json").read_text())["bcda_default"]["host"].startswith(
+        "https://simulator"
+    )
+
+
+def test_the_guide_names_every_service_variable_and_volume(document, services):
+    guide = (PROJECT / "docs" / "deployment.md").read_text()
+    named = set(re.findall(r"\$\{(\w+)", COMPOSE.read_text())) | set(services) | set(document["volumes"]) - {"sandbox"}
+    assert {name for name in named if f"`{name}`" not in guide} == set()
 
 
 def test_the_simulator_of_the_sandbox_is_the_one_of_its_connection(services):
