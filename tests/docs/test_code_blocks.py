@@ -13,6 +13,7 @@ import pytest
 from code_blocks import RUNNABLE, Block, blocks, clone_project, pages
 
 SHELL = {"bash", "sh", "python"}
+LONGEST_SECONDS = 1800 if os.environ.get("CLEAN_INSTALL") else 600
 PAGES_WITH_COMMANDS = ("docs/start.md", "README.md")
 
 
@@ -40,7 +41,7 @@ def clone(tmp_path_factory):
             env=environment,
             capture_output=True,
             text=True,
-            timeout=900,
+            timeout=LONGEST_SECONDS,
             check=False,
         )
         assert ran.returncode == 0, f"{page}\n{ran.stdout[-3000:]}\n{ran.stderr[-3000:]}"
