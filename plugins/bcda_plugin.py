@@ -5,6 +5,8 @@ from typing import Any, ClassVar
 
 from airflow.plugins_manager import AirflowPlugin
 
+from bcda_provider import notes
+
 PREFIX = "/bcda"
 
 
@@ -24,7 +26,7 @@ async def page(
 
 
 class BcdaPlugin(AirflowPlugin):
-    """The BCDA page, with its entry in Airflow's menu."""
+    """The BCDA page, with its entry in Airflow's menu, and the notes of runs."""
 
     name = "bcda"
     fastapi_apps: ClassVar[list[Any]] = [{"app": page, "url_prefix": PREFIX, "name": "BCDA"}]
@@ -39,3 +41,4 @@ class BcdaPlugin(AirflowPlugin):
             "icon_dark_mode": f"{PREFIX}/static/icon-dark.svg",
         }
     ]
+    listeners: ClassVar[list[Any]] = [notes]

@@ -29,8 +29,9 @@ from bcda.landed import LandedBatch, read_landed
 from bcda.manifest import Manifest
 from bcda.places import Places, clear_temporaries, private_folder, write_durably
 from bcda.planning import ListDates, NotNeeded, Wish, decide
+from bcda.progress import Done, Progress
 from bcda.protocol import JobState, ListedJob
-from bcda.receipts import Receipt, read_receipt
+from bcda.receipts import Receipt, read_receipt, receipt_path
 from bcda.runs import ExportRun, amend_run, read_run, write_run
 from bcda.settings import ApiVersion
 from bcda.warehouse import MergeSummary, Snapshot
@@ -283,23 +284,24 @@ async def fetch_batch(client: BcdaClient, places: Places, run_id: str, batch: in
     """
     manifest = read_manifest(places, run_id)
     files = split_into_batches(manifest, count)[batch].files
-    done = 0
+    folder = places.run_folder(run_id)
+    have = sum(receipt_path(folder, file.name).exists() for file in files)
+    log.info("batch %d: %d files to fetch, %d are here already", batch, len(files) - have, have)
+    progress, done = Progress(log, f"fetching batch {batch}", "files", len(files) - have), 0
 
-    def report(_: Receipt) -> None:
+    def report(receipt: Receipt) -> None:
         nonlocal done
         done += 1
-        if done % 50 == 0:
-            log.info("fetched %d files of batch %d", done, batch)
+        progress.add(Done(files=1, bytes=receipt.wire_bytes, lines=receipt.lines))
 
-    receipts = await download.fetch_batch(
-        client, files, places.run_folder(run_id), job_id=manifest.job_id, on_file=report
-    )
+    receipts = await download.fetch_batch(client, files, folder, job_id=manifest.job_id, on_file=report)
     log.info(
-        "batch %d: %d files, %d of them fetched now, %d bytes",
+        "batch %d: %d files, %d of them fetched now, %d bytes, %d lines",
         batch,
         len(files),
         done,
         sum(r.wire_bytes for r in receipts),
+        sum(r.lines for r in receipts),
     )
     return receipts
 

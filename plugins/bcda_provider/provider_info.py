@@ -60,6 +60,7 @@ def get_provider_info() -> dict[str, Any]:
         "name": "BCDA",
         "description": "Exports of CMS's Beneficiary Claims Data API to Parquet and DuckDB.",
         "asset-uris": [{"schemes": ["bcda"], "handler": "bcda_provider.asset_uris.sanitize"}],
+        "extra-links": [f"bcda_provider.links.{name}" for name in ("BcdaJobLink", "BcdaPageLink", "BcdaReportLink")],
         "cli": ["bcda_provider.cli.get_cli_commands"],
         "connection-types": [
             {

@@ -15,6 +15,7 @@ from bcda.runs import Wait, note_wait
 from bcda.settings import ConnectionSettings
 from bcda_provider.events import JobEvent, Outcome
 from bcda_provider.hooks import BcdaHook, client_of, raw_places
+from bcda_provider.links import BcdaJobLink, BcdaPageLink
 from bcda_provider.retry import BcdaRetryPolicy
 from bcda_provider.triggers import BcdaJobTrigger
 
@@ -34,6 +35,7 @@ class BcdaJobSensor(BaseSensorOperator):
     """
 
     template_fields: Sequence[str] = ("run_id", "job_id", "batches", "bcda_conn_id", "api_version")
+    operator_extra_links = (BcdaJobLink(), BcdaPageLink())
 
     def __init__(
         self,

@@ -1,5 +1,6 @@
 """The export as one task group that all export DAGs share, and the form with which they are triggered."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -9,6 +10,7 @@ from bcda.batches import MAX_BATCHES
 from bcda.export_request import RESOURCE_TYPES
 from bcda.settings import ApiVersion
 from bcda.type_filter import ClaimOutcome, FinalAction, SystemType
+from bcda_provider.notifications import notify_failed, notify_loaded
 from bcda_provider.operators import (
     BcdaFetchOperator,
     BcdaKickOffOperator,
@@ -16,6 +18,7 @@ from bcda_provider.operators import (
     BcdaMergeOperator,
     BcdaPlanOperator,
     BcdaPublishOperator,
+    BcdaReportOperator,
 )
 from bcda_provider.placement import at_the_warehouse
 from bcda_provider.sensors import BcdaJobSensor
@@ -131,8 +134,16 @@ _BATCHES = "{{ params.batches }}"
 
 
 def patience(retries: int = 3, retry_delay: timedelta = timedelta(seconds=30)) -> dict[str, Any]:
-    """Return how often and when a task is tried again; errors that a retry cannot mend fail at once."""
-    return {"retries": retries, "retry_delay": retry_delay, "retry_exponential_backoff": 2.0}
+    """Return how often and when a task is tried again, and who is told when it failed for good.
+
+    Errors that a retry cannot mend fail at once.
+    """
+    return {
+        "retries": retries,
+        "retry_delay": retry_delay,
+        "retry_exponential_backoff": 2.0,
+        "on_failure_callback": notify_failed,
+    }
 
 
 def export_and_publish(scope: str, source: str) -> None:
@@ -142,8 +153,8 @@ def export_and_publish(scope: str, source: str) -> None:
         scope: `patient`, `group-all` or `group-runout`.
         source: connection whose assets are updated.
     """
-    _, merge = export_and_merge(scope, source)
-    merge >> BcdaPublishOperator(task_id="publish", **_SOURCE, **at_the_warehouse(), **patience())
+    plan, merge = export_and_merge(scope, source)
+    merge >> _publish_and_report((plan,))
 
 
 def export_roster_and_history(source: str) -> None:
@@ -153,19 +164,26 @@ def export_roster_and_history(source: str) -> None:
         source: connection whose assets are updated.
     """
     with TaskGroup("roster"):
-        _, people = export_and_merge("group-all", source, is_roster=True)
+        roster, people = export_and_merge("group-all", source, is_roster=True)
     with TaskGroup("history"):
         # People who are here already need no roster run, but what is new of them may still be missing.
         plan, claims = export_and_merge("group-all", source, without_patient=True, plan_trigger_rule="none_failed")
-    publish = BcdaPublishOperator(
-        task_id="publish",
-        trigger_rule="none_failed_min_one_success",
-        **_SOURCE,
-        **at_the_warehouse(),
-        **patience(),
-    )
     people >> plan
-    [people, claims] >> publish
+    [people, claims] >> _publish_and_report((roster, plan), trigger_rule="none_failed_min_one_success")
+
+
+def _publish_and_report(plans: Sequence[BcdaPlanOperator], **rules: Any) -> BcdaPublishOperator:
+    """Put the publication and the report of what was loaded into the DAG at hand, and return the first of them.
+
+    Args:
+        plans: tasks that planned it; references to their results would make the publication depend on each of them.
+        rules: when the publication runs.
+    """
+    planned = tuple(plan.task_id for plan in plans)
+    here = {**_SOURCE, **at_the_warehouse(), **patience()}
+    publish = BcdaPublishOperator(task_id="publish", plan_task_ids=planned, **rules, **here)
+    publish >> BcdaReportOperator(task_id="report", plan_task_ids=planned, on_success_callback=notify_loaded, **here)
+    return publish
 
 
 def export_and_merge(

@@ -50,7 +50,9 @@ def go_to(server, text):
     server.clock.set(datetime.fromisoformat(text).replace(tzinfo=UTC))
 
 
-def test_a_new_list_brings_the_history_of_who_is_new_and_tells_who_joined_and_left(at, run_dag, world, ask, logged):
+def test_a_new_list_brings_the_history_of_who_is_new_and_tells_who_joined_and_left(
+    at, run_dag, world, ask, logged, places
+):
     server = at("2026-03-01T12:00:00")
     assert run_dag(CHECK)[1] == {"check_list[-1]": "skipped"}
     assert "Nothing is loaded yet" in logged()
@@ -77,6 +79,10 @@ def test_a_new_list_brings_the_history_of_who_is_new_and_tells_who_joined_and_le
     expected = world.expected(server.clock.now(), people=tuple(after))
     assert claims(ask, joined) == sum(world.expected(server.clock.now(), people=tuple(joined)).claims.values())
     assert claims(ask, after) == sum(expected.claims.values())
+    # A report of each of the two runs; the first says who joined and left.
+    runs = [row[0] for row in ask("SELECT run_id FROM ops.export_run ORDER BY finished_at DESC LIMIT 2")]
+    told = [(places.reports / f"{run_id}.txt").read_text() for run_id in runs]
+    assert [" joined, " in text for text in told] == [False, True]
     changes = dict(ask("SELECT change, count(*) FROM roster_change GROUP BY ALL"))
     assert (changes["joined"], changes["left"]) == (len(joined), len(left))
     assert changes["stayed"] + changes.get("MBI changed", 0) == len(before & after)

@@ -50,7 +50,8 @@ def test_the_tasks_follow_each_other(dagbag):
         "batch.fetch": ["batch.land"],
         "batch.land": ["merge"],
         "merge": ["publish"],
-        "publish": [],
+        "publish": ["report"],
+        "report": [],
     }
 
 
@@ -109,7 +110,7 @@ def test_tasks_that_open_the_working_database_can_be_put_into_a_pool_and_a_queue
     monkeypatch.setenv("BCDA_WAREHOUSE_QUEUE", "warehouse")
     placed = [task for dag in DagBag().dags.values() for task in dag.tasks if task.pool == "one_at_a_time"]
     assert {task.task_id.split(".")[-1] for task in placed} == {
-        *("plan", "merge", "publish", "check_list"),
+        *("plan", "merge", "publish", "report", "check_list"),
         *("purge_raw", "compact_lake", "vacuum", "check_freshness", "check_secret"),
     }
     assert {task.queue for task in placed} == {"warehouse"}

@@ -121,6 +121,32 @@ def test_a_waiting_run_holds_no_worker_and_survives_a_killed_scheduler_and_is_ca
     assert jobs(simulator)[second] == "Completed"
 
 
+def test_a_run_tells_of_itself_in_its_note_and_links_to_job_page_and_report(airflow, simulator, stage):
+    (run,) = [
+        run
+        for run in airflow.api("GET", f"/dags/{DAG}/dagRuns?limit=100")["dag_runs"]
+        if run["run_type"] == "scheduled"
+    ]
+    (report,) = (stage[2] / "data" / "reports").glob(f"{first_run(stage)}.txt")
+    assert run["note"] == f"BCDA {report.read_text().splitlines()[1]}"
+
+    def links(task):
+        return airflow.api("GET", f"/dags/{DAG}/dagRuns/{run['dag_run_id']}/taskInstances/{task}/links")["extra_links"]
+
+    job = f"{simulator.facts['base_url']}/api/v2/jobs/1"
+    page = f"{airflow.base_url}/bcda/?source=bcda_default&run={report.stem}"
+    for task in ("kick_off", "wait_for_job"):
+        assert links(task) == {"BCDA job": job, "BCDA page": page}
+    assert links("merge") == links("plan") == {"BCDA page": page}
+    shown = f"{airflow.base_url}/bcda/reports/{report.stem}?source=bcda_default"
+    assert links("report") == {"BCDA page": page, "Run report": shown}
+
+
+def first_run(stage):
+    with duckdb.connect(str(stage[2] / "data" / "bcda.duckdb"), read_only=True) as connection:
+        return connection.execute("SELECT min_by(run_id, finished_at) FROM ops.export_run").fetchall()[0][0]
+
+
 def test_clearing_the_waiting_task_alone_cancels_its_job_and_says_what_to_do(airflow, simulator):
     simulator.control("POST", "faults", {"kind": "stuck", "endpoint": "kick-off", "times": 1})
     before = set(jobs(simulator))

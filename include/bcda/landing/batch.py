@@ -26,6 +26,7 @@ from bcda.landing.lines import LineReader, Slice
 from bcda.manifest import FileKind, Manifest
 from bcda.model.mapping import NO_ID
 from bcda.places import Places, private_folder
+from bcda.progress import Done, Progress
 from bcda.receipts import Receipt
 from bcda.runs import ExportRun
 from bcda.settings import ApiVersion
@@ -102,7 +103,8 @@ def land_files(
             key=places.key,
         )
         try:
-            landing = _Landing(run, folder, Engine(run.request.api_version, connection), writer)
+            progress = Progress(log, f"landing batch {batch}", "lines", sum(receipt.lines for receipt in receipts))
+            landing = _Landing(run, folder, Engine(run.request.api_version, connection), writer, progress)
             files = tuple(
                 file
                 for _, alike in groupby(sorted(receipts, key=lambda r: (*_likeness(r), r.name)), key=_likeness)
@@ -146,7 +148,8 @@ def _likeness(receipt: Receipt) -> tuple[str, FileKind]:
 class _Landing:
     """The files of one batch on their way through the engine."""
 
-    def __init__(self, run: ExportRun, folder: Path, engine: Engine, writer: LakeWriter) -> None:
+    def __init__(self, run: ExportRun, folder: Path, engine: Engine, writer: LakeWriter, progress: Progress) -> None:
+        self._progress = progress
         self._run_id = run.run_id
         # In v3 it is the day on which CMS finished the claim, elsewhere the instant of the delivery.
         self._is_created_content = run.request.api_version is ApiVersion.V3
@@ -167,6 +170,7 @@ class _Landing:
         self._accounts = {receipt.name: _Account() for receipt in receipts}
         for lines in self._reader.slices(self._folder / receipt.name for receipt in receipts):
             self._land_slice(lines)
+            self._progress.add(Done(bytes=lines.offsets[-1], lines=sum(part.rows for part in lines.parts)))
         for receipt in receipts:
             account = self._accounts[receipt.name]
             landed = LandedFile(

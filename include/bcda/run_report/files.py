@@ -1,5 +1,6 @@
 """Writing a report where people and the page find it."""
 
+import glob
 import logging
 from dataclasses import dataclass
 from datetime import datetime
@@ -56,6 +57,9 @@ def write_report(places: Places, run_id: str, *, now: datetime) -> WrittenReport
     html, text = report_paths(places, run_id)
     document = document_of(read_facts(places, run_id), now=now)
     private_folder(html.parent)
+    for leftover in html.parent.glob(f".{glob.escape(html.stem)}.*.tmp"):
+        # Of a process that was killed while it wrote.
+        leftover.unlink(missing_ok=True)
     write_durably(html, as_html(document).encode())
     # Last, since its presence tells that the report is whole.
     write_durably(text, as_text(document).encode())

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -77,17 +78,19 @@ def merge_run(
         if done is not None:
             log.info("run %s is in the ledger already; nothing to merge", run.run_id)
             return done
-        merge = _Merge(connection, places, run, manifest, batches)
+        merge, begun = _Merge(connection, places, run, manifest, batches), time.monotonic()
         connection.execute("BEGIN")
         reached(CommitPoint.MERGE_BEGUN)
         try:
             merge.check_source()
             merge.check_lake_files()
             merge.stage()
+            log.info("merging run %s: %d files and their %d lake files are staged", *merge.size)
             merge.record_versions()
             merge.write_ledger(now)
             reached(CommitPoint.MERGE_LEDGERED)
             merge.replace_rows()
+            log.info("merging run %s: the rows of every table are in place; deciding which claims count", run.run_id)
             merge.group_people()
             merge.weigh_claims()
             reached(CommitPoint.MERGE_READY)
@@ -99,6 +102,7 @@ def merge_run(
             connection.execute("ROLLBACK")
             raise
         reached(CommitPoint.MERGE_COMMITTED)
+        log.info("merged run %s in %.1f s", run.run_id, time.monotonic() - begun)
         summary = run_summary(connection, run.run_id)
     if summary is None:
         raise ManifestError(f"Run {run.run_id} was committed but is not in the ledger; report this as a defect.")
@@ -137,6 +141,15 @@ class _Merge:
             "since_ts": _naive(run.request.since) if run.request.since else None,
             "brings_history": run.request.scope is Scope.GROUP_ALL and run.request.since is not None,
         }
+
+    @property
+    def size(self) -> tuple[str, int, int]:
+        """Return the run with its number of raw files and of lake files."""
+        return (
+            self._run.run_id,
+            sum(len(batch.files) for batch in self._batches),
+            sum(len(batch.lake_files) for batch in self._batches),
+        )
 
     def check_source(self) -> None:
         """Bind an empty database to the run's source; refuse a run of another one.

@@ -8,6 +8,7 @@ from bcda_provider.operators.maintain import BcdaMaintainOperator
 from bcda_provider.operators.merge import BcdaMergeOperator
 from bcda_provider.operators.plan import BcdaPlanOperator
 from bcda_provider.operators.publish import BcdaPublishOperator
+from bcda_provider.operators.report import BcdaReportOperator
 
 __all__ = [
     "BcdaCheckListOperator",
@@ -18,4 +19,5 @@ __all__ = [
     "BcdaMergeOperator",
     "BcdaPlanOperator",
     "BcdaPublishOperator",
+    "BcdaReportOperator",
 ]

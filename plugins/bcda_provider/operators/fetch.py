@@ -7,6 +7,7 @@ from typing import Any
 from airflow.sdk import BaseAsyncOperator, Context, XComArg
 
 from bcda_provider.hooks import BcdaHook, client_of, raw_places
+from bcda_provider.links import BcdaPageLink
 from bcda_provider.retry import BcdaRetryPolicy
 
 
@@ -22,6 +23,7 @@ class BcdaFetchOperator(BaseAsyncOperator):
     """
 
     template_fields: Sequence[str] = ("run_id", "batch", "batches", "bcda_conn_id", "api_version")
+    operator_extra_links = (BcdaPageLink(),)
 
     def __init__(
         self,

@@ -13,6 +13,7 @@ from bcda.errors import AttributionMissingError, ExportFailedError, MissingList,
 from bcda.runs import Wait, note_wait
 from bcda.settings import ConnectionSettings
 from bcda_provider.hooks import BcdaHook, client_of, raw_places
+from bcda_provider.links import BcdaJobLink, BcdaPageLink
 from bcda_provider.retry import BcdaRetryPolicy
 
 
@@ -32,6 +33,7 @@ class BcdaKickOffOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("run_id", "bcda_conn_id", "api_version")
+    operator_extra_links = (BcdaJobLink(), BcdaPageLink())
 
     def __init__(
         self,
@@ -47,6 +49,7 @@ class BcdaKickOffOperator(BaseOperator):
         self.bcda_conn_id = bcda_conn_id
         self.api_version = api_version
         self.waits_for_list = waits_for_list
+        self.job_id = ""
 
     def execute(self, context: Context) -> str:
         """Return BCDA's job number, as text."""
@@ -68,7 +71,8 @@ class BcdaKickOffOperator(BaseOperator):
         recorded = store.get(f"job:{attempt}")
         if recorded:
             self.log.info("job %s is recorded for this attempt", recorded)
-            return str(recorded)
+            self.job_id = str(recorded)
+            return self.job_id
         stale = tuple(str(job) for number in range(attempt) if (job := store.get(f"job:{number}")))
         settings = BcdaHook(self.bcda_conn_id, api_version=self.api_version or None).settings()
 
@@ -86,6 +90,7 @@ class BcdaKickOffOperator(BaseOperator):
                 self._wait_for_list(settings, error)
             raise
         store.set(f"job:{attempt}", kicked_off.job_id)
+        self.job_id = kicked_off.job_id
         return kicked_off.job_id
 
     def _wait(self, store: Any, attempt: int, settings: ConnectionSettings, error: RateLimitedError) -> None:

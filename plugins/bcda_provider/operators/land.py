@@ -6,6 +6,7 @@ from typing import Any
 from airflow.sdk import BaseOperator, Context, XComArg
 
 from bcda_provider.hooks import places
+from bcda_provider.links import BcdaPageLink
 from bcda_provider.retry import BcdaRetryPolicy
 
 
@@ -20,6 +21,7 @@ class BcdaLandOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("run_id", "batch", "batches", "bcda_conn_id")
+    operator_extra_links = (BcdaPageLink(),)
 
     def __init__(
         self, *, run_id: str | XComArg, batch: int | str, batches: int | str, bcda_conn_id: str, **kwargs: Any

@@ -8,6 +8,8 @@ from airflow.sdk import BaseOperator, Context, XComArg
 
 from bcda_provider.assets import table_assets
 from bcda_provider.hooks import places
+from bcda_provider.links import BcdaPageLink
+from bcda_provider.notes import leave_note
 from bcda_provider.retry import BcdaRetryPolicy
 
 
@@ -22,6 +24,7 @@ class BcdaMergeOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("run_id", "batches", "bcda_conn_id")
+    operator_extra_links = (BcdaPageLink(),)
 
     def __init__(
         self, *, run_id: str | XComArg, batches: int | str, bcda_conn_id: str, source: str, **kwargs: Any
@@ -43,4 +46,6 @@ class BcdaMergeOperator(BaseOperator):
                 "run_id": summary.run_id,
                 "transaction_time": summary.transaction_time,
             }
+        files, lines = sum(entry.files for entry in summary.counts), sum(entry.lines for entry in summary.counts)
+        leave_note(context["ti"], f"merged {files:,} files, {lines:,} lines; not published yet")
         return summary.to_json()

@@ -13,6 +13,8 @@ from bcda.planning import NotNeeded, Wish
 from bcda.settings import ApiVersion, ConnectionSettings, server_of
 from bcda.type_filter import SystemType, TypeFilter
 from bcda_provider.hooks import BcdaHook, list_dates, places
+from bcda_provider.links import BcdaPageLink
+from bcda_provider.notes import NOT_NEEDED, leave_note
 from bcda_provider.retry import BcdaRetryPolicy
 
 _FILTER_PARAMS = ("systems", "final_action", "outcome", "service_from", "service_through")
@@ -32,6 +34,7 @@ class BcdaPlanOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("bcda_conn_id", "api_version")
+    operator_extra_links = (BcdaPageLink(),)
 
     def __init__(
         self,
@@ -49,6 +52,7 @@ class BcdaPlanOperator(BaseOperator):
         self.api_version = api_version
         self.is_roster = is_roster
         self.without_patient = without_patient
+        self.run_id = ""
 
     def execute(self, context: Context) -> str:
         """Return the run id.
@@ -67,12 +71,16 @@ class BcdaPlanOperator(BaseOperator):
         hook.check_open_endpoints(settings)
         wish = self._wish(context, settings)
         if not wish.resource_types:
-            return self._skip("Patient is all that was asked for, and the roster has brought it.")
+            return self._skip(context, "Patient is all that was asked for, and the roster has brought it.")
         lists = list_dates(settings, wish.scope) if wish.scope is not Scope.PATIENT else None
         planned = export.plan(
             places(self.bcda_conn_id), wish, now=datetime.now(UTC), lists=lists, server=server_of(settings.base_url)
         )
-        return self._skip(planned.reason) if isinstance(planned, NotNeeded) else planned.run_id
+        if isinstance(planned, NotNeeded):
+            return self._skip(context, planned.reason)
+        leave_note(context["ti"], f"planned: {planned.reason}")
+        self.run_id = planned.run_id
+        return planned.run_id
 
     def _wish(self, context: Context, settings: ConnectionSettings) -> Wish:
         params = context["params"]
@@ -89,7 +97,8 @@ class BcdaPlanOperator(BaseOperator):
             is_roster=self.is_roster,
         )
 
-    def _skip(self, reason: str) -> str:
+    def _skip(self, context: Context, reason: str) -> str:
+        leave_note(context["ti"], f"{NOT_NEEDED}{reason}")
         # Airflow does not show a skip's text, and people look for it in the log.
         self.log.info("not needed: %s", reason)
         raise AirflowSkipException(reason)

@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, Context
 
+from bcda.errors import BcdaError, DataQualityError
 from bcda_provider.hooks import places
+from bcda_provider.links import BcdaPageLink, BcdaReportLink
+from bcda_provider.operators.report import write_reports
 from bcda_provider.retry import BcdaRetryPolicy
 
 if TYPE_CHECKING:
@@ -21,20 +24,45 @@ class BcdaPublishOperator(BaseOperator):
 
     Args:
         bcda_conn_id: connection whose data is published.
+        plan_task_ids: tasks that planned what was loaded; when checks fail, its reports are written here.
     """
 
     template_fields: Sequence[str] = ("bcda_conn_id",)
+    operator_extra_links = (BcdaPageLink(), BcdaReportLink())
 
-    def __init__(self, *, bcda_conn_id: str, **kwargs: Any) -> None:
+    def __init__(self, *, bcda_conn_id: str, plan_task_ids: Sequence[str] = (), **kwargs: Any) -> None:
         super().__init__(retry_policy=BcdaRetryPolicy(), **kwargs)
         self.bcda_conn_id = bcda_conn_id
+        self.plan_task_ids = tuple(plan_task_ids)
+        self.run_id = ""
 
-    def execute(self, context: Context) -> dict[str, int]:  # noqa: ARG002 - the interface's
-        """Return size in bytes and number of runs of the snapshot, and the number of warnings its checks gave."""
+    def execute(self, context: Context) -> dict[str, int]:
+        """Return size in bytes and number of runs of the snapshot, and the number of warnings its checks gave.
+
+        Args:
+            context: of the task.
+
+        Raises:
+            DataQualityError: a check of level error failed; nothing was published.
+        """
         from bcda import export
 
-        snapshot = export.publish(places(self.bcda_conn_id), shown_version=_shown_version())
+        try:
+            snapshot = export.publish(places(self.bcda_conn_id), shown_version=_shown_version())
+        except DataQualityError:
+            self._report(context["ti"])
+            raise
         return {"bytes": snapshot.bytes, "runs": snapshot.runs, "warnings": len(snapshot.warnings)}
+
+    def _report(self, ti: Any) -> None:
+        """Write the reports now: the task that does it otherwise does not run after a failure."""
+        try:
+            reports = write_reports(ti, self.plan_task_ids, self.bcda_conn_id)
+        except BcdaError as error:
+            # The failed checks are what the task must end with.
+            self.log.error("The report could not be written: %s", error)  # noqa: TRY400 - its text says all
+            return
+        self.run_id = reports[-1]["run_id"] if reports else ""
 
 
 def _shown_version() -> "ApiVersion | None":
