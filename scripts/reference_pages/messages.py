@@ -42,6 +42,7 @@ def other() -> dict[str, list[Said]]:
         "Reasons for what a run asks for": [s for s in said({"Decision": 1}) if s.text],
         "Findings of doctor": [s for s in said({"Check": 2}, keep=_is_a_problem) if s.text],
         "Findings of maintenance": [s for s in said({"Finding": "text"}) if s.text],
+        "Answers of the page": [s for s in said({"HTTPException": 1}) if s.text],
         "Warnings in logs": [s for s in said({"warning": 0, "error": 0}) if len(s.text.split()) > 3],  # noqa: PLR2004
         "Errors while DAGs are read": [s for s in said({"ValueError": 0}) if s.path.startswith("plugins/")],
     }
