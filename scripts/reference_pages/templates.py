@@ -178,7 +178,7 @@ def _placeholder(node: ast.expr) -> str:
         return _placeholder(node.values[0])
     if isinstance(node, ast.Call):
         if node.args:
-            return _placeholder(node.args[0])
+            return _placeholder(next((a for a in node.args if not isinstance(a, ast.Constant)), node.args[0]))
         return _placeholder(node.func.value) if isinstance(node.func, ast.Attribute) else _words(_name(node.func))
     inner = next((child for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr)), None)
     return _placeholder(inner) if inner is not None else "…"
