@@ -1,5 +1,6 @@
 """What all tests share: an empty home, the samples' folder, a running simulator."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,6 +14,17 @@ from bcda_simulator import SimulatorServer
 from bcda_simulator.world import World
 
 PROJECT = Path(__file__).resolve().parents[1]
+
+# Before any process is forked: what the object store's client finds by itself, and never the credentials of whoever tests.
+os.environ.update(
+    {
+        "AWS_ACCESS_KEY_ID": "CANARY-access-key",
+        "AWS_SECRET_ACCESS_KEY": "CANARY-secret-key",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    }
+)
 
 FAST = Tuning(
     backoff_initial_seconds=0.05,

@@ -88,6 +88,13 @@ def rebuild_warehouse(
 
 
 @app.command()
+def upload(source: Source = DEFAULT_SOURCE) -> None:
+    """Hand everything that is here over to the object store."""
+    done = maintenance.upload(_places(source))
+    typer.echo(f"{done.runs} runs: {done.raw_files} raw files and {done.lake_files} lake files uploaded")
+
+
+@app.command()
 def change_key(
     source: Source = DEFAULT_SOURCE,
     off: Annotated[

@@ -32,6 +32,14 @@ class CommitPoint(StrEnum):
     PUBLISHED = "publish: the snapshot has its name"
 
 
-def reached(point: CommitPoint) -> None:
+class StorePoint(StrEnum):
+    """The same for deployments with an object store; without one they are never reached."""
+
+    DATA_UPLOADED = "store: data is uploaded, the record that makes it count is not"
+    RECORD_UPLOADED = "store: a record is uploaded"
+    DATA_BROUGHT = "store: data is brought and proved, its record is not here yet"
+
+
+def reached(point: CommitPoint | StorePoint) -> None:
     """Announce that a commit point is reached."""
     sys.audit(EVENT, point.value)

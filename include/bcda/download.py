@@ -67,6 +67,7 @@ async def fetch_batch(
     *,
     job_id: str,
     on_file: Callable[[Receipt], None] | None = None,
+    share: Callable[[Receipt], None] | None = None,
 ) -> list[Receipt]:
     """Fetch files into a run's raw folder, several at a time.
 
@@ -78,6 +79,7 @@ async def fetch_batch(
         folder: raw folder of the run; made with mode 0700.
         job_id: whose status tells an expired job from a refused token.
         on_file: called after each receipt.
+        share: hands a receipted file over to other workers; called for each, in a thread, before the file counts as done.
 
     Returns:
         Receipts in the order of `files`.
@@ -105,6 +107,8 @@ async def fetch_batch(
                 receipt = await _Download(client, file, folder, job_id, transfers).run()
                 if on_file is not None:
                     on_file(receipt)
+            if share is not None:
+                await asyncio.to_thread(share, receipt)
             receipts[file.name] = receipt
 
     try:

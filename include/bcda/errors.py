@@ -7,11 +7,12 @@
     │    ├─ NotAllowListedError       no connection at all: address not on the allow list, or network
     │    ├─ AttributionMissingError   BCDA has no attribution list that this export could use
     │    ├─ WarehouseLockedError      another process holds the working database
-    │    ├─ StorageError              a folder is read-only, or the disk is full
+    │    ├─ StorageError              a folder is read-only, the disk is full, or the object store refuses
     │    └─ EncryptionError           the key is missing or another one, or this machine cannot encrypt
     ├─ TransientError               the same call may work later; .retry_after_seconds
     │    ├─ RateLimitedError          429
     │    ├─ ServerError               5xx, broken connection, timeout
+    │    ├─ StoreUnavailableError     the object store does not answer
     │    └─ IncompleteFileError       a file ended early or is damaged; .file_name .bytes_received
     └─ TerminalError                this run is over; a new one may be asked for
          ├─ ExportFailedError         the job failed, was cancelled, or passed its deadline; .job_id
@@ -96,7 +97,7 @@ class WarehouseLockedError(ActionNeededError):
 
 
 class StorageError(ActionNeededError):
-    """A place of ours cannot be written: read-only, missing, or out of space."""
+    """A place of ours cannot be read or written: read-only, missing, out of space, or refused by the object store."""
 
 
 class EncryptionError(ActionNeededError):
@@ -129,6 +130,10 @@ class ServerError(TransientError):
     def __init__(self, message: str, *, retry_after_seconds: float | None = None, status: int | None = None) -> None:
         super().__init__(message, retry_after_seconds=retry_after_seconds)
         self.status = status
+
+
+class StoreUnavailableError(TransientError):
+    """The object store does not answer, breaks off, or is overloaded."""
 
 
 class IncompleteFileError(TransientError):

@@ -2,16 +2,18 @@
 
 What Airflow runs as tasks, a script or a test runs as plain calls:
 plan, kick_off, (wait,) save_manifest, plan_batches, fetch_batch and land_batch for each batch, merge, publish.
-Each reads what the step before it left on disk, and can be killed and run again.
+Each reads what the step before it left on disk, and can be killed and run again. With an object store the steps may run on
+workers without a common disk: each hands over through the store what the next one needs (`shared_runs`).
 """
 
+import asyncio
 import logging
 import secrets
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from typing import Any
 
-from bcda import download, landing, protocol, warehouse
+from bcda import download, landing, protocol, shared_runs, warehouse
 from bcda.batches import split_into_batches
 from bcda.client import BcdaClient
 from bcda.commit_points import CommitPoint, reached
@@ -31,10 +33,11 @@ from bcda.places import Places, clear_temporaries, private_folder, write_durably
 from bcda.planning import ListDates, NotNeeded, Wish, decide
 from bcda.progress import Done, Progress
 from bcda.protocol import JobState, ListedJob
-from bcda.receipts import Receipt, read_receipt, receipt_path
+from bcda.receipts import Receipt, parse_receipt, read_receipt, receipt_path
 from bcda.runs import ExportRun, amend_run, read_run, write_run
 from bcda.settings import ApiVersion
 from bcda.warehouse import MergeSummary, Snapshot
+from bcda.warehouse_place import claim_place
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +96,7 @@ def plan(
         may_ask_for_all=decision.may_ask_for_all,
     )
     write_run(private_folder(places.run_folder(run_id)), run)
+    shared_runs.share_record(places, run_id, "run.json")
     reached(CommitPoint.RUN_WRITTEN)
     log.info("run %s asks for %s: %s", run_id, ", ".join(wish.resource_types), decision.reason)
     if held.gaps_given_up:
@@ -123,8 +127,8 @@ async def kick_off(
 
     Source: wire contract §7, §22 rules 3 to 5.
     """
-    folder = places.run_folder(run_id)
-    run = read_run(folder)
+    shared_runs.bring_run(places, run_id)
+    run = read_run(places.run_folder(run_id))
     for stale in stale_job_ids:
         if await client.cancel(stale):
             log.info("cancelled job %s of an earlier attempt", stale)
@@ -132,18 +136,25 @@ async def kick_off(
     mine = [job for job in jobs if job.job_id not in stale_job_ids and _serves(job, run, client.server_time)]
     if mine:
         log.info("adopted job %s, which is %s at BCDA for the same request", mine[0].job_id, mine[0].state)
-        amend_run(folder, asked_at=mine[0].created_at)
+        _amend(places, run_id, asked_at=mine[0].created_at)
         return KickedOff(mine[0].job_id, is_adopted=True)
     live = [job for job in jobs if job.state in protocol.LIVE_STATES and job.job_id not in stale_job_ids]
     _check_free(client, live, run.request)
     if run.newest_job_before is None:
-        run = amend_run(folder, newest_job_before=max((int(job.job_id) for job in jobs), default=0))
+        run = _amend(places, run_id, newest_job_before=max((int(job.job_id) for job in jobs), default=0))
     # Asked anew with each attempt: a run can have waited weeks for the list that its job is then made from.
-    run = amend_run(folder, list_at=(await client.attribution_status()).of(run.request.scope))
-    job_id = await _start(client, folder, run, {job.job_id for job in live})
-    amend_run(folder, asked_at=client.server_time)
+    run = _amend(places, run_id, list_at=(await client.attribution_status()).of(run.request.scope))
+    job_id = await _start(client, places, run, {job.job_id for job in live})
+    _amend(places, run_id, asked_at=client.server_time)
     log.info("BCDA accepted the export as job %s", job_id)
     return KickedOff(job_id, is_adopted=False)
+
+
+def _amend(places: Places, run_id: str, **changes: Any) -> ExportRun:
+    """Write down what has been learnt about a run, for other workers too."""
+    run = amend_run(places.run_folder(run_id), **changes)
+    shared_runs.share_record(places, run_id, "run.json")
+    return run
 
 
 def _serves(job: ListedJob, run: ExportRun, now: datetime) -> bool:
@@ -172,7 +183,7 @@ def _check_free(client: BcdaClient, live: list[ListedJob], request: ExportReques
             )
 
 
-async def _start(client: BcdaClient, folder: Path, run: ExportRun, known: set[str]) -> str:
+async def _start(client: BcdaClient, places: Places, run: ExportRun, known: set[str]) -> str:
     try:
         reached(CommitPoint.ABOUT_TO_ASK)
         job_id = await client.kick_off(run.request)
@@ -182,13 +193,14 @@ async def _start(client: BcdaClient, folder: Path, run: ExportRun, known: set[st
         log.warning(
             "BCDA has no attribution list from before %s; asking for everything instead", _show(run.request.since)
         )
-        run = amend_run(
-            folder,
+        run = _amend(
+            places,
+            run.run_id,
             request=replace(run.request, since=None),
             may_ask_for_all=False,
             reason=f"{run.reason} BCDA has no list from before that, so everything is asked for.",
         )
-        return await _start(client, folder, run, known)
+        return await _start(client, places, run, known)
     except ServerError as error:
         if error.status is None:
             # No answer came: the job may well be running, and the next look at the list adopts it.
@@ -226,7 +238,8 @@ async def save_manifest(client: BcdaClient, places: Places, run_id: str, job_id:
     status = await client.status(job_id)
     if status.manifest is None:
         raise job_error(job_id, status.state, status.reason)
-    write_durably(folder / "manifest.json", status.manifest.to_bytes())
+    write_durably(private_folder(folder) / "manifest.json", status.manifest.to_bytes())
+    shared_runs.share_record(places, run_id, "manifest.json")
     reached(CommitPoint.MANIFEST_SAVED)
     log.info(
         "job %s is complete: %d files, transactionTime %s",
@@ -266,7 +279,8 @@ def read_manifest(places: Places, run_id: str) -> Manifest:
     path = places.run_folder(run_id) / "manifest.json"
     if not path.exists():
         raise ManifestError(
-            f"{path} is missing. All tasks of a run need the same BCDA_HOME; clear the wait task to save it again."
+            f"{path} is missing. All tasks of a run need the same BCDA_HOME or BCDA_OBJECT_STORE; clear the wait task to save "
+            "it again."
         )
     return Manifest.from_bytes(path.read_bytes())
 
@@ -282,10 +296,11 @@ async def fetch_batch(client: BcdaClient, places: Places, run_id: str, batch: in
     Raises:
         IncompleteFileError, ExportExpiredError, CredentialsError, TransientError, StorageError: see `download.fetch_batch`.
     """
+    there = await asyncio.to_thread(_shared_receipts, places, run_id, batch, count)
     manifest = read_manifest(places, run_id)
     files = split_into_batches(manifest, count)[batch].files
     folder = places.run_folder(run_id)
-    have = sum(receipt_path(folder, file.name).exists() for file in files)
+    have = sum(file.name in there or receipt_path(folder, file.name).exists() for file in files)
     log.info("batch %d: %d files to fetch, %d are here already", batch, len(files) - have, have)
     progress, done = Progress(log, f"fetching batch {batch}", "files", len(files) - have), 0
 
@@ -294,7 +309,19 @@ async def fetch_batch(client: BcdaClient, places: Places, run_id: str, batch: in
         done += 1
         progress.add(Done(files=1, bytes=receipt.wire_bytes, lines=receipt.lines))
 
-    receipts = await download.fetch_batch(client, files, folder, job_id=manifest.job_id, on_file=report)
+    def share(receipt: Receipt) -> None:
+        shared_runs.share_file(places, run_id, receipt)
+
+    fetched = await download.fetch_batch(
+        client,
+        [file for file in files if file.name not in there],
+        folder,
+        job_id=manifest.job_id,
+        on_file=report,
+        share=share if places.store else None,
+    )
+    known = there | {receipt.name: receipt for receipt in fetched}
+    receipts = [known[file.name] for file in files]
     log.info(
         "batch %d: %d files, %d of them fetched now, %d bytes, %d lines",
         batch,
@@ -306,26 +333,59 @@ async def fetch_batch(client: BcdaClient, places: Places, run_id: str, batch: in
     return receipts
 
 
+def _shared_receipts(places: Places, run_id: str, batch: int, count: int) -> dict[str, Receipt]:
+    """Bring what a fetch needs, and return the receipts of files that another worker or an earlier try has uploaded."""
+    shared_runs.clear_loaded(places)
+    shared_runs.bring_run(places, run_id)
+    return shared_runs.fetched(places, run_id, split_into_batches(read_manifest(places, run_id), count)[batch].files)
+
+
 def land_batch(places: Places, run_id: str, batch: int, count: int) -> LandedBatch:
-    """Turn the fetched files of one batch into Parquet; a batch that has landed is not landed again.
+    """Turn the fetched files of one batch into Parquet; a batch that has landed, from these very files, is not landed again.
 
     Raises:
         ManifestError: a file of the batch has no receipt.
         CountMismatchError, IncompleteFileError, StorageError: see `landing.land_files`.
     """
     folder = places.run_folder(run_id)
-    landed = read_landed(folder, batch)
-    if landed is not None and all((places.lake / file.path).exists() for file in landed.lake_files):
+    shared_runs.bring_run(places, run_id)
+    manifest = read_manifest(places, run_id)
+    names = [file.name for file in split_into_batches(manifest, count)[batch].files]
+    landed = _landed(places, run_id, batch, names)
+    if landed is not None:
         log.info("batch %d has landed already", batch)
         return landed
-    manifest = read_manifest(places, run_id)
+    shared_runs.bring_files(places, run_id, names)
+    shared_runs.bring_a_lake_file(places)
     receipts = []
-    for file in split_into_batches(manifest, count)[batch].files:
-        receipt = read_receipt(folder, file.name)
+    for name in names:
+        receipt = read_receipt(folder, name)
         if receipt is None:
-            raise ManifestError(f"{file.name} has no receipt; run the fetch task of batch {batch} again.")
+            raise ManifestError(f"{name} has no receipt; run the fetch task of batch {batch} again.")
         receipts.append(receipt)
-    return landing.land_files(read_run(folder), manifest, receipts, batch=batch, places=places)
+    landed = landing.land_files(read_run(folder), manifest, receipts, batch=batch, places=places)
+    return shared_runs.share_batch(places, landed)
+
+
+def _landed(places: Places, run_id: str, batch: int, names: list[str]) -> LandedBatch | None:
+    """Return the account of a batch that has landed from the raw files that there are now, or None.
+
+    When `kick_off` is cleared in the middle of a run, another job brings other files under the same names.
+    """
+    if places.store is not None:
+        landed = shared_runs.bring_account(places, run_id, batch)
+        if landed is None or not shared_runs.has_lake_files(places, landed):
+            return None
+        hashes = shared_runs.receipted(places, run_id, names)
+    else:
+        folder = places.run_folder(run_id)
+        landed = read_landed(folder, batch)
+        if landed is None or not all((places.lake / file.path).exists() for file in landed.lake_files):
+            return None
+        # Raw files may be purged by now; their receipts stay.
+        paths = [path for name in names if (path := receipt_path(folder, name)).exists()]
+        hashes = {receipt.name: receipt.wire_sha256 for receipt in map(parse_receipt, paths)}
+    return landed if hashes == {file.name: file.wire_sha256 for file in landed.files} else None
 
 
 def merge(places: Places, run_id: str, count: int, *, now: datetime) -> MergeSummary:
@@ -336,13 +396,17 @@ def merge(places: Places, run_id: str, count: int, *, now: datetime) -> MergeSum
         CountMismatchError, WarehouseLockedError, StorageError: see `warehouse.merge_run`.
     """
     folder = places.run_folder(run_id)
+    claim_place(places)
+    shared_runs.bring_run(places, run_id)
     batches = []
     for number in plan_batches(places, run_id, count):
-        landed = read_landed(folder, number)
+        landed = shared_runs.bring_account(places, run_id, number) if places.store else read_landed(folder, number)
         if landed is None:
             raise ManifestError(f"Batch {number} has not landed; run its tasks again.")
         batches.append(landed)
+    shared_runs.bring_lake(places, batches)
     summary = warehouse.merge_run(places, read_run(folder), read_manifest(places, run_id), batches, now=now)
+    shared_runs.share_merged(places, run_id, now)
     clear_temporaries(folder)
     for entry in summary.counts:
         log.info(
@@ -369,6 +433,8 @@ def publish(places: Places, *, shown_version: ApiVersion | None = None) -> Snaps
     Raises:
         DataQualityError, WarehouseLockedError, StorageError: see `warehouse.publish`.
     """
+    if places.store is not None:
+        shared_runs.bring_shown(places, warehouse.merged_runs(places))
     return warehouse.publish(places, shown_version=shown_version)
 
 

@@ -1,13 +1,18 @@
 """What landing leaves for the merge: which lake files hold a batch, and the account of every raw file."""
 
 import json
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from bcda.documents import read_fields, read_json, read_text
 from bcda.errors import ManifestError
 from bcda.manifest import FileKind
 from bcda.places import write_durably
+
+_LAKE_PATH = re.compile(r"[a-z_]+/api_version=v[0-9]+/export_date=[0-9-]{10}/[0-9A-Za-z][0-9A-Za-z_.-]*\.parquet")
+"""An account can come from a bucket, and must not name a place outside of the lake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +50,15 @@ class LakeFile:
         table: name of the lake table.
         path: relative to the lake.
         rows: rows in it.
+        bytes: size in the object store; 0 where there is none.
+        sha256: of its content in the object store, hexadecimal; empty where there is none.
     """
 
     table: str
     path: str
     rows: int
+    bytes: int = 0
+    sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +105,21 @@ def read_landed(run_folder: Path, batch: int) -> LandedBatch | None:
         document = read_json(path.read_bytes())
         if document["batch"] != batch:
             raise ValueError("the account of another batch")  # noqa: TRY301
+        if any("/" in file["name"] for file in document["files"]):
+            raise ValueError("a name that is not ours")  # noqa: TRY301
         return LandedBatch(
             run_id=read_text(document, "run_id"),
             batch=batch,
             files=tuple(read_fields(LandedFile, file) for file in document["files"]),
-            lake_files=tuple(read_fields(LakeFile, file) for file in document["lake_files"]),
+            lake_files=tuple(_lake_file(file) for file in document["lake_files"]),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise ManifestError(f"The account {path} cannot be read; delete it and run the land task again.") from error
+
+
+def _lake_file(document: Any) -> LakeFile:
+    # An account of an earlier release says nothing of size and content.
+    file = read_fields(LakeFile, {"bytes": 0, "sha256": "", **document})
+    if not _LAKE_PATH.fullmatch(file.path):
+        raise ValueError("a path that is not ours")
+    return file

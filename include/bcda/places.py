@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bcda.encryption import EncryptionKey
 from bcda.errors import InvalidRequestError, StorageError
+from bcda.store_address import StoreAddress
 
 DEFAULT_SOURCE = "bcda_default"
 """Connection whose data lies at the top of BCDA_HOME."""
@@ -31,6 +32,8 @@ class Places:
         published: the DuckDB file that analysts open.
         source_id: the source.
         key: encrypts lake, warehouse and published database; None leaves them as they are. Raw files are not encrypted.
+        store: object store through which workers without a common disk share raw and lake; raw and lake are working copies
+            then. None for workers that have a disk in common.
     """
 
     raw: Path
@@ -39,6 +42,7 @@ class Places:
     published: Path
     source_id: str = DEFAULT_SOURCE
     key: EncryptionKey | None = field(default=None, repr=False)
+    store: StoreAddress | None = None
 
     def __post_init__(self) -> None:
         """Refuse a place that DuckDB would not write to.
@@ -59,14 +63,15 @@ class Places:
         """Return the places named by `BCDA_HOME` and its overrides.
 
         Args:
-            environment: such as `os.environ`; reads BCDA_HOME, BCDA_RAW, BCDA_LAKE, BCDA_WAREHOUSE, BCDA_PUBLISHED and
-                BCDA_ENCRYPTION_KEY.
+            environment: such as `os.environ`; reads BCDA_HOME, BCDA_RAW, BCDA_LAKE, BCDA_WAREHOUSE, BCDA_PUBLISHED,
+                BCDA_ENCRYPTION_KEY and BCDA_OBJECT_STORE.
             default_home: used when BCDA_HOME is not set.
 
         Raises:
-            InvalidRequestError: a path or the key is malformed.
+            InvalidRequestError: a path, the key or the object store's address is malformed.
         """
         key = environment.get("BCDA_ENCRYPTION_KEY")
+        store = environment.get("BCDA_OBJECT_STORE")
         usual = cls.below(Path(environment.get("BCDA_HOME") or default_home).expanduser().absolute())
         return cls(
             raw=Path(environment.get("BCDA_RAW") or usual.raw),
@@ -74,6 +79,7 @@ class Places:
             warehouse=Path(environment.get("BCDA_WAREHOUSE") or usual.warehouse),
             published=Path(environment.get("BCDA_PUBLISHED") or usual.published),
             key=EncryptionKey.from_text(key) if key else None,
+            store=StoreAddress.from_text(store) if store else None,
         )
 
     def of_source(self, source_id: str) -> "Places":
@@ -97,6 +103,7 @@ class Places:
             published=self.published.parent / "sources" / source_id / self.published.name,
             source_id=source_id,
             key=self.key,
+            store=self.store.of_source(source_id) if self.store else None,
         )
 
     @property

@@ -61,11 +61,24 @@ def read_receipt(folder: Path, name: str) -> Receipt | None:
     path = receipt_path(folder, name)
     if not path.exists():
         return None
-    try:
-        receipt = read_fields(Receipt, read_json(path.read_bytes()))
-    except ValueError as error:
-        raise ManifestError(f"The receipt {path} cannot be read; delete it and run the fetch task again.") from error
+    receipt = parse_receipt(path)
     raw = folder / name
     if not raw.exists() or raw.stat().st_size != receipt.wire_bytes:
         raise ManifestError(f"The raw file {raw} does not match its receipt; delete both and run the fetch task again.")
     return receipt
+
+
+def parse_receipt(path: Path, content: bytes | None = None) -> Receipt:
+    """Return what a receipt says, without a look at its raw file.
+
+    Args:
+        path: of the receipt.
+        content: what it holds; read from the file when None.
+
+    Raises:
+        ManifestError: it cannot be read.
+    """
+    try:
+        return read_fields(Receipt, read_json(path.read_bytes() if content is None else content))
+    except ValueError as error:
+        raise ManifestError(f"The receipt {path} cannot be read; delete it and run the fetch task again.") from error

@@ -224,6 +224,28 @@ def test_a_stale_job_is_cancelled_and_not_adopted(serve, settings_for, places):
     assert server.jobs() == {1: "Cancelled", 2: "Pending"}
 
 
+def test_what_had_landed_from_a_job_that_was_given_up_is_landed_anew(serve, settings_for, places, tmp_path):
+    server = serve(World(people=8, seed=3, history_weeks=30))
+    settings = settings_for(server)
+    run = planned(settings, places)
+
+    async def again(job_id):
+        async with BcdaClient(settings) as client:
+            return await export.kick_off(client, places, run.run_id, stale_job_ids=(job_id,))
+
+    batches = asyncio.run(fetch(settings, places, run.run_id))
+    for batch in batches:
+        export.land_batch(places, run.run_id, batch, 2)
+    # A person clears `kick_off` before the merge, as some errors say; BCDA has new claims by then.
+    given_up = export.read_manifest(places, run.run_id).job_id
+    server.clock.advance(14 * 86_400)
+    assert asyncio.run(again(given_up)).job_id != given_up
+    load(places, run.run_id, asyncio.run(fetch(settings, places, run.run_id)))
+    fresh = Places.below(tmp_path / "fresh")
+    run_export(settings, fresh)
+    assert contents(places) == contents(fresh)
+
+
 def test_a_plan_follows_coverage_and_says_when_nothing_is_needed(serve, settings_for, places):
     settings = settings_for(serve())
     assert planned(settings, places).request.since is None

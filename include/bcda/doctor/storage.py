@@ -1,6 +1,7 @@
 """Our own places: may they be written, is there room, and does anybody hold the warehouse."""
 
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -9,9 +10,11 @@ from pathlib import Path
 from bcda import duckdb_files, parquet_files
 from bcda.doctor.check import Check, Status
 from bcda.encryption import lake_key_name
-from bcda.errors import EncryptionError, ManifestError, StorageError, WarehouseLockedError
+from bcda.errors import EncryptionError, ManifestError, StorageError, StoreUnavailableError, WarehouseLockedError
+from bcda.object_store import store_of
 from bcda.places import Places
 from bcda.warehouse import open_warehouse
+from bcda.warehouse_place import check_place
 
 SPARE_BYTES = 1 << 30
 """What should be left after a run: DuckDB spills beside the database when a merge outgrows its memory."""
@@ -24,7 +27,8 @@ def check_storage(places: Places) -> list[Check]:
         places: of the source; they need not exist yet.
     """
     encryption = [_encryption(places)] if places.key is not None else []
-    return [_folders(places), _disk(places), *encryption, _warehouse(places)]
+    store = [_object_store(places)] if places.store is not None else []
+    return [_folders(places), _disk(places), *store, *encryption, _warehouse(places)]
 
 
 def _folders(places: Places) -> Check:
@@ -70,6 +74,30 @@ def _disk(places: Places) -> Check:
     if tight:
         return Check("disk", Status.WARNING, f"Only {'; '.join(tight)}. {next_step}")
     return Check("disk", Status.OK, f"{'; '.join(free)}.")
+
+
+def _object_store(places: Places) -> Check:
+    """Put, list, read and delete an object, which is all that the stages do; and see whose working database counts."""
+    name, content = f"doctor/{secrets.token_hex(8)}", b"written by the doctor, may be deleted"
+    try:
+        store = store_of(places)
+        if store is None:
+            return Check("object store", Status.SKIPPED, "There is none.")
+        store.write(name, content)
+        try:
+            is_whole = store.sizes("doctor").get(name) == len(content) and store.read(name) == content
+        finally:
+            store.delete([name])
+        if not is_whole or store.read(name) is not None:
+            text = f"What is written to {places.store} cannot be read back, or stays when deleted. Use a store that does as S3 does."
+            return Check("object store", Status.FAILED, text)
+    except (StorageError, StoreUnavailableError) as error:
+        return Check("object store", Status.FAILED, str(error))
+    try:
+        check_place(places)
+    except StorageError as error:
+        return Check("object store", Status.WARNING, f"{places.store} can be used. {error}")
+    return Check("object store", Status.OK, f"{places.store} can be written, listed, read and deleted from.")
 
 
 def _encryption(places: Places) -> Check:

@@ -6,12 +6,14 @@ from bcda.maintenance.compaction import compact_lake
 from bcda.maintenance.health import check_freshness, data_status
 from bcda.maintenance.rebuild import Rebuilt, rebuild_lake, rebuild_warehouse
 from bcda.maintenance.retention import PurgedRaw, purge_raw
+from bcda.maintenance.upload import Uploaded, upload
 
 __all__ = [
     "ChangedKey",
     "Finding",
     "PurgedRaw",
     "Rebuilt",
+    "Uploaded",
     "change_key",
     "check_freshness",
     "check_secret",
@@ -20,4 +22,5 @@ __all__ = [
     "purge_raw",
     "rebuild_lake",
     "rebuild_warehouse",
+    "upload",
 ]

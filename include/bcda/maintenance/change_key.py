@@ -50,13 +50,20 @@ def change_key(places: Places, new: EncryptionKey | None, *, wait_seconds: float
         How much was written; what had the new key already is not.
 
     Raises:
-        InvalidRequestError: both keys are the same, or nothing is loaded.
+        InvalidRequestError: both keys are the same, nothing is loaded, or there is an object store.
         EncryptionError: something is encrypted with neither key, or this machine cannot encrypt.
         WarehouseLockedError: a load held the working database for too long.
         StorageError: no space for a copy, or it holds other rows.
     """
     if new == places.key:
         raise InvalidRequestError("The new key is the present one; nothing was changed.")
+    if places.store is not None:
+        raise InvalidRequestError(
+            "The key of files in the object store is not changed in place; nothing was changed. Let no DAG run, unset "
+            "BCDA_OBJECT_STORE where the working database is, call this again, set it again, and run `python -m bcda upload`, "
+            "which replaces what is in the store. The whole lake must be here for that: `python -m bcda rebuild-warehouse` "
+            "brings it."
+        )
     if not places.warehouse.exists():
         raise InvalidRequestError(f"{places.warehouse} is not there: nothing is loaded, so there is no key to change.")
     fresh = replace(places, key=new)

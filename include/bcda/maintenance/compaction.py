@@ -3,15 +3,18 @@
 import json
 import logging
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
-from bcda import duckdb_files, parquet_files
+from bcda import duckdb_files, parquet_files, shared_runs
+from bcda.commit_points import StorePoint, reached
 from bcda.encryption import lake_key_name
 from bcda.errors import CountMismatchError, ManifestError, StorageError
-from bcda.landed import LakeFile, LandedBatch, read_landed, write_landed
+from bcda.landed import LakeFile, LandedBatch, landed_path, read_landed, write_landed
+from bcda.object_store import store_of
 from bcda.places import Places, sync_folder, write_durably
 
 log = logging.getLogger(__name__)
@@ -22,6 +25,9 @@ MEMORY = "1GB"
 _INTENT = "compaction.json"
 _ALL = "-all.parquet"
 
+_COPIED_BYTES = 5_000_000_000
+"""What S3 copies as one object; files of that size are large enough as they are."""
+
 
 def compact_lake(places: Places, run_ids: Iterable[str]) -> int:
     """Put the lake files of runs together and return how many files there are fewer.
@@ -29,6 +35,9 @@ def compact_lake(places: Places, run_ids: Iterable[str]) -> int:
     A note of what is about to happen is written first, so that a run killed half way is finished by the next call. Between
     removing the old files and showing the new one, engines that read the lake in place can miss its rows for a moment;
     they never see them twice.
+
+    In an object store the new file is put under a hidden name before anything is removed, and copied inside the store to its
+    own name after that: nothing is lost when this machine is, and the next call, here or elsewhere, finishes it.
 
     Args:
         places: of the source.
@@ -38,12 +47,14 @@ def compact_lake(places: Places, run_ids: Iterable[str]) -> int:
         CountMismatchError: the new file has other rows than the old ones; they stay.
         StorageError: the lake cannot be written.
         EncryptionError: the key is not that of the lake.
+        StoreUnavailableError: the object store does not answer.
     """
     saved = 0
     with duckdb_files.connected(spill=places.lake / ".spill-compaction", memory=MEMORY, key=places.key) as connection:
         for run_id in run_ids:
             folder = places.run_folder(run_id)
             try:
+                bring_compacted(places, run_id)
                 if (folder / _INTENT).exists():
                     _finish(places, folder)
                 saved += _compact_run(connection, places, folder, run_id)
@@ -53,6 +64,32 @@ def compact_lake(places: Places, run_ids: Iterable[str]) -> int:
                 ) from error
     log.info("compaction left %d files fewer", saved)
     return saved
+
+
+def bring_compacted(places: Places, run_id: str) -> list[LandedBatch]:
+    """Bring the records of a run from the object store, with a compaction finished that was killed half way.
+
+    Args:
+        places: of the source.
+        run_id: a loaded run.
+
+    Returns:
+        Its accounts; none without an object store.
+
+    Raises:
+        ManifestError: a record cannot be read.
+        StorageError, StoreUnavailableError: the store refuses, or does not answer.
+    """
+    store = store_of(places)
+    if store is None:
+        return []
+    shared_runs.bring_run(places, run_id)
+    accounts = shared_runs.bring_accounts(places, run_id)
+    if store.read(_note(run_id)) is None:
+        return accounts
+    write_durably(places.run_folder(run_id) / _INTENT, store.read(_note(run_id)) or b"")
+    _finish(places, places.run_folder(run_id))
+    return shared_runs.bring_accounts(places, run_id)
 
 
 def is_compacted(accounts: Iterable[LandedBatch]) -> bool:
@@ -65,9 +102,10 @@ def _compact_run(connection: duckdb.DuckDBPyConnection, places: Places, folder: 
     batches = _accounts(folder)
     files = [file for batch in batches for file in batch.lake_files]
     tables = {table: [f for f in files if f.table == table] for table in {file.table for file in files}}
-    many = {table: found for table, found in tables.items() if len(found) > 1}
+    many = {table: found for table, found in tables.items() if len(found) > 1 and _is_small(places, found)}
     if not many:
         return 0
+    shared_runs.bring_lake(places, batches, tables=many)
     steps = []
     for table, found in sorted(many.items()):
         target = Path(found[0].path).with_name(f"{run_id}{_ALL}").as_posix()
@@ -82,8 +120,13 @@ def _compact_run(connection: duckdb.DuckDBPyConnection, places: Places, folder: 
                 rows_landed=rows,
                 lines_quarantined=0,
             )
-        steps.append({"table": table, "target": target, "rows": rows, "sources": [file.path for file in found]})
+        made = _put_hidden(places, LakeFile(table, target, rows))
+        steps.append({**asdict(made), "target": target, "sources": [file.path for file in found]})
     write_durably(folder / _INTENT, json.dumps(steps).encode())
+    store = store_of(places)
+    if store is not None:
+        store.write(_note(run_id), (folder / _INTENT).read_bytes())
+        reached(StorePoint.RECORD_UPLOADED)
     _finish(places, folder)
     return sum(len(found) - 1 for found in many.values())
 
@@ -100,14 +143,59 @@ def _finish(places: Places, folder: Path) -> None:
             (places.lake / source).unlink(missing_ok=True)
         if _hidden(target).exists():
             _hidden(target).replace(target)
-        sync_folder(target.parent)
+        if target.parent.exists():
+            sync_folder(target.parent)
+    _replace_in_store(places, steps)
     first, *others = _accounts(folder)
-    compacted = {step["table"]: LakeFile(step["table"], step["target"], step["rows"]) for step in steps}
+    compacted = {
+        step["table"]: LakeFile(
+            step["table"], step["target"], step["rows"], step.get("bytes", 0), step.get("sha256", "")
+        )
+        for step in steps
+    }
     for batch in others:
         write_landed(folder, replace(batch, lake_files=tuple(f for f in batch.lake_files if f.table not in compacted)))
     kept = [file for file in first.lake_files if file.table not in compacted]
     write_landed(folder, replace(first, lake_files=tuple(sorted([*kept, *compacted.values()], key=lambda f: f.table))))
+    _share_accounts(places, folder, steps)
     (folder / _INTENT).unlink()
+
+
+def _put_hidden(places: Places, file: LakeFile) -> LakeFile:
+    """Upload a new file under its hidden name; return it with size and SHA-256."""
+    return shared_runs.put_lake_file(
+        places, file, source=_hidden(places.lake / file.path), name=_hidden(Path(file.path)).as_posix()
+    )
+
+
+def _replace_in_store(places: Places, steps: list[dict[str, Any]]) -> None:
+    store = store_of(places)
+    if store is None:
+        return
+    for step in steps:
+        target = Path("lake") / step["target"]
+        store.delete(f"lake/{source}" for source in step["sources"])
+        reached(StorePoint.DATA_UPLOADED)
+        if store.size(_hidden(target).as_posix()) is not None:
+            store.copy(_hidden(target).as_posix(), target.as_posix())
+
+
+def _share_accounts(places: Places, folder: Path, steps: list[dict[str, Any]]) -> None:
+    store = store_of(places)
+    if store is None:
+        return
+    for account in _accounts(folder):
+        shared_runs.share_record(places, folder.name, landed_path(folder, account.batch).name)
+    store.delete(_hidden(Path("lake") / step["target"]).as_posix() for step in steps)
+    store.delete([_note(folder.name)])
+
+
+def _is_small(places: Places, files: list[LakeFile]) -> bool:
+    return places.store is None or sum(file.bytes for file in files) <= _COPIED_BYTES
+
+
+def _note(run_id: str) -> str:
+    return f"raw/{run_id}/{_INTENT}"
 
 
 def _accounts(folder: Path) -> list[LandedBatch]:

@@ -6,10 +6,16 @@ from bcda.deadlines import Finding, is_closed
 from bcda.export_request import format_instant
 from bcda.places import Places
 from bcda.warehouse import StatusRow, read_status
+from bcda.warehouse_place import check_place
 
 
 def data_status(places: Places) -> list[StatusRow]:
-    """Return `ops.data_status`: per version, population and type what is here, up to when, and what is missing."""
+    """Return `ops.data_status`: per version, population and type what is here, up to when, and what is missing.
+
+    Raises:
+        StorageError: the working database of the source is at another place.
+    """
+    check_place(places)
     return read_status(places) if places.warehouse.exists() else []
 
 

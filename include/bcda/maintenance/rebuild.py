@@ -9,12 +9,13 @@ from pathlib import Path
 
 import duckdb
 
-from bcda import duckdb_files, landing, model, parquet_files, warehouse
+from bcda import duckdb_files, landing, model, parquet_files, shared_runs, warehouse
 from bcda.encryption import lake_key_name
 from bcda.errors import ManifestError
 from bcda.landed import LandedBatch, read_landed
-from bcda.maintenance.compaction import compact_lake, is_compacted
+from bcda.maintenance.compaction import bring_compacted, compact_lake, is_compacted
 from bcda.manifest import Manifest
+from bcda.object_store import store_of
 from bcda.places import Places, private_folder
 from bcda.receipts import read_receipt
 from bcda.runs import ExportRun, read_run
@@ -51,6 +52,9 @@ class Rebuilt:
 def rebuild_warehouse(places: Places, target: Path) -> Rebuilt:
     """Merge every loaded run anew from the lake into a new database and compare it with the working one.
 
+    What is in the object store only is brought from there. When the working database is gone too, the store tells which runs
+    were loaded, and there is nothing to compare with.
+
     Args:
         places: of the source; nothing in them is changed.
         target: file of the new database; must not exist. Move it into the place of the working one to use it.
@@ -63,13 +67,18 @@ def rebuild_warehouse(places: Places, target: Path) -> Rebuilt:
     """
     if target.exists():
         raise ManifestError(f"{target} exists already; move it away or name another.")
-    fresh = replace(places, warehouse=target)
-    merged_at = warehouse.merged_runs(places)
+    fresh = replace(places, warehouse=target, store=None)
+    is_lost = places.store is not None and not places.warehouse.exists()
+    merged_at = shared_runs.loaded_runs(places) if is_lost else warehouse.merged_runs(places)
     for run_id, finished_at in merged_at.items():
         folder = places.run_folder(run_id)
+        shared_runs.bring_lake(places, bring_compacted(places, run_id))
         run, manifest, batches = read_run(folder), _manifest(folder), _accounts(folder)
         warehouse.merge_run(fresh, run, manifest, batches, now=finished_at)
         log.info("merged run %s anew", run_id)
+    if is_lost:
+        log.warning("there is no working database to compare the new one with")
+        return Rebuilt(target, len(merged_at), 0, ())
     with warehouse.open_warehouse(target, key=places.key) as connection:
         duckdb_files.attach(connection, places.warehouse, "old", key=places.key, read_only=True)
         was = connection.execute("SELECT max(schema_version) FROM old.ops.schema_info").fetchall()[0][0]
@@ -110,9 +119,10 @@ def rebuild_lake(places: Places, target: Path) -> Rebuilt:
     gone, differing, rows = [], set[str](), 0
     run_ids = list(warehouse.merged_runs(places))
     with tempfile.TemporaryDirectory(prefix=".rebuild-", dir=target) as raw:
-        fresh = replace(places, lake=target, raw=Path(raw))
+        fresh = replace(places, lake=target, raw=Path(raw), store=None)
         for run_id in run_ids:
             folder = places.run_folder(run_id)
+            brought = _bring_raw(places, run_id)
             accounts = _accounts(folder)
             if not all((folder / file.name).exists() for account in accounts for file in account.files):
                 gone.append(run_id)
@@ -121,7 +131,24 @@ def rebuild_lake(places: Places, target: Path) -> Rebuilt:
             log.info("landed run %s anew", run_id)
             counted, unequal = _compare_run(fresh, places.lake, accounts, landed)
             rows, differing = rows + counted, differing | unequal
+            for path in brought:
+                path.unlink(missing_ok=True)
     return Rebuilt(target, len(run_ids) - len(gone), rows, tuple(sorted(differing)), tuple(gone))
+
+
+def _bring_raw(places: Places, run_id: str) -> list[Path]:
+    """Bring what a run needs to be landed anew, and the lake files to compare with; return the raw files that came."""
+    store = store_of(places)
+    if store is None:
+        return []
+    accounts, folder = bring_compacted(places, run_id), places.run_folder(run_id)
+    there = store.sizes(f"raw/{run_id}")
+    names = [f.name for account in accounts for f in account.files if f"raw/{run_id}/{f.name}" in there]
+    missing = [folder / name for name in names if not (folder / name).exists()]
+    if len(names) == sum(len(account.files) for account in accounts):
+        shared_runs.bring_files(places, run_id, names)
+        shared_runs.bring_lake(places, accounts)
+    return missing
 
 
 def _land_anew(fresh: Places, folder: Path, run: ExportRun, accounts: Sequence[LandedBatch]) -> list[LandedBatch]:

@@ -4,7 +4,9 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from bcda import shared_runs
 from bcda.errors import ManifestError, StorageError
+from bcda.object_store import store_of
 from bcda.places import Places
 from bcda.runs import read_run
 
@@ -34,7 +36,8 @@ class PurgedRaw:
 def purge_raw(places: Places, *, now: datetime, kept: timedelta = KEPT) -> PurgedRaw:
     """Remove the raw files of runs that were planned longer ago; plans, manifests, receipts and accounts stay.
 
-    Runs that never loaded lose theirs too: BCDA drops the files after a day, so nothing can complete such a run.
+    Runs that never loaded lose theirs too: BCDA drops the files after a day, so nothing can complete such a run. With an
+    object store theirs go there, and this place's copies with them.
 
     Args:
         places: of the source.
@@ -43,14 +46,42 @@ def purge_raw(places: Places, *, now: datetime, kept: timedelta = KEPT) -> Purge
 
     Raises:
         StorageError: a file cannot be removed.
+        StoreUnavailableError: the object store does not answer.
     """
+    if places.store is not None:
+        shared = _purge_store(places, now, kept)
+        _purge_folders(places, now, kept)
+        return shared
+    return _purge_folders(places, now, kept)
+
+
+def _purge_store(places: Places, now: datetime, kept: timedelta) -> PurgedRaw:
+    store = store_of(places)
+    runs = files = size = 0
+    for name in store.children("raw") if store is not None else []:
+        run_id = name.removeprefix("raw/")
+        shared_runs.bring_run(places, run_id)
+        if store is None or not _is_over(places, run_id, now, kept):
+            continue
+        data = {name: held for name, held in store.sizes(name).items() if name.endswith(".ndjson.gz")}
+        store.delete(data)
+        runs, files, size = runs + bool(data), files + len(data), size + sum(data.values())
+    log.info("removed %d raw files of %d runs from the object store, %d bytes; receipts stay", files, runs, size)
+    return PurgedRaw(runs, files, size)
+
+
+def _is_over(places: Places, run_id: str, now: datetime, kept: timedelta) -> bool:
+    try:
+        return now - read_run(places.run_folder(run_id)).planned_at >= kept
+    except ManifestError:
+        log.warning("%s holds no readable run.json; nothing was removed from it", places.run_folder(run_id))
+        return False
+
+
+def _purge_folders(places: Places, now: datetime, kept: timedelta) -> PurgedRaw:
     runs = files = size = 0
     for folder in sorted(places.raw.glob("*/")) if places.raw.exists() else []:
-        try:
-            if now - read_run(folder).planned_at < kept:
-                continue
-        except ManifestError:
-            log.warning("%s holds no readable run.json; nothing was removed from it", folder)
+        if not _is_over(places, folder.name, now, kept):
             continue
         data = [path for pattern in _DATA for path in folder.glob(pattern)]
         try:

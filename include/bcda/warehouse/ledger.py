@@ -14,6 +14,7 @@ from bcda.export_request import Scope, format_instant
 from bcda.places import Places
 from bcda.settings import ApiVersion
 from bcda.warehouse.database import LOCK_WAIT_SECONDS, open_warehouse
+from bcda.warehouse_place import check_place
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,9 @@ def read_ledger(
     Raises:
         WarehouseLockedError: a load held the warehouse for longer than `wait_seconds`.
         InvalidRequestError: the warehouse holds the data of another server.
+        StorageError: the working database of the source is at another place.
     """
+    check_place(places)
     if not places.warehouse.exists():
         return Held({name: TypeLedger() for name in resource_types})
     asked = {"api_version": api_version.value, "is_runout": scope.is_runout, "resource_types": list(resource_types)}
@@ -159,7 +162,9 @@ def merged_runs(places: Places, *, wait_seconds: float = LOCK_WAIT_SECONDS) -> d
 
     Raises:
         WarehouseLockedError: a load held the warehouse for longer than `wait_seconds`.
+        StorageError: the working database of the source is at another place.
     """
+    check_place(places)
     if not places.warehouse.exists():
         return {}
     with open_warehouse(

@@ -6,6 +6,7 @@ from bcda import duckdb_files
 from bcda.places import Places
 from bcda.warehouse.database import LOCK_WAIT_SECONDS, open_warehouse
 from bcda.warehouse.rewrite import rewritten
+from bcda.warehouse_place import check_place
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +27,9 @@ def vacuum(places: Places, *, worth_it: float = WORTH_IT, wait_seconds: float = 
 
     Raises:
         WarehouseLockedError: a load held the warehouse for too long.
-        StorageError: no space for the copy, or it holds other rows.
+        StorageError: no space for the copy, it holds other rows, or the working database is at another place.
     """
+    check_place(places)
     with open_warehouse(places.warehouse, key=places.key, wait_seconds=wait_seconds) as connection:
         connection.execute("CHECKPOINT").fetchall()
         total, free = connection.execute(
