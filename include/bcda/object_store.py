@@ -155,7 +155,7 @@ class ObjectStore:
                 os.fsync(file.fileno())
             if got.bytes != size or sha256 not in {None, got.sha256}:
                 raise StorageError(
-                    f"{self._shown(name)} has {got.bytes} bytes, its record says {size}{_same(got.bytes, size)}. Delete it with "
+                    f"{self._shown(name)} is not what its record says: {got.bytes} bytes came of {size}, or others. Delete it with "
                     "its record (.receipt.json or landed-NNN.json), then run the task that makes it again."
                 )
             hidden.replace(target)
@@ -286,10 +286,6 @@ def _read(read: Callable[[int], bytes]) -> bytes:
 
 def _open_private(path: Path) -> BinaryIO:
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
-
-
-def _same(got: int, wanted: int) -> str:
-    return " too, and another SHA-256" if got == wanted else ""
 
 
 @lru_cache(maxsize=16)

@@ -76,14 +76,14 @@ class S3Server:
                 )
             )
 
-    def _answer(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+    def _answer(self, request: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        method, path = request["REQUEST_METHOD"], request["PATH_INFO"]
         fault = self.fault(method, path)
         if isinstance(fault, int):
             # Whatever a server says must not reach our messages.
             code = {503: "SlowDown", 500: "InternalError", 403: "AccessDenied"}.get(fault, "Odd")
             body = f"<Error><Code>{code}</Code><Message>CANARY of the server</Message></Error>".encode()
-            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            request["wsgi.input"].read(int(request.get("CONTENT_LENGTH") or 0))
             self.log.append((method, path, str(fault)))
             start(f"{fault} Fault", [("Content-Length", str(len(body))), ("Content-Type", "application/xml")])
             return [b"" if method == "HEAD" else body]
@@ -92,7 +92,7 @@ class S3Server:
             self.log.append((method, path, status[:3]))
             return start(status, headers, *more)
 
-        answer = self._moto(environ, noted)
+        answer = self._moto(request, noted)
         return _half(answer) if fault == CUT else answer
 
 
