@@ -200,3 +200,13 @@ def test_a_malformed_setting_is_refused_without_repeating_it(monkeypatch, settin
     monkeypatch.setenv("BCDA_NOTIFIERS", setting)
     with pytest.raises(InvalidRequestError, match=said):
         configured()
+
+
+def test_the_text_of_an_error_that_is_not_ours_stays_where_it_was():
+    from bcda.errors import StorageError
+    from bcda_provider.notifications import _reason
+
+    assert _reason(StorageError("Cannot write X. Free some space.")) == "StorageError: Cannot write X. Free some space."
+    for error in (ValueError("1S00E00AA00"), KeyError("1S00E00AA00"), "1S00E00AA00", None):
+        assert "1S00" not in _reason(error)
+        assert "its log" in _reason(error) or "task's log" in _reason(error)

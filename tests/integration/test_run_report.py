@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import hashlib
 import json
+import re
 import stat
 import subprocess
 import sys
@@ -174,6 +175,47 @@ def test_cells_of_few_people_are_withheld(weeks):
     for row in facts.months:
         assert (f"{row['service_month']:%Y-%m}" in shown) <= (row["people"] >= 11)
     assert len(document.bars) < len(facts.months)
+
+
+def test_no_count_of_few_people_is_in_any_cell_or_sentence(weeks):
+    places, _, _, runs, _, _ = weeks
+    facts = read_facts(places, runs[0])
+    seven = {
+        "received": [
+            {**row, "files": 2, "lines": 7, "landed": 7} for row in facts.received if row["resource_type"] == "Patient"
+        ],
+        "gaps": [
+            {"resource_type": "Coverage", "opened": 7, "closed": 7, "open": 7, "given_up": 7, "is_unnamed": False}
+        ],
+        "roster": {"list_at": NOW, "previous_list_at": NOW, "joined": 7, "left": 7, "stayed": 7},
+        "checks": [
+            {"check_id": "c", "scope": "", "severity": "error", "rows_checked": 90, "rows_failed": 7, "detail": "d"}
+        ],
+        "changes": [
+            {
+                "grouped_by": by,
+                "change": "ended",
+                "superseded_reason": "cancelled",
+                "claim_type": "SNF",
+                "claims": 7,
+                "people": 7,
+                "moved": 7,
+            }
+            for by in ("change", "reason", "claim type")
+        ],
+        "months": [
+            {"service_month": NOW.date(), "claims": 7, "people": 7, "paid_before": 7, "paid_now": 0, "moved": -7}
+        ],
+    }
+    document = document_of(replace(facts, **seven), now=NOW)
+    tables = [document.received, document.gaps, document.failed, *document.changes]
+    assert (
+        len([cell for table in tables for row in table.rows for cell in row if cell.startswith("fewer than 11")]) >= 8
+    )
+    cells = [cell for table in tables for row in table.rows for cell in row]
+    sentences = [document.headline, *document.roster, *document.claims, *document.next_steps]
+    assert [text for text in [*cells, *sentences] if "7" in re.findall(r"[\d.]+", text) or "$7" in text] == []
+    assert document.bars == ()
 
 
 def test_the_command_writes_it_again(weeks):
