@@ -24,6 +24,13 @@ _FORMS = """## Forms
 
 What can be set for one run: in Airflow under *Trigger*, as `--conf` of `airflow dags trigger`, or as `conf` of the REST API."""
 
+_VARIABLES = """Airflow's own settings keep their names (`AIRFLOW__SECTION__KEY`); `scripts/airflow_processes.py` and the containers
+show those that this project is run with.
+
+### Airflow Variables
+
+None is needed. The encryption key may be one, under the name that `BCDA_ENCRYPTION_VARIABLE` has."""
+
 _USES = {
     "runtime": "For Airflow's processes, and for commands that look at the same data:",
     "containers": "For the image and `docker-compose.yaml`; the file `.env` beside it may hold them, and those above:",
@@ -43,17 +50,18 @@ _READ = re.compile(
 _NAMED = re.compile(r"(?<![A-Z0-9_])BCDA_[A-Z0-9]+(?:_[A-Z0-9]+)*")
 _FILLED_IN = re.compile(r"\$[{(]([A-Z][A-Z0-9_]+)[:})]")
 _DEPLOYMENT = ("Makefile", "docker-compose*.yaml", "Dockerfile*", "scripts/*.sh", ".ci/*", "deploy/**/*")
+_VARIABLE = re.compile(r"""Variable\.get\(\s*"(\w+)\"""")
 _NOT_OURS = {"MAKEFILE_LIST", "BASH_SOURCE"}
 
 
 def names_in_use() -> dict[str, str]:
-    """Return every environment variable that the project's files name, with one of the files."""
+    """Return every environment variable and Airflow Variable that the project's files name, with one of the files."""
     found: dict[str, str] = {}
     for path in _files("include/**/*.py", "plugins/**/*.py", "dags/*.py", "scripts/**/*.py", "tests/**/*.py"):
         text = path.read_text(encoding="utf-8")
         matches = [next(filter(None, groups)) for groups in _READ.findall(text)]
         if not path.is_relative_to(PROJECT / "tests"):
-            matches += _NAMED.findall(text)
+            matches += _NAMED.findall(text) + _VARIABLE.findall(text)
         found |= {name: path.relative_to(PROJECT).as_posix() for name in matches}
     for path in _files(*_DEPLOYMENT):
         text = path.read_text(encoding="utf-8")
@@ -107,11 +115,8 @@ def _environment() -> str:
     for use, about in _USES.items():
         rows = [[code(name), note["default"], note["about"]] for name, note in NOTES.items() if note["used"] == use]
         parts.append(f"{about}\n\n{table(('name', 'default', 'what it does'), rows)}")
-    parts.append(
-        "Airflow's own settings keep their names (`AIRFLOW__SECTION__KEY`); `scripts/airflow_processes.py` and the containers show "
-        "those that this project is run with.\n\n### Airflow Variables\n\nNone is needed. One may hold the encryption key: the one "
-        "that `BCDA_ENCRYPTION_VARIABLE` names."
-    )
+    rows = [[code(name), note["default"], note["about"]] for name, note in NOTES.items() if note["used"] == "variables"]
+    parts.append(f"{_VARIABLES}\n\n{table(('name', 'default', 'what it does'), rows)}")
     return "\n\n".join(parts)
 
 
