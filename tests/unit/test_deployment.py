@@ -284,10 +284,30 @@ def test_the_dockerfile_has_no_findings():
     assert done.returncode == 0
 
 
-def test_the_image_gets_the_project_and_no_data():
+def let_into_the_image():
     patterns = [line for line in (PROJECT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
     assert patterns[0] == "*"
-    let_in = {line[1:] for line in patterns if line[0] == "!"}
+    return {line[1:] for line in patterns if line[0] == "!"}
+
+
+def test_the_project_installs_from_what_the_image_gets(tmp_path):
+    for name in let_into_the_image():
+        for path in [PROJECT / name, *(PROJECT / name).rglob("*")]:
+            if path.is_file() and "__pycache__" not in path.parts:
+                (tmp_path / path.relative_to(PROJECT)).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, tmp_path / path.relative_to(PROJECT))
+    assert "pip install --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation -e ." in (
+        DOCKERFILE.read_text()
+    )
+    # What pip asks of the build backend for an installation in place.
+    build = [sys.executable, "-c", "import hatchling.build as backend; print(backend.build_editable('.'))"]
+    done = subprocess.run(build, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / done.stdout.split()[-1]).exists()
+
+
+def test_the_image_gets_the_project_and_no_data():
+    let_in = let_into_the_image()
     assert let_in >= {"dags", "include", "plugins", "pyproject.toml", "requirements.txt", "scripts/healthy.py"}
     assert not let_in & {"data", "var", "secrets", ".env", ".git", ".venv", "tests"}
     for name in let_in - {"requirements-site.txt"}:
