@@ -13,10 +13,11 @@ from bcda import export as stages
 from bcda import overview, warehouse
 from bcda.client import BcdaClient
 from bcda.errors import WarehouseError
-from bcda.overview import FEWEST, Phase, read_overview, read_progress
+from bcda.overview import Phase, read_overview, read_progress
 from bcda.overview.pictures import incomplete_months, pictures
 from bcda.places import Places
 from bcda.runs import Wait, note_wait
+from bcda.suppression import FEWEST_PEOPLE
 from bcda_simulator.world import World
 
 PEOPLE = [str(number) for number in range(40)]
@@ -65,7 +66,7 @@ def test_payments_are_those_of_the_current_claims_and_none_of_few_people(whole):
     assert {row["people"] is None for row in shown.paid} == {True, False}
     for row in shown.paid:
         people, paid = truth[row["month"], row["claim_type"]]
-        if people < FEWEST:
+        if people < FEWEST_PEOPLE:
             assert (row["people"], row["paid"], row["claims"]) == (None, None, None)
         else:
             assert (row["people"], row["paid"]) == (people, pytest.approx(paid))
@@ -73,7 +74,7 @@ def test_payments_are_those_of_the_current_claims_and_none_of_few_people(whole):
 
 
 def test_of_ten_people_no_number_is_shown(loaded):
-    shown = loaded(PEOPLE[: FEWEST - 1], WEEK)
+    shown = loaded(PEOPLE[: FEWEST_PEOPLE - 1], WEEK)
     assert {row["people_on_list"] for row in shown.status} == {None}
     assert {row["people"] for row in [*shown.roster, *shown.lag, *shown.paid]} == {None}
     assert {row["paid"] for row in shown.paid} == {None}
@@ -93,7 +94,7 @@ def test_who_joined_is_not_shown_when_few_left(places, loaded):
     loaded(PEOPLE[:20])
     shown = loaded(after, 19)
     changes = dict(ask(places, "SELECT change, count(*) FROM roster_change GROUP BY ALL"))
-    assert changes["joined"] >= FEWEST > changes["left"]
+    assert changes["joined"] >= FEWEST_PEOPLE > changes["left"]
     newest, first = shown.roster
     assert (newest["joined"], newest["left"], newest["people"]) == (None, None, len(after))
     assert (first["has_list_before"], newest["has_list_before"]) == (False, True)

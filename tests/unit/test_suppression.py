@@ -5,7 +5,8 @@ from decimal import Decimal
 
 import pytest
 
-from bcda.run_report import suppression, wording
+from bcda import suppression
+from bcda.run_report import wording
 
 
 @pytest.mark.parametrize(

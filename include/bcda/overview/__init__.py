@@ -1,6 +1,6 @@
 """What people see of a source at a glance: aggregates of the published database, and runs that are at work."""
 
 from bcda.overview.at_work import Phase, Progress, read_progress
-from bcda.overview.snapshot import FEWEST, Overview, Rows, incomplete_from, read_overview
+from bcda.overview.snapshot import Overview, Rows, incomplete_from, read_overview
 
-__all__ = ["FEWEST", "Overview", "Phase", "Progress", "Rows", "incomplete_from", "read_overview", "read_progress"]
+__all__ = ["Overview", "Phase", "Progress", "Rows", "incomplete_from", "read_overview", "read_progress"]

@@ -14,12 +14,10 @@ import duckdb
 from bcda import duckdb_files
 from bcda.errors import WarehouseError
 from bcda.places import Places
-
-FEWEST = 11
-"""Counts of people from 1 to one less are not shown: CMS's rule for cells of tables that leave the warehouse."""
+from bcda.suppression import FEWEST_PEOPLE
 
 _MEMORY = "1GB"
-_SHOWN = f"CREATE TEMP MACRO shown(number) AS CASE WHEN number = 0 OR number >= {FEWEST} THEN number END"
+_SHOWN = f"CREATE TEMP MACRO shown(number) AS CASE WHEN number = 0 OR number >= {FEWEST_PEOPLE} THEN number END"
 
 Rows = list[dict[str, Any]]
 """Rows of a query by column; instants are aware, UTC. None in a count of people stands for fewer than 11."""

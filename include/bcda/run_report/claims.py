@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from bcda.run_report.facts import Row, RunFacts
-from bcda.run_report.suppression import FEW, FEWEST_PEOPLE, in_place_of, withheld
 from bcda.run_report.wording import count, dollars, month
+from bcda.suppression import FEW, FEWEST_PEOPLE, in_place_of, withheld
 
 _KINDS = {
     "new": ("came new", "new claims"),

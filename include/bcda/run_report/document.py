@@ -7,8 +7,8 @@ from datetime import datetime
 from bcda.run_report.claims import ClaimChanges, claim_changes
 from bcda.run_report.facts import Row, RunFacts
 from bcda.run_report.next_steps import next_steps
-from bcda.run_report.suppression import people
 from bcda.run_report.wording import SCOPES, bytes_, count, day, duration, instant
+from bcda.suppression import people
 
 _PERSON_TYPE = "Patient"
 """A line of this type is a person."""

@@ -1,8 +1,8 @@
 """What to do after a load, in sentences; most loads need nothing."""
 
 from bcda.run_report.facts import RunFacts
-from bcda.run_report.suppression import people
 from bcda.run_report.wording import count, instant
+from bcda.suppression import people
 
 
 def next_steps(facts: RunFacts) -> tuple[str, ...]:

@@ -4,9 +4,9 @@ from datetime import datetime
 
 import pendulum
 
-from bcda.overview import FEWEST
+from bcda.suppression import FEWEST_PEOPLE
 
-FEW = f"fewer than {FEWEST}"
+FEW = f"fewer than {FEWEST_PEOPLE}"
 NONE = "-"
 
 
