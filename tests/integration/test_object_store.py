@@ -315,6 +315,17 @@ def test_the_lake_comes_back_from_raw_files_in_the_bucket(copied, tmp_path):
     assert not list(merger.raw.rglob("*.ndjson.gz"))
 
 
+def test_the_view_of_texts_is_complete_after_a_disk_is_lost(copied):
+    merger = copied(MERGER)
+    shutil.rmtree(merger.lake)
+    shutil.rmtree(merger.raw)
+    export.publish(merger)
+    with duckdb.connect(str(merger.published), read_only=True) as connection:
+        texts = connection.execute("SELECT count(body) FROM resource").fetchall()
+        assert texts == connection.execute("SELECT count(*) FROM resource_version WHERE is_latest").fetchall()
+    assert {path.name for path in merger.lake.iterdir()} == {"resource"}
+
+
 class KilledError(BaseException):
     pass
 
