@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from airflow.sdk import AssetOrTimeSchedule, CronDataIntervalTimetable, dag
 
 from bcda_provider.assets import list_asset
+from bcda_provider.late_runs import deadline_of
 from bcda_provider.operators import BcdaCheckListOperator
 from bcda_provider.placement import at_the_warehouse
 from bcda_provider.sources import dag_id, default_types, sources
@@ -55,6 +56,7 @@ def attribution(source: str) -> None:
         start_date=datetime(2020, 1, 1, tzinfo=UTC),
         catchup=False,
         max_active_runs=1,
+        deadline=deadline_of(source),
         params=export_params(source),
         doc_md=__doc__,
         tags=["bcda", source],

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 
 from airflow.sdk import CronDataIntervalTimetable, dag
 
+from bcda_provider.late_runs import deadline_of
 from bcda_provider.sources import dag_id, sources
 from bcda_provider.task_groups import export_and_publish, export_params
 
@@ -28,6 +29,7 @@ def weekly_export(source: str) -> None:
         start_date=datetime(2020, 1, 1, tzinfo=UTC),
         catchup=False,
         max_active_runs=1,
+        deadline=deadline_of(source),
         params=export_params(source),
         doc_md=__doc__,
         tags=["bcda", source],

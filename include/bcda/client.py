@@ -33,6 +33,8 @@ class BcdaClient:
     Args:
         settings: server, credentials and tuning.
         on_token: called with every new token before it is used, so that logs can mask it.
+        on_answer: called with the HTTP status of every answer, those of the token endpoint included.
+        on_retry: called with the seconds of each wait before something that failed is tried again.
         sleep: waits between tries; replaced in tests.
     """
 
@@ -41,10 +43,14 @@ class BcdaClient:
         settings: ConnectionSettings,
         *,
         on_token: Callable[[str], None] | None = None,
+        on_answer: Callable[[int], None] | None = None,
+        on_retry: Callable[[float], None] | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.settings = settings
         self._sleep = sleep
+        self._on_answer = on_answer
+        self._on_retry = on_retry
         self._governor = Governor(settings.tuning.requests_per_five_minutes, clock=time.monotonic, sleep=sleep)
         self._auth = BcdaAuth(settings, clock=time.monotonic, on_token=on_token)
         self._server_date: datetime | None = None
@@ -54,6 +60,7 @@ class BcdaClient:
             timeout=settings.tuning.request_timeout_seconds,
             follow_redirects=False,
             headers={"User-Agent": "airflow-provider-bcda"},
+            event_hooks={"response": [self._answered]},
         )
 
     async def __aenter__(self) -> Self:
@@ -253,7 +260,10 @@ class BcdaClient:
             attempt: tries so far, from 1.
             error: of the last try.
         """
-        await self._sleep(_back_off(self.settings, attempt, error))
+        seconds = _back_off(self.settings, attempt, error)
+        if self._on_retry is not None:
+            self._on_retry(seconds)
+        await self._sleep(seconds)
 
     async def _send(
         self,
@@ -282,10 +292,21 @@ class BcdaClient:
             stop=tenacity.stop_after_attempt(self.settings.tuning.max_attempts),
             wait=self._wait_of,
             sleep=self._sleep,
-            before_sleep=_log_retry,
+            before_sleep=self._retried,
             reraise=True,
         )
         return await retrying(ask)
+
+    async def _answered(self, response: httpx.Response) -> None:
+        if self._on_answer is not None:
+            self._on_answer(response.status_code)
+
+    def _retried(self, state: tenacity.RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        seconds = state.next_action.sleep if state.next_action else 0.0
+        log.info("try %d failed, next in %.1f s: %s", state.attempt_number, seconds, error)
+        if self._on_retry is not None:
+            self._on_retry(seconds)
 
     def _wait_of(self, state: tenacity.RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
@@ -308,12 +329,6 @@ def _back_off(settings: ConnectionSettings, attempt: int, error: BaseException |
     state.attempt_number = attempt
     wished = error.retry_after_seconds if isinstance(error, TransientError) else None
     return max(wished or 0.0, wait(state))
-
-
-def _log_retry(state: tenacity.RetryCallState) -> None:
-    error = state.outcome.exception() if state.outcome else None
-    seconds = state.next_action.sleep if state.next_action else 0.0
-    log.info("try %d failed, next in %.1f s: %s", state.attempt_number, seconds, error)
 
 
 class _transport_errors:  # noqa: N801 - used like a keyword

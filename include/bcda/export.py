@@ -9,6 +9,7 @@ workers without a common disk: each hands over through the store what the next o
 import asyncio
 import logging
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -290,8 +291,24 @@ def plan_batches(places: Places, run_id: str, count: int) -> list[int]:
     return [batch.number for batch in split_into_batches(read_manifest(places, run_id), count)]
 
 
-async def fetch_batch(client: BcdaClient, places: Places, run_id: str, batch: int, count: int) -> list[Receipt]:
+async def fetch_batch(
+    client: BcdaClient,
+    places: Places,
+    run_id: str,
+    batch: int,
+    count: int,
+    *,
+    on_file: Callable[[Receipt], None] | None = None,
+) -> list[Receipt]:
     """Fetch and prove the files of one batch; files with a receipt are not requested again.
+
+    Args:
+        client: of the server the files are on.
+        places: where the run is written down.
+        run_id: of the run.
+        batch: number of the batch.
+        count: how many batches the run has at most.
+        on_file: called with the receipt of each file that is fetched now.
 
     Raises:
         IncompleteFileError, ExportExpiredError, CredentialsError, TransientError, StorageError: see `download.fetch_batch`.
@@ -308,6 +325,8 @@ async def fetch_batch(client: BcdaClient, places: Places, run_id: str, batch: in
         nonlocal done
         done += 1
         progress.add(Done(files=1, bytes=receipt.wire_bytes, lines=receipt.lines))
+        if on_file is not None:
+            on_file(receipt)
 
     def share(receipt: Receipt) -> None:
         shared_runs.share_file(places, run_id, receipt)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from bcda.export_request import Scope
 from bcda.places import DEFAULT_SOURCE, Places
 from bcda.planning import ListDates
 from bcda.settings import ApiVersion, AuthMode, ConnectionSettings, Tuning
+from bcda_provider import metrics
 
 # One line per request is noise in a task log that counts files.
 logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -103,20 +105,36 @@ class _OpenEndpoints(HttpHook):
         return Connection(conn_id=conn_id, conn_type="http", host=self._open_base_url)
 
 
-def list_dates(settings: ConnectionSettings, scope: Scope) -> ListDates:
-    """Ask BCDA for the date of the newest attribution list of a scope."""
+def list_dates(settings: ConnectionSettings, scope: Scope, source_id: str) -> ListDates:
+    """Ask BCDA for the date of the newest attribution list of a scope.
+
+    Args:
+        settings: of the connection.
+        scope: of the export.
+        source_id: connection id, for the metrics.
+    """
 
     async def ask() -> ListDates:
-        async with client_of(settings) as client:
+        async with client_of(settings, source_id) as client:
             dates = await client.attribution_status()
             return ListDates(dates.of(scope), client.server_time)
 
     return asyncio.run(ask())
 
 
-def client_of(settings: ConnectionSettings) -> BcdaClient:
-    """Return a client whose tokens Airflow masks in every log."""
-    return BcdaClient(settings, on_token=mask_secret)
+def client_of(settings: ConnectionSettings, source_id: str) -> BcdaClient:
+    """Return a client whose tokens Airflow masks in every log, and whose answers and retries are in its metrics.
+
+    Args:
+        settings: of the connection.
+        source_id: connection id, for the metrics.
+    """
+    return BcdaClient(
+        settings,
+        on_token=mask_secret,
+        on_answer=partial(metrics.answered, source_id),
+        on_retry=partial(metrics.retried, source_id),
+    )
 
 
 def settings_of(connection: Any, api_version: str | None = None) -> ConnectionSettings:

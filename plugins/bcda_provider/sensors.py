@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 
 from airflow.sdk import BaseSensorOperator, Context, XComArg
@@ -13,6 +13,7 @@ from bcda.errors import BcdaError, ExportFailedError
 from bcda.protocol import JobState
 from bcda.runs import Wait, note_wait
 from bcda.settings import ConnectionSettings
+from bcda_provider import metrics
 from bcda_provider.events import JobEvent, Outcome
 from bcda_provider.hooks import BcdaHook, client_of, raw_places
 from bcda_provider.links import BcdaJobLink, BcdaPageLink
@@ -66,12 +67,12 @@ class BcdaJobSensor(BaseSensorOperator):
         # A scheduler that notices a deferral after its end takes the worker's exit for a failure of the resumed task. On a
         # busy machine that can cost try after try, so a try that has nothing to wait for does not defer.
         if context["ti"].try_number > 1 and self._is_complete():
-            return self._save_manifest()
+            return self._save_manifest(context)
         return self._wait(context)
 
     def _is_complete(self) -> bool:
         async def ask() -> bool:
-            async with client_of(self._settings()) as client:
+            async with client_of(self._settings(), self.bcda_conn_id) as client:
                 return (await client.status(self.job_id)).state is JobState.COMPLETED
 
         try:
@@ -90,6 +91,8 @@ class BcdaJobSensor(BaseSensorOperator):
         recorded = store.get(key)
         deadline = float(str(recorded)) if recorded else time.time() + settings.tuning.job_deadline_seconds
         store.set(key, deadline)
+        if not recorded:
+            store.set(f"since:{self.job_id}", time.time())
         self.log.info("waiting for job %s; it is cancelled if it is not complete by %s", self.job_id, _show(deadline))
         reason = f"BCDA prepares the files of job {self.job_id}. It is cancelled if it is not complete by then."
         note_wait(
@@ -131,17 +134,21 @@ class BcdaJobSensor(BaseSensorOperator):
             raise ExportFailedError(f"Waiting for job {ended.job_id} ended: {ended.reason}", job_id=ended.job_id)
         if ended.outcome is Outcome.ENDED:
             raise export.job_error(ended.job_id, ended.state, ended.reason)
-        return self._save_manifest()
+        return self._save_manifest(context)
 
-    def _save_manifest(self) -> list[int]:
+    def _save_manifest(self, context: Context) -> list[int]:
         from bcda import export
 
         async def save() -> None:
-            async with client_of(self._settings()) as client:
+            async with client_of(self._settings(), self.bcda_conn_id) as client:
                 await export.save_manifest(client, raw_places(self.bcda_conn_id), self.run_id, str(self.job_id))
 
         asyncio.run(save())
-        return export.plan_batches(raw_places(self.bcda_conn_id), self.run_id, int(self.batches))
+        here = raw_places(self.bcda_conn_id)
+        if since := context["task_state_store"].get(f"since:{self.job_id}"):
+            waited = timedelta(seconds=time.time() - float(str(since)))
+            metrics.emit(metrics.JOB_WAIT, waited, **metrics.of_run(here, self.run_id))
+        return export.plan_batches(here, self.run_id, int(self.batches))
 
 
 def _show(epoch_seconds: float) -> str:

@@ -50,7 +50,7 @@ class BcdaJobTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yield one event, a `JobEvent`, when the wait is over."""
         self._settings = await BcdaHook(self.bcda_conn_id, api_version=self.api_version).asettings()
-        async with client_of(self._settings) as client:
+        async with client_of(self._settings, self.bcda_conn_id) as client:
             try:
                 event = await self._wait(client, self._settings)
             except BcdaError as error:
@@ -62,7 +62,7 @@ class BcdaJobTrigger(BaseTrigger):
         """Cancel the job: a person cleared the task or marked it. Does not run when the triggerer restarts."""
         if self._settings is None:
             return
-        async with client_of(self._settings) as client:
+        async with client_of(self._settings, self.bcda_conn_id) as client:
             cancelled = await client.cancel(self.job_id)
         self.log.info("job %s %s", self.job_id, "cancelled at BCDA" if cancelled else "was over already")
 

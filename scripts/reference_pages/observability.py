@@ -1,7 +1,6 @@
 """The metrics, from the provider's own list."""
 
 from bcda_provider.metrics import METRICS
-
 from reference_pages.markdown import code, plain, table
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import duckdb
 import httpx
 import pytest
+from metric_sink import MetricSink
 
 from airflow_processes import AirflowProcesses
 from simulator_process import SimulatorProcess
@@ -18,8 +19,13 @@ pytestmark = pytest.mark.processes
 def stage(tmp_path_factory):
     """A simulator process and a running Airflow that is connected to it; the schedule's first run is over."""
     home = tmp_path_factory.mktemp("processes")
-    with SimulatorProcess(home, "--people", "6", "--clock", "2026-11-10T12:00:00+00:00") as simulator:
+    with (
+        MetricSink() as sink,
+        SimulatorProcess(home, "--people", "6", "--clock", "2026-11-10T12:00:00+00:00") as simulator,
+    ):
         environment = {
+            **sink.environment,
+            "BCDA_LATE_HOURS": "0.001",
             "AIRFLOW_CONN_BCDA_DEFAULT": simulator.connection(poll_seconds=2, poll_max_seconds=2),
             "BCDA_HOME": str(home / "data"),
         }
@@ -30,7 +36,7 @@ def stage(tmp_path_factory):
                 assert time.monotonic() < deadline
                 time.sleep(0.5)
             assert airflow.wait_for_run(DAG, runs[0]["dag_run_id"]) == "success"
-            yield airflow, simulator, home
+            yield airflow, simulator, home, sink
 
 
 @pytest.fixture
@@ -75,6 +81,30 @@ def ended(airflow, run):
         if instance["state"] == "failed":
             print(instance["task_id"], instance["try_number"], airflow.task_log(DAG, run, instance))
     return state
+
+
+def test_tasks_and_the_triggerer_send_metrics_and_a_late_run_is_said_to_be_late(airflow, simulator, stage):
+    home, sink = stage[2:]
+
+    def sent(name):
+        return [entry for entry in sink.sent() if entry.name == name]
+
+    with duckdb.connect(str(home / "data" / "bcda.duckdb"), read_only=True) as connection:
+        counted = connection.execute(
+            "SELECT count(*), sum(wire_bytes), sum(lines_read) FROM ops.export_file"
+        ).fetchall()
+    emitted = ("bcda.files_fetched", "bcda.bytes_fetched", "bcda.lines_read")
+    assert counted == [tuple(sum(int(entry.value) for entry in sent(name)) for name in emitted)]
+    # The questions for the job's status are the triggerer's but for the last, which saves the manifest.
+    asked = [request["endpoint"] for request in simulator.control("GET", "state")["requests"]]
+    assert asked.count("status") > 1
+    assert len(sent("bcda.requests")) == len([name for name in asked if name not in {"open", "metadata"}])
+
+    wait_until(lambda: sent("bcda.runs_late"))
+    assert sent("bcda.runs_late")[0].tags == {"source": "bcda_default", "dag_id": DAG}
+    wait_until(
+        lambda: "is not done 0.001 hours after it was queued" in (home / "airflow" / "triggerer.log").read_text()
+    )
 
 
 def test_a_waiting_run_holds_no_worker_and_survives_a_killed_scheduler_and_is_cancelled_with_its_task(

@@ -89,6 +89,7 @@ def test_its_variables_change_what_they_say(tmp_path):
         "AIRFLOW_USERS": "ann:admin,vic:viewer",
         "BCDA_VERSION": "0.0.9",
         "BCDA_WORKER_CONCURRENCY": "7",
+        "BCDA_LATE_HOURS": "8",
     }
     assert {*given, "PYTHON_IMAGE", "DUCKDB_EXTENSIONS"} >= set(re.findall(r"\$\{(\w+)", COMPOSE.read_text()))
     read = composed(tmp_path, **given)["services"]["api-server"]
@@ -97,6 +98,7 @@ def test_its_variables_change_what_they_say(tmp_path):
     assert read["environment"]["AIRFLOW__API__BASE_URL"] == "https://airflow.example.org"
     assert read["environment"]["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"] == "ann:admin,vic:viewer"
     assert read["environment"]["AIRFLOW__CELERY__WORKER_CONCURRENCY"] == "7"
+    assert read["environment"]["BCDA_LATE_HOURS"] == "8"
 
 
 def version():

@@ -49,8 +49,8 @@ class CoreTable:
 
     @property
     def relation(self) -> str:
-        """Its name in the warehouse: claims that are not finished have a schema of their own."""
-        return self.name.replace("partial_", "partial.", 1)
+        """Its name in the warehouse."""
+        return relation(self.name)
 
     @property
     def is_main(self) -> bool:
@@ -105,6 +105,11 @@ def all_tables() -> tuple[str, ...]:
     return (*(table.name for table in _CORE), *_OTHER)
 
 
+def relation(name: str) -> str:
+    """Return a table's name in the warehouse: claims that are not finished have a schema of their own."""
+    return name.replace("partial_", "partial.", 1)
+
+
 def sql(name: str) -> str:
     """Return the text of one SQL file.
 
@@ -129,6 +134,12 @@ def check_names() -> tuple[str, ...]:
 def table_sql(name: str) -> str:
     """Return the definition of one table of the model."""
     return sql(f"tables/{name}")
+
+
+@cache
+def columns(name: str) -> tuple[tuple[str, str, str], ...]:
+    """Return name, SQL type and comment of each column of one table of the model."""
+    return tuple(_TYPED_COLUMN.findall(table_sql(name)))
 
 
 def schema_sql() -> tuple[str, ...]:
@@ -217,6 +228,7 @@ _OPS_VIEWS = frozenset({"open_gap", "data_status"})
 
 _TABLE = re.compile(r"^CREATE (TABLE|VIEW) (\S+) (?:\(|AS)", re.MULTILINE)
 _COLUMN = re.compile(r"^  (\w+) [^-]*?,? -- (.+)$", re.MULTILINE)
+_TYPED_COLUMN = re.compile(r"^  (\w+) ([^-]*?)(?: NOT NULL)?,? -- (.+)$", re.MULTILINE)
 
 
 @cache

@@ -8,6 +8,7 @@ from bcda.warehouse.ledger import (
     TypeCount,
     merged_runs,
     read_ledger,
+    read_published_status,
     read_status,
     run_summary,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "open_warehouse",
     "publish",
     "read_ledger",
+    "read_published_status",
     "read_status",
     "rewritten",
     "run_checks",

@@ -135,6 +135,7 @@ class StatusRow:
         resource_type: FHIR type.
         covered_until: every change up to this instant is here, gaps apart; None while some part is open.
         missing: what is missing, in words; empty when nothing is known to be.
+        gap_intervals: intervals for which BCDA could not deliver somebody and no later run has; how many people is not said.
     """
 
     api_version: str
@@ -142,6 +143,7 @@ class StatusRow:
     resource_type: str
     covered_until: datetime | None
     missing: str
+    gap_intervals: int = 0
 
 
 def read_status(places: Places, *, wait_seconds: float = LOCK_WAIT_SECONDS) -> list[StatusRow]:
@@ -151,10 +153,18 @@ def read_status(places: Places, *, wait_seconds: float = LOCK_WAIT_SECONDS) -> l
         WarehouseLockedError: a load held the warehouse for longer than `wait_seconds`.
     """
     with open_warehouse(places.warehouse, key=places.key, read_only=True, wait_seconds=wait_seconds) as connection:
-        rows = connection.execute(
-            "SELECT api_version, population, resource_type, covered_until, missing FROM ops.data_status ORDER BY ALL"
-        ).fetchall()
-    return [StatusRow(row[0], row[1], row[2], row[3] and _aware(row[3]), row[4]) for row in rows]
+        return _status(connection)
+
+
+def read_published_status(places: Places) -> list[StatusRow]:
+    """Return `ops.data_status` of the published database, which no load ever holds."""
+    with open_warehouse(places.published, key=places.key, read_only=True, wait_seconds=0) as connection:
+        return _status(connection)
+
+
+def _status(connection: duckdb.DuckDBPyConnection) -> list[StatusRow]:
+    rows = connection.execute(model.sql("ops/status")).fetchall()
+    return [StatusRow(row[0], row[1], row[2], row[3] and _aware(row[3]), *row[4:]) for row in rows]
 
 
 def merged_runs(places: Places, *, wait_seconds: float = LOCK_WAIT_SECONDS) -> dict[str, datetime]:

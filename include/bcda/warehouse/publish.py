@@ -5,7 +5,8 @@ import glob
 import logging
 import os
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
@@ -34,12 +35,14 @@ class Snapshot:
         bytes: its size.
         runs: loaded runs in it.
         warnings: checks of level warning that did not pass, each in a sentence without anything about a person.
+        rows: rows of each table of the model, by the table's name.
     """
 
     path: Path
     bytes: int
     runs: int
     warnings: tuple[str, ...] = ()
+    rows: Mapping[str, int] = field(default_factory=dict)
 
 
 def publish(
@@ -80,12 +83,12 @@ def publish(
             raise StorageError(
                 f"Cannot write the snapshot {target}: {error.strerror}. Check owner and free space."
             ) from error
-    _prove(temporary, runs, places.key)
+    rows = _prove(temporary, runs, places.key)
     reached(CommitPoint.SNAPSHOT_COPIED)
     temporary.replace(target)
     sync_folder(target.parent)
     reached(CommitPoint.PUBLISHED)
-    snapshot = Snapshot(target, target.stat().st_size, runs, warnings)
+    snapshot = Snapshot(target, target.stat().st_size, runs, warnings, rows)
     log.info("published %s: %d bytes, %d runs", target, snapshot.bytes, runs)
     return snapshot
 
@@ -160,8 +163,8 @@ def _copy(source: Path, target: Path) -> None:
             os.fsync(copy.fileno())
 
 
-def _prove(path: Path, runs: int, key: EncryptionKey | None) -> None:
-    """Open the copy and compare it with its source.
+def _prove(path: Path, runs: int, key: EncryptionKey | None) -> dict[str, int]:
+    """Open the copy, compare it with its source and count the rows of its tables.
 
     Raises:
         StorageError: it cannot be read, or holds another number of runs.
@@ -171,13 +174,19 @@ def _prove(path: Path, runs: int, key: EncryptionKey | None) -> None:
             duckdb_files.attach(connection, path, key=key, read_only=True)
             connection.execute(f"USE {duckdb_files.WAREHOUSE}")
             found = _count_runs(connection)
+            rows = {name: _count(connection, model.relation(name)) for name in model.all_tables()}
     except duckdb.Error as error:
         raise StorageError(f"The snapshot {path} cannot be read back; the published file is as it was.") from error
     if found != runs:
         raise StorageError(
             f"The snapshot {path} holds {found} runs instead of {runs}; the published file is as it was."
         )
+    return rows
 
 
 def _count_runs(connection: duckdb.DuckDBPyConnection) -> int:
-    return int(connection.execute("SELECT count(*) FROM ops.export_run").fetchall()[0][0])
+    return _count(connection, "ops.export_run")
+
+
+def _count(connection: duckdb.DuckDBPyConnection, relation: str) -> int:
+    return int(connection.sql(f"FROM {relation}").count("*").fetchall()[0][0])

@@ -55,7 +55,7 @@ class BcdaCheckListOperator(BaseOperator):
         from bcda import warehouse
 
         settings = BcdaHook(self.bcda_conn_id, api_version=self.api_version or None).settings()
-        lists = list_dates(settings, Scope.GROUP_ALL)
+        lists = list_dates(settings, Scope.GROUP_ALL, self.bcda_conn_id)
         if lists.newest is None:
             self._skip("BCDA names no attribution list of this organization yet.")
         wish = Wish(settings.api_version, Scope.GROUP_ALL, self.resource_types)

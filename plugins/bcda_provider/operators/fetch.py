@@ -2,13 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseAsyncOperator, Context, XComArg
 
+from bcda.receipts import Receipt
+from bcda_provider import metrics
 from bcda_provider.hooks import BcdaHook, client_of, raw_places
 from bcda_provider.links import BcdaPageLink
 from bcda_provider.retry import BcdaRetryPolicy
+
+if TYPE_CHECKING:
+    from bcda_provider.lineage import Lineage
 
 
 class BcdaFetchOperator(BaseAsyncOperator):
@@ -51,12 +56,30 @@ class BcdaFetchOperator(BaseAsyncOperator):
         # BCDA counts requests per address, so batches that run side by side share one budget.
         share = max(1, settings.tuning.requests_per_five_minutes // count)
         settings = replace(settings, tuning=replace(settings.tuning, requests_per_five_minutes=share))
-        async with client_of(settings) as client:
-            receipts = await export.fetch_batch(
-                client, raw_places(self.bcda_conn_id), self.run_id, int(self.batch), count
-            )
+        here = raw_places(self.bcda_conn_id)
+        tags = metrics.of_run(here, self.run_id)
+
+        def fetched(receipt: Receipt) -> None:
+            metrics.emit(metrics.FILES_FETCHED, 1, **tags)
+            metrics.emit(metrics.BYTES_FETCHED, receipt.wire_bytes, **tags)
+
+        with metrics.timed(metrics.FETCH_DURATION, **tags):
+            async with client_of(settings, self.bcda_conn_id) as client:
+                receipts = await export.fetch_batch(client, here, self.run_id, int(self.batch), count, on_file=fetched)
         return {
             "batch": int(self.batch),
             "files": len(receipts),
             "bytes": sum(receipt.wire_bytes for receipt in receipts),
         }
+
+    def get_openlineage_facets_on_start(self) -> "Lineage":
+        """Tell OpenLineage what is read and written."""
+        from bcda_provider import lineage
+
+        return lineage.fetching(raw_places(self.bcda_conn_id), self.run_id)
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> "Lineage":  # noqa: ARG002 - the interface's
+        """Tell OpenLineage what was read and written."""
+        from bcda_provider import lineage
+
+        return lineage.fetched(raw_places(self.bcda_conn_id), self.run_id, int(self.batch), int(self.batches))

@@ -12,6 +12,7 @@ from airflow.sdk import BaseOperator, Context, XComArg
 from bcda.errors import AttributionMissingError, ExportFailedError, MissingList, RateLimitedError
 from bcda.runs import Wait, note_wait
 from bcda.settings import ConnectionSettings
+from bcda_provider import metrics
 from bcda_provider.hooks import BcdaHook, client_of, raw_places
 from bcda_provider.links import BcdaJobLink, BcdaPageLink
 from bcda_provider.retry import BcdaRetryPolicy
@@ -75,25 +76,30 @@ class BcdaKickOffOperator(BaseOperator):
             return self.job_id
         stale = tuple(str(job) for number in range(attempt) if (job := store.get(f"job:{number}")))
         settings = BcdaHook(self.bcda_conn_id, api_version=self.api_version or None).settings()
+        here = raw_places(self.bcda_conn_id)
+        tags = metrics.of_run(here, self.run_id)
 
         async def run() -> export.KickedOff:
-            async with client_of(settings) as client:
-                return await export.kick_off(client, raw_places(self.bcda_conn_id), self.run_id, stale_job_ids=stale)
+            async with client_of(settings, self.bcda_conn_id) as client:
+                return await export.kick_off(client, here, self.run_id, stale_job_ids=stale)
 
         try:
-            kicked_off = asyncio.run(run())
+            with metrics.timed(metrics.KICK_OFF_DURATION, **tags):
+                kicked_off = asyncio.run(run())
         except RateLimitedError as error:
-            self._wait(store, attempt, settings, error)
+            self._wait(store, attempt, settings, error, tags)
             raise
         except AttributionMissingError as error:
             if self.waits_for_list and error.case in {MissingList.NO_LIST, MissingList.WRONG_YEAR}:
-                self._wait_for_list(settings, error)
+                self._wait_for_list(settings, error, tags)
             raise
         store.set(f"job:{attempt}", kicked_off.job_id)
         self.job_id = kicked_off.job_id
         return kicked_off.job_id
 
-    def _wait(self, store: Any, attempt: int, settings: ConnectionSettings, error: RateLimitedError) -> None:
+    def _wait(
+        self, store: Any, attempt: int, settings: ConnectionSettings, error: RateLimitedError, tags: dict[str, str]
+    ) -> None:
         """Defer until BCDA may have room; the wait in all is bounded by the job deadline.
 
         Raises:
@@ -110,13 +116,17 @@ class BcdaKickOffOperator(BaseOperator):
         own = min(tuning.backoff_max_seconds, tuning.poll_seconds * 2 ** min(waits["count"], 10))
         seconds = max(error.retry_after_seconds or 0.0, own)
         store.set(f"waits:{attempt}", {"since": waits["since"], "count": waits["count"] + 1})
+        metrics.emit(metrics.SLOT_WAIT, timedelta(seconds=seconds), **tags)
         self.log.info("%s Looking again in %.0f s, without holding a worker.", error, seconds)
         self._note_wait(str(error), seconds)
         self.defer(trigger=TimeDeltaTrigger(timedelta(seconds=seconds)), method_name="execute_complete")
 
-    def _wait_for_list(self, settings: ConnectionSettings, error: AttributionMissingError) -> None:
+    def _wait_for_list(
+        self, settings: ConnectionSettings, error: AttributionMissingError, tags: dict[str, str]
+    ) -> None:
         """Defer until BCDA may have a list; what the run asks for follows the ledger, so that nothing is missed."""
         seconds = settings.tuning.list_wait_seconds
+        metrics.emit(metrics.LIST_WAIT, timedelta(seconds=seconds), **tags)
         self.log.warning(
             "%s This run waits, without holding a worker, and asks again in %.0f hours; mark it failed to end the wait.",
             error,

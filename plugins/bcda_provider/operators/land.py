@@ -1,13 +1,17 @@
 """Landing one batch of files."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, Context, XComArg
 
-from bcda_provider.hooks import places
+from bcda_provider import metrics
+from bcda_provider.hooks import places, raw_places
 from bcda_provider.links import BcdaPageLink
 from bcda_provider.retry import BcdaRetryPolicy
+
+if TYPE_CHECKING:
+    from bcda_provider.lineage import Lineage
 
 
 class BcdaLandOperator(BaseOperator):
@@ -36,10 +40,31 @@ class BcdaLandOperator(BaseOperator):
         """Return batch, lines read, resources landed and lines quarantined."""
         from bcda import export
 
-        landed = export.land_batch(places(self.bcda_conn_id), self.run_id, int(self.batch), int(self.batches))
+        here = places(self.bcda_conn_id)
+        tags = metrics.of_run(here, self.run_id)
+        with metrics.timed(metrics.LAND_DURATION, **tags):
+            landed = export.land_batch(here, self.run_id, int(self.batch), int(self.batches))
+        lines_read = sum(file.lines_read for file in landed.files)
+        rows_landed = sum(file.rows_landed for file in landed.files)
+        lines_quarantined = sum(file.lines_quarantined for file in landed.files)
+        metrics.emit(metrics.LINES_READ, lines_read, **tags)
+        metrics.emit(metrics.LINES_LANDED, rows_landed, **tags)
+        metrics.emit(metrics.LINES_QUARANTINED, lines_quarantined, **tags)
         return {
             "batch": landed.batch,
-            "lines_read": sum(file.lines_read for file in landed.files),
-            "rows_landed": sum(file.rows_landed for file in landed.files),
-            "lines_quarantined": sum(file.lines_quarantined for file in landed.files),
+            "lines_read": lines_read,
+            "rows_landed": rows_landed,
+            "lines_quarantined": lines_quarantined,
         }
+
+    def get_openlineage_facets_on_start(self) -> "Lineage":
+        """Tell OpenLineage what is read and written."""
+        from bcda_provider import lineage
+
+        return lineage.landing(raw_places(self.bcda_conn_id))
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> "Lineage":  # noqa: ARG002 - the interface's
+        """Tell OpenLineage what was read and written."""
+        from bcda_provider import lineage
+
+        return lineage.landed(raw_places(self.bcda_conn_id), self.run_id, int(self.batch))

@@ -7,6 +7,7 @@ from typing import Any
 from airflow.sdk import BaseOperator, Context
 
 from bcda.errors import ActionNeededError
+from bcda_provider import metrics
 from bcda_provider.hooks import BcdaHook, places
 from bcda_provider.retry import BcdaRetryPolicy
 
@@ -63,7 +64,9 @@ class BcdaMaintainOperator(BaseOperator):
     def _check_freshness(self, params: dict[str, Any]) -> dict[str, int]:
         from bcda import maintenance
 
-        status = maintenance.data_status(places(self.bcda_conn_id))
+        here = places(self.bcda_conn_id)
+        metrics.tell_status(here)
+        status = maintenance.data_status(here)
         limit = timedelta(days=int(params["fresh_days"]))
         return self._tell(maintenance.check_freshness(status, now=datetime.now(UTC), limit=limit))
 

@@ -2,15 +2,19 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, Context, XComArg
 
+from bcda_provider import metrics
 from bcda_provider.assets import table_assets
-from bcda_provider.hooks import places
+from bcda_provider.hooks import places, raw_places
 from bcda_provider.links import BcdaPageLink
 from bcda_provider.notes import leave_note
 from bcda_provider.retry import BcdaRetryPolicy
+
+if TYPE_CHECKING:
+    from bcda_provider.lineage import Lineage
 
 
 class BcdaMergeOperator(BaseOperator):
@@ -39,7 +43,11 @@ class BcdaMergeOperator(BaseOperator):
         """Return the run's summary: counts per resource type, the covered interval, gaps."""
         from bcda import export
 
-        summary = export.merge(places(self.bcda_conn_id), self.run_id, int(self.batches), now=datetime.now(UTC))
+        here = places(self.bcda_conn_id)
+        tags = metrics.of_run(here, self.run_id)
+        with metrics.timed(metrics.MERGE_DURATION, **tags):
+            summary = export.merge(here, self.run_id, int(self.batches), now=datetime.now(UTC))
+        metrics.emit(metrics.RUNS_LOADED, 1, **tags)
         for asset in table_assets(self.source):
             context["outlet_events"][asset].extra = {
                 "source_id": self.bcda_conn_id,
@@ -49,3 +57,15 @@ class BcdaMergeOperator(BaseOperator):
         files, lines = sum(entry.files for entry in summary.counts), sum(entry.lines for entry in summary.counts)
         leave_note(context["ti"], f"merged {files:,} files, {lines:,} lines; not published yet")
         return summary.to_json()
+
+    def get_openlineage_facets_on_start(self) -> "Lineage":
+        """Tell OpenLineage what is read and written."""
+        from bcda_provider import lineage
+
+        return lineage.merged(raw_places(self.bcda_conn_id), self.run_id)
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> "Lineage":  # noqa: ARG002 - the interface's
+        """Tell OpenLineage what was read and written."""
+        from bcda_provider import lineage
+
+        return lineage.merged(raw_places(self.bcda_conn_id), self.run_id)

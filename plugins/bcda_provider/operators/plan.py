@@ -12,6 +12,7 @@ from bcda.export_request import Scope, parse_instant
 from bcda.planning import NotNeeded, Wish
 from bcda.settings import ApiVersion, ConnectionSettings, server_of
 from bcda.type_filter import SystemType, TypeFilter
+from bcda_provider import metrics
 from bcda_provider.hooks import BcdaHook, list_dates, places
 from bcda_provider.links import BcdaPageLink
 from bcda_provider.notes import NOT_NEEDED, leave_note
@@ -63,16 +64,21 @@ class BcdaPlanOperator(BaseOperator):
             AttributionMissingError: runout data is gone.
             ServerError: BCDA is not there.
         """
-        from bcda import export
-
         hook = BcdaHook(self.bcda_conn_id, api_version=self.api_version or None)
         settings = hook.settings()
+        tags = {"source": self.bcda_conn_id, "api_version": settings.api_version.value, "scope": self.scope}
+        with metrics.timed(metrics.PLAN_DURATION, **tags):
+            return self._plan(context, hook, settings)
+
+    def _plan(self, context: Context, hook: BcdaHook, settings: ConnectionSettings) -> str:
+        from bcda import export
+
         # Before anything is written down: a run that cannot reach BCDA leaves no trace.
         hook.check_open_endpoints(settings)
         wish = self._wish(context, settings)
         if not wish.resource_types:
             return self._skip(context, "Patient is all that was asked for, and the roster has brought it.")
-        lists = list_dates(settings, wish.scope) if wish.scope is not Scope.PATIENT else None
+        lists = list_dates(settings, wish.scope, self.bcda_conn_id) if wish.scope is not Scope.PATIENT else None
         planned = export.plan(
             places(self.bcda_conn_id), wish, now=datetime.now(UTC), lists=lists, server=server_of(settings.base_url)
         )

@@ -1,19 +1,21 @@
 """Publishing the warehouse to analysts."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, Context
 
 from bcda.errors import BcdaError, DataQualityError
-from bcda_provider.hooks import places
+from bcda_provider import metrics
+from bcda_provider.hooks import places, raw_places
 from bcda_provider.links import BcdaPageLink, BcdaReportLink
 from bcda_provider.operators.report import write_reports
 from bcda_provider.retry import BcdaRetryPolicy
 
 if TYPE_CHECKING:
     from bcda.settings import ApiVersion
+    from bcda_provider.lineage import Lineage
 
 
 class BcdaPublishOperator(BaseOperator):
@@ -35,6 +37,7 @@ class BcdaPublishOperator(BaseOperator):
         self.bcda_conn_id = bcda_conn_id
         self.plan_task_ids = tuple(plan_task_ids)
         self.run_id = ""
+        self._rows: Mapping[str, int] = {}
 
     def execute(self, context: Context) -> dict[str, int]:
         """Return size in bytes and number of runs of the snapshot, and the number of warnings its checks gave.
@@ -47,11 +50,15 @@ class BcdaPublishOperator(BaseOperator):
         """
         from bcda import export
 
+        here = places(self.bcda_conn_id)
         try:
-            snapshot = export.publish(places(self.bcda_conn_id), shown_version=_shown_version())
+            with metrics.timed(metrics.PUBLISH_DURATION, source=self.bcda_conn_id):
+                snapshot = export.publish(here, shown_version=_shown_version())
         except DataQualityError:
             self._report(context["ti"])
             raise
+        self._rows = snapshot.rows
+        metrics.tell_status(here)
         return {"bytes": snapshot.bytes, "runs": snapshot.runs, "warnings": len(snapshot.warnings)}
 
     def _report(self, ti: Any) -> None:
@@ -63,6 +70,18 @@ class BcdaPublishOperator(BaseOperator):
             self.log.error("The report could not be written: %s", error)  # noqa: TRY400 - its text says all
             return
         self.run_id = reports[-1]["run_id"] if reports else ""
+
+    def get_openlineage_facets_on_start(self) -> "Lineage":
+        """Tell OpenLineage what is read and written."""
+        from bcda_provider import lineage
+
+        return lineage.published(raw_places(self.bcda_conn_id), {})
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> "Lineage":  # noqa: ARG002 - the interface's
+        """Tell OpenLineage what was read and written."""
+        from bcda_provider import lineage
+
+        return lineage.published(raw_places(self.bcda_conn_id), self._rows)
 
 
 def _shown_version() -> "ApiVersion | None":

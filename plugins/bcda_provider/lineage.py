@@ -1,0 +1,186 @@
+"""What OpenLineage is told of an export: the endpoint it came from, the places it went to, their columns and row counts.
+
+The path of the data is endpoint, raw folder, lake tables, working database, published database. Everything is read from the
+accounts that the steps leave on disk; no connection is looked up, and no name is one of a run, a file or a person. The
+OpenLineage provider is optional: Airflow calls this only where it is installed and switched on.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from airflow.providers.openlineage.extractors import OperatorLineage
+from openlineage.client.event_v2 import InputDataset, OutputDataset
+from openlineage.client.facet_v2 import DatasetFacet, InputDatasetFacet, schema_dataset
+from openlineage.client.facet_v2 import input_statistics_input_dataset as reading
+from openlineage.client.facet_v2 import output_statistics_output_dataset as writing
+
+from bcda import model, protocol
+from bcda.batches import split_into_batches
+from bcda.landed import LandedBatch, read_landed
+from bcda.manifest import Manifest
+from bcda.places import Places
+from bcda.receipts import Receipt, read_receipt
+from bcda.runs import ExportRun, read_run
+
+Lineage = OperatorLineage[Any, Any]
+
+_FEWEST = 11
+"""Rows can each be a person, and fewer people than this are never told."""
+
+
+def fetching(places: Places, run_id: str) -> Lineage:
+    """Return what a batch is about to be fetched from and to."""
+    run = read_run(places.run_folder(run_id))
+    inputs = [_endpoint(run, name) for name in run.request.resource_types]
+    return Lineage(inputs=inputs, outputs=[OutputDataset(*_place(places.raw))])
+
+
+def fetched(places: Places, run_id: str, batch: int, count: int) -> Lineage:
+    """Return what a batch was fetched from and to; of a failed one what came until then."""
+    folder = places.run_folder(run_id)
+    run = read_run(folder)
+    manifest = Manifest.from_bytes((folder / "manifest.json").read_bytes())
+    files = split_into_batches(manifest, count)[batch].files
+    receipts = [receipt for file in files if (receipt := read_receipt(folder, file.name)) is not None]
+    inputs = []
+    for name in sorted({receipt.resource_type for receipt in receipts}):
+        statistics = _read([receipt for receipt in receipts if receipt.resource_type == name])
+        inputs.append(_endpoint(run, name, statistics))
+    raw = OutputDataset(
+        *_place(places.raw),
+        outputFacets={
+            "outputStatistics": writing.OutputStatisticsOutputDatasetFacet(
+                rowCount=_told(sum(receipt.lines for receipt in receipts)),
+                size=sum(receipt.wire_bytes for receipt in receipts),
+                fileCount=len(receipts),
+            )
+        },
+    )
+    return Lineage(inputs=inputs, outputs=[raw])
+
+
+def landing(places: Places) -> Lineage:
+    """Return what a batch is about to be landed from."""
+    return Lineage(inputs=[InputDataset(*_place(places.raw))])
+
+
+def landed(places: Places, run_id: str, batch: int) -> Lineage:
+    """Return what a batch was landed from, and each lake table that got rows, with how many."""
+    account = read_landed(places.run_folder(run_id), batch)
+    if account is None:
+        return landing(places)
+    raw = InputDataset(
+        *_place(places.raw),
+        inputFacets={
+            "inputStatistics": reading.InputStatisticsInputDatasetFacet(
+                rowCount=_told(sum(file.lines_read for file in account.files)),
+                size=sum(file.wire_bytes for file in account.files),
+                fileCount=len(account.files),
+            )
+        },
+    )
+    outputs = []
+    for table, rows in _rows_of([account]).items():
+        paths = [places.lake / file.path for file in account.lake_files if file.table == table]
+        statistics = writing.OutputStatisticsOutputDatasetFacet(
+            rowCount=_told(rows), size=sum(path.stat().st_size for path in paths), fileCount=len(paths)
+        )
+        outputs.append(
+            OutputDataset(
+                *_place(places.lake / table),
+                facets=_schema(table, without=model.MERGE_COLUMNS),
+                outputFacets={"outputStatistics": statistics},
+            )
+        )
+    return Lineage(inputs=[raw], outputs=outputs)
+
+
+def merged(places: Places, run_id: str) -> Lineage:
+    """Return the lake tables that a run is merged from, with its rows in them, and the tables it is merged into."""
+    folder = places.run_folder(run_id)
+    numbers = range(len(list(folder.glob("landed-*.json"))))
+    rows = _rows_of([account for number in numbers if (account := read_landed(folder, number)) is not None])
+    core = {name for name, _ in model.lake_tables()}
+    inputs = [
+        InputDataset(
+            *_place(places.lake / table),
+            facets=_schema(table, without=model.MERGE_COLUMNS),
+            inputFacets={"inputStatistics": reading.InputStatisticsInputDatasetFacet(rowCount=_told(count))},
+        )
+        for table, count in rows.items()
+    ]
+    outputs = [OutputDataset(*_table(places.warehouse, name), facets=_schema(name)) for name in rows if name in core]
+    return Lineage(inputs=inputs, outputs=outputs)
+
+
+def published(places: Places, rows: Mapping[str, int]) -> Lineage:
+    """Return the tables that are published, with all their rows once it is done.
+
+    Args:
+        places: of the source.
+        rows: rows of each table, by its name; empty before it is done.
+    """
+    inputs, outputs = [], []
+    for name in model.all_tables():
+        inputs.append(InputDataset(*_table(places.warehouse, name), facets=_schema(name)))
+        statistics = writing.OutputStatisticsOutputDatasetFacet(rowCount=_told(rows.get(name)))
+        outputs.append(
+            OutputDataset(
+                *_table(places.published, name),
+                facets=_schema(name),
+                outputFacets={"outputStatistics": statistics} if name in rows else {},
+            )
+        )
+    return Lineage(inputs=inputs, outputs=outputs)
+
+
+def _endpoint(run: ExportRun, resource_type: str, statistics: InputDatasetFacet | None = None) -> InputDataset:
+    """Return BCDA's export endpoint for one type, without the query."""
+    path = protocol.kick_off_path(run.request).partition("?")[0].removeprefix("/api/")
+    facets = {"inputStatistics": statistics} if statistics else {}
+    return InputDataset(run.server or "bcda", f"{path}/{resource_type}", inputFacets=facets)
+
+
+def _read(receipts: list[Receipt]) -> reading.InputStatisticsInputDatasetFacet:
+    return reading.InputStatisticsInputDatasetFacet(
+        rowCount=_told(sum(receipt.lines for receipt in receipts)),
+        size=sum(receipt.wire_bytes for receipt in receipts),
+        fileCount=len(receipts),
+    )
+
+
+def _place(place: Path) -> tuple[str, str]:
+    """Return namespace and name of a folder, as OpenLineage names files."""
+    return "file", str(place)
+
+
+def _table(database: Path, name: str) -> tuple[str, str]:
+    """Return namespace and name of a table in a DuckDB file."""
+    relation = model.relation(name)
+    return f"duckdb://{database}", relation if "." in relation else f"main.{relation}"
+
+
+def _schema(name: str, without: Iterable[str] = ()) -> dict[str, DatasetFacet]:
+    if name not in model.all_tables():
+        return {}
+    fields = [
+        schema_dataset.SchemaDatasetFacetFields(name=column, type=kind, description=comment)
+        for column, kind, comment in model.columns(name)
+        if column not in without
+    ]
+    return {"schema": schema_dataset.SchemaDatasetFacet(fields=fields)}
+
+
+def _rows_of(accounts: Iterable[LandedBatch]) -> dict[str, int]:
+    """Return the rows that landed in each lake table, by its name."""
+    rows: Counter[str] = Counter()
+    for account in accounts:
+        for file in account.lake_files:
+            rows[file.table] += file.rows
+    return dict(sorted(rows.items()))
+
+
+def _told(rows: int | None) -> int | None:
+    return rows if rows is None or rows == 0 or rows >= _FEWEST else None
