@@ -1,16 +1,19 @@
 """Deadline alerts: that an export is late is said while it is still under way, and not only when it fails."""
 
+import asyncio
 import logging
 import math
 import os
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
+from airflow.sdk import Context
 from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 
 from bcda.deadlines import is_closed
 from bcda_provider import metrics
+from bcda_provider.notifications import notify_late
 
 log = logging.getLogger(__name__)
 
@@ -39,16 +42,19 @@ def deadline_of(source: str) -> DeadlineAlert | None:
 
 
 async def run_is_late(source: str, hours: float, context: dict[str, Any]) -> None:
-    """Say that a run is late; Airflow calls it in the triggerer.
+    """Say that a run is late, and tell the notifiers; Airflow calls it in the triggerer.
 
     Args:
         source: connection of the run.
         hours: after which it counts as late.
         context: Airflow's: the run as its API shows it, and the deadline.
     """
-    run = context["dag_run"]
-    metrics.emit(metrics.RUNS_LATE, 1, source=source, dag_id=str(run["dag_id"]))
-    log.warning("%s", late_text(str(run["dag_id"]), str(run["dag_run_id"]), hours, now=datetime.now(UTC)))
+    dag_id, dag_run_id = str(context["dag_run"]["dag_id"]), str(context["dag_run"]["dag_run_id"])
+    metrics.emit(metrics.RUNS_LATE, 1, source=source, dag_id=dag_id)
+    text = late_text(dag_id, dag_run_id, hours, now=datetime.now(UTC))
+    log.warning("%s", text)
+    # Notifiers wait for their servers, and one that did so in the loop would stop every trigger of the process.
+    await asyncio.to_thread(notify_late, f"BCDA {dag_id} is late", text, cast("Context", context))
 
 
 def late_text(dag_id: str, dag_run_id: str, hours: float, *, now: datetime) -> str:

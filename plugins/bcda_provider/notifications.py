@@ -99,6 +99,20 @@ def notify_failed(context: Context) -> None:
     _tell(Message("failure", f"BCDA {ti.dag_id}: {ti.task_id} failed", text), context)
 
 
+def notify_late(subject: str, text: str, context: Context) -> None:
+    """Tell that a run is late, to those who are told of failures.
+
+    Args:
+        subject: one line.
+        text: which run, and what it may wait for.
+        context: of the deadline alert; it has no task.
+
+    Raises:
+        InvalidRequestError: the setting is malformed.
+    """
+    _tell(Message("failure", subject, text), context)
+
+
 def configured() -> tuple[Configured, ...]:
     """Return the entries of the setting.
 

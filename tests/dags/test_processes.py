@@ -1,7 +1,11 @@
 """Airflow as it runs in earnest: four processes, a scheduler that dies, people who clear and backfill."""
 
+import json
+import threading
 import time
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 import duckdb
 import httpx
@@ -15,8 +19,38 @@ DAG = "bcda_weekly_export"
 pytestmark = pytest.mark.processes
 
 
+class Chat(BaseHTTPRequestHandler):
+    """Keeps what it is told."""
+
+    told: ClassVar[list[str]] = []
+
+    def do_POST(self):
+        self.told.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory):
+def chat():
+    """Settings with which the project's notifiers tell a chat; it keeps what it is told."""
+    notifier = {
+        "notifier": "airflow.providers.http.notifications.http.HttpNotifier",
+        "kwargs": {"http_conn_id": "chat", "json": {"text": "{{ bcda.text }}"}},
+    }
+    with ThreadingHTTPServer(("127.0.0.1", 0), Chat) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield {
+            "BCDA_NOTIFIERS": json.dumps([notifier]),
+            "AIRFLOW_CONN_CHAT": f"http://127.0.0.1:{server.server_port}",
+        }
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory, chat):
     """A simulator process and a running Airflow that is connected to it; the schedule's first run is over."""
     home = tmp_path_factory.mktemp("processes")
     with (
@@ -25,6 +59,7 @@ def stage(tmp_path_factory):
     ):
         environment = {
             **sink.environment,
+            **chat,
             "BCDA_LATE_HOURS": "0.001",
             "AIRFLOW_CONN_BCDA_DEFAULT": simulator.connection(poll_seconds=2, poll_max_seconds=2),
             "BCDA_HOME": str(home / "data"),
@@ -105,6 +140,7 @@ def test_tasks_and_the_triggerer_send_metrics_and_a_late_run_is_said_to_be_late(
     wait_until(
         lambda: "is not done 0.001 hours after it was queued" in (home / "airflow" / "triggerer.log").read_text()
     )
+    wait_until(lambda: any("is not done 0.001 hours after it was queued" in text for text in Chat.told))
 
 
 def test_a_waiting_run_holds_no_worker_and_survives_a_killed_scheduler_and_is_cancelled_with_its_task(
