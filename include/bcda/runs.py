@@ -46,6 +46,18 @@ class ExportRun:
         return self.request.since is None
 
 
+def scope_and_version(run_id: str) -> tuple[str, str]:
+    """Return scope and API version of a run from its id, wherever its folder is.
+
+    Raises:
+        ManifestError: it is no id of a run.
+    """
+    parts = run_id.partition("-")[2].rsplit("-", 2)
+    if len(parts) != 3:  # noqa: PLR2004
+        raise ManifestError(f"{run_id!r} is no id of a run: those are a time, scope, version and six digits.")
+    return parts[0], parts[1]
+
+
 def write_run(run_folder: Path, run: ExportRun) -> None:
     """Write down what a run asks for.
 

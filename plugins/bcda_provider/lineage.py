@@ -34,7 +34,7 @@ def fetching(places: Places, run_id: str) -> Lineage:
     """Return what a batch is about to be fetched from and to."""
     run = read_run(places.run_folder(run_id))
     inputs = [_endpoint(run, name) for name in run.request.resource_types]
-    return Lineage(inputs=inputs, outputs=[OutputDataset(*_place(places.raw))])
+    return Lineage(inputs=inputs, outputs=[OutputDataset(*_place(places, "raw"))])
 
 
 def fetched(places: Places, run_id: str, batch: int, count: int) -> Lineage:
@@ -49,7 +49,7 @@ def fetched(places: Places, run_id: str, batch: int, count: int) -> Lineage:
         statistics = _read([receipt for receipt in receipts if receipt.resource_type == name])
         inputs.append(_endpoint(run, name, statistics))
     raw = OutputDataset(
-        *_place(places.raw),
+        *_place(places, "raw"),
         outputFacets={
             "outputStatistics": writing.OutputStatisticsOutputDatasetFacet(
                 rowCount=_told(sum(receipt.lines for receipt in receipts)),
@@ -63,7 +63,7 @@ def fetched(places: Places, run_id: str, batch: int, count: int) -> Lineage:
 
 def landing(places: Places) -> Lineage:
     """Return what a batch is about to be landed from."""
-    return Lineage(inputs=[InputDataset(*_place(places.raw))])
+    return Lineage(inputs=[InputDataset(*_place(places, "raw"))])
 
 
 def landed(places: Places, run_id: str, batch: int) -> Lineage:
@@ -72,7 +72,7 @@ def landed(places: Places, run_id: str, batch: int) -> Lineage:
     if account is None:
         return landing(places)
     raw = InputDataset(
-        *_place(places.raw),
+        *_place(places, "raw"),
         inputFacets={
             "inputStatistics": reading.InputStatisticsInputDatasetFacet(
                 rowCount=_told(sum(file.lines_read for file in account.files)),
@@ -83,13 +83,15 @@ def landed(places: Places, run_id: str, batch: int) -> Lineage:
     )
     outputs = []
     for table, rows in _rows_of([account]).items():
-        paths = [places.lake / file.path for file in account.lake_files if file.table == table]
+        files = [file for file in account.lake_files if file.table == table]
         statistics = writing.OutputStatisticsOutputDatasetFacet(
-            rowCount=_told(rows), size=sum(path.stat().st_size for path in paths), fileCount=len(paths)
+            rowCount=_told(rows),
+            size=sum(file.bytes or (places.lake / file.path).stat().st_size for file in files),
+            fileCount=len(files),
         )
         outputs.append(
             OutputDataset(
-                *_place(places.lake / table),
+                *_place(places, "lake", table),
                 facets=_schema(table, without=model.MERGE_COLUMNS),
                 outputFacets={"outputStatistics": statistics},
             )
@@ -105,7 +107,7 @@ def merged(places: Places, run_id: str) -> Lineage:
     core = {name for name, _ in model.lake_tables()}
     inputs = [
         InputDataset(
-            *_place(places.lake / table),
+            *_place(places, "lake", table),
             facets=_schema(table, without=model.MERGE_COLUMNS),
             inputFacets={"inputStatistics": reading.InputStatisticsInputDatasetFacet(rowCount=_told(count))},
         )
@@ -151,9 +153,11 @@ def _read(receipts: list[Receipt]) -> reading.InputStatisticsInputDatasetFacet:
     )
 
 
-def _place(place: Path) -> tuple[str, str]:
-    """Return namespace and name of a folder, as OpenLineage names files."""
-    return "file", str(place)
+def _place(places: Places, kind: str, table: str = "") -> tuple[str, str]:
+    """Return namespace and name of a folder of raw or lake, as OpenLineage names files and buckets."""
+    if places.store is not None:
+        return f"s3://{places.store.bucket}", "/".join(filter(None, (places.store.prefix, kind, table)))
+    return "file", str((places.raw if kind == "raw" else places.lake) / table)
 
 
 def _table(database: Path, name: str) -> tuple[str, str]:

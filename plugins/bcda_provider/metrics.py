@@ -14,7 +14,7 @@ from enum import StrEnum
 from airflow.sdk.observability import stats
 
 from bcda.places import Places
-from bcda.runs import read_run
+from bcda.runs import scope_and_version
 
 
 class Kind(StrEnum):
@@ -209,10 +209,10 @@ def of_run(places: Places, run_id: str) -> dict[str, str]:
     """Return the tags of an export run.
 
     Raises:
-        ManifestError: the run was never planned here.
+        ManifestError: that is no run's id.
     """
-    request = read_run(places.run_folder(run_id)).request
-    return {"source": places.source_id, "api_version": request.api_version.value, "scope": request.scope.value}
+    scope, api_version = scope_and_version(run_id)
+    return {"source": places.source_id, "api_version": api_version, "scope": scope}
 
 
 def answered(source: str, status: int) -> None:

@@ -3,6 +3,7 @@
 import json
 import threading
 from collections import Counter
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -128,3 +129,11 @@ def test_few_rows_are_not_told(places):
         dataset.name: dataset.outputFacets["outputStatistics"].rowCount for dataset in outputs if dataset.outputFacets
     }
     assert told == {"main.patient": None, "main.claim": 11, "main.coverage": 0}
+
+
+def test_places_in_a_bucket_are_named_by_it(places):
+    from bcda.store_address import StoreAddress
+    from bcda_provider import lineage
+
+    shared = replace(places, store=StoreAddress("claims", "aco"))
+    assert [(raw.namespace, raw.name) for raw in lineage.landing(shared).inputs] == [("s3://claims", "aco/raw")]
