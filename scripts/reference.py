@@ -4,7 +4,6 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -13,9 +12,9 @@ FOLDER = PROJECT / "docs" / "reference"
 
 def pages() -> dict[str, Callable[[], str]]:
     """Return what makes each page, by file name."""
-    from reference_pages import commands, database, faults, messages, quality, settings  # noqa: PLC0415 - Airflow's home first
+    from reference_pages import commands, database, faults, messages, observability, quality, settings  # noqa: PLC0415 - Airflow's home first
 
-    made = {
+    return {
         "tables.md": database.tables,
         "cclf.md": database.cclf,
         "checks.md": quality.page,
@@ -23,12 +22,8 @@ def pages() -> dict[str, Callable[[], str]]:
         "commands.md": commands.page,
         "messages.md": messages.page,
         "faults.md": faults.page,
+        "metrics.md": observability.page,
     }
-    if find_spec("bcda_provider.metrics"):
-        from reference_pages import observability  # noqa: PLC0415
-
-        made["metrics.md"] = observability.page
-    return made
 
 
 def main() -> int:

@@ -123,6 +123,16 @@ def test_no_note_explains_a_message_that_is_gone():
         assert any(entry["words"] in text for text in texts), entry["words"]
 
 
+def test_every_metric_is_there_and_nothing_else_is_emitted():
+    path = PROJECT / "plugins/bcda_provider/metrics.py"
+    names = re.findall(r'Metric\(\s*"([\w.]+)"', path.read_text(encoding="utf-8"))
+    assert len(names) > 10
+    for name in names:
+        assert f"| `{name}` |" in page("metrics.md"), name
+    for other in set(sources()) - {path}:
+        assert not re.search(r"\b[Ss]tats\.(incr|decr|gauge|timing|timer)\(", other.read_text(encoding="utf-8")), other.name
+
+
 def test_every_make_target_is_explained_and_there():
     makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z][a-z-]*):", makefile, re.MULTILINE))
