@@ -7,6 +7,7 @@ start has made. A block that cannot run in a test has its reason in a comment ab
 import os
 import shutil
 import subprocess
+import sys
 
 import duckdb
 import pytest
@@ -27,7 +28,8 @@ def clone(tmp_path_factory):
     target = tmp_path_factory.mktemp("clone") / "bcda"
     clone_project(target)
     # A home of its own, and nothing of this Airflow: what a new user has.
-    environment = {"HOME": str(target.parent), "LANG": "C.UTF-8", "PATH": os.defpath}
+    path = os.pathsep.join(place for place in os.environ["PATH"].split(os.pathsep) if not place.startswith(sys.prefix))
+    environment = {"HOME": str(target.parent), "LANG": "C.UTF-8", "PATH": path}
     environment |= {name: value for name, value in os.environ.items() if name.startswith("PIP_") or name == "PYTHON"}
     said, done = {}, set()
     for page in PAGES_WITH_COMMANDS:

@@ -130,7 +130,9 @@ def test_every_metric_is_there_and_nothing_else_is_emitted():
     for name in names:
         assert f"| `{name}` |" in page("metrics.md"), name
     for other in set(sources()) - {path}:
-        assert not re.search(r"\b[Ss]tats\.(incr|decr|gauge|timing|timer)\(", other.read_text(encoding="utf-8")), other.name
+        assert not re.search(r"\b[Ss]tats\.(incr|decr|gauge|timing|timer)\(", other.read_text(encoding="utf-8")), (
+            other.name
+        )
 
 
 def test_every_make_target_is_explained_and_there():
