@@ -51,7 +51,7 @@ _NAMED = re.compile(r"(?<![A-Z0-9_])BCDA_[A-Z0-9]+(?:_[A-Z0-9]+)*")
 _FILLED_IN = re.compile(r"\$[{(]([A-Z][A-Z0-9_]+)[:})]")
 _DEPLOYMENT = ("Makefile", "docker-compose*.yaml", "Dockerfile*", "scripts/*.sh", ".ci/*", "deploy/**/*")
 _VARIABLE = re.compile(r"""Variable\.get\(\s*"(\w+)\"""")
-_NOT_OURS = {"MAKEFILE_LIST", "BASH_SOURCE"}
+_NOT_OURS = {"MAKEFILE_LIST", "BASH_SOURCE", "PATH", "PYTHONPATH", "HOME"}
 
 
 def names_in_use() -> dict[str, str]:
