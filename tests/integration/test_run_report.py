@@ -23,7 +23,9 @@ from bcda.errors import DataQualityError, InvalidRequestError, StorageError
 from bcda.export_request import Scope
 from bcda.places import Places
 from bcda.run_report import document_of, read_facts, write_report
+from bcda.run_report.phases import phases_of
 from bcda.settings import ConnectionSettings, Tuning
+from bcda.store_address import StoreAddress
 from bcda_simulator import Fault, FaultKind, SimulatorServer
 from bcda_simulator.world import World
 
@@ -175,6 +177,24 @@ def test_cells_of_few_people_are_withheld(weeks):
     for row in facts.months:
         assert (f"{row['service_month']:%Y-%m}" in shown) <= (row["people"] >= 11)
     assert len(document.bars) < len(facts.months)
+
+
+def test_phases_add_up_to_the_whole_and_are_not_told_from_copies(weeks):
+    places, _, _, runs, _, _ = weeks
+    facts = read_facts(places, runs[1])
+    assert [phase.name.split()[0].rstrip(",") for phase in facts.phases] == [
+        "Preparation",
+        "Fetching",
+        "Landing",
+        "Waiting",
+        "Merging",
+    ]
+    loaded = datetime.fromtimestamp(places.published.stat().st_mtime, UTC) - facts.run["started_at"]
+    assert sum((phase.took for phase in facts.phases), timedelta()) == loaded
+    shared = replace(places, store=StoreAddress.from_text("s3://bucket/prefix"))
+    assert [phase.name.split(",")[0] for phase in phases_of(shared, facts.run)] == ["Preparation", "Merging"]
+    # Of an older run nobody knows when it was published.
+    assert read_facts(places, runs[0]).phases[-1].name == "Waiting to be merged"
 
 
 def test_no_count_of_few_people_is_in_any_cell_or_sentence(weeks):
