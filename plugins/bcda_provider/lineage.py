@@ -23,11 +23,14 @@ from bcda.manifest import Manifest
 from bcda.places import Places
 from bcda.receipts import Receipt, read_receipt
 from bcda.runs import ExportRun, read_run
+from bcda.suppression import FEWEST_PEOPLE
 
 Lineage = OperatorLineage[Any, Any]
 
-_FEWEST = 11
-"""Rows can each be a person, and fewer people than this are never told."""
+_TOTALS = ("resource", "resource_version")
+"""Tables with a row for each resource of any type."""
+
+_FEW = range(1, FEWEST_PEOPLE)
 
 
 def fetching(places: Places, run_id: str) -> Lineage:
@@ -52,7 +55,6 @@ def fetched(places: Places, run_id: str, batch: int, count: int) -> Lineage:
         *_place(places, "raw"),
         outputFacets={
             "outputStatistics": writing.OutputStatisticsOutputDatasetFacet(
-                rowCount=_told(sum(receipt.lines for receipt in receipts)),
                 size=sum(receipt.wire_bytes for receipt in receipts),
                 fileCount=len(receipts),
             )
@@ -75,17 +77,16 @@ def landed(places: Places, run_id: str, batch: int) -> Lineage:
         *_place(places, "raw"),
         inputFacets={
             "inputStatistics": reading.InputStatisticsInputDatasetFacet(
-                rowCount=_told(sum(file.lines_read for file in account.files)),
                 size=sum(file.wire_bytes for file in account.files),
                 fileCount=len(account.files),
             )
         },
     )
     outputs = []
-    for table, rows in _rows_of([account]).items():
+    for table, rows in _told(_rows_of([account])).items():
         files = [file for file in account.lake_files if file.table == table]
         statistics = writing.OutputStatisticsOutputDatasetFacet(
-            rowCount=_told(rows),
+            rowCount=rows,
             size=sum(file.bytes or (places.lake / file.path).stat().st_size for file in files),
             fileCount=len(files),
         )
@@ -109,9 +110,9 @@ def merged(places: Places, run_id: str) -> Lineage:
         InputDataset(
             *_place(places, "lake", table),
             facets=_schema(table, without=model.MERGE_COLUMNS),
-            inputFacets={"inputStatistics": reading.InputStatisticsInputDatasetFacet(rowCount=_told(count))},
+            inputFacets={"inputStatistics": reading.InputStatisticsInputDatasetFacet(rowCount=count)},
         )
-        for table, count in rows.items()
+        for table, count in _told(rows).items()
     ]
     outputs = [OutputDataset(*_table(places.warehouse, name), facets=_schema(name)) for name in rows if name in core]
     return Lineage(inputs=inputs, outputs=outputs)
@@ -124,10 +125,11 @@ def published(places: Places, rows: Mapping[str, int]) -> Lineage:
         places: of the source.
         rows: rows of each table, by its name; empty before it is done.
     """
+    told = _told(rows)
     inputs, outputs = [], []
     for name in model.all_tables():
         inputs.append(InputDataset(*_table(places.warehouse, name), facets=_schema(name)))
-        statistics = writing.OutputStatisticsOutputDatasetFacet(rowCount=_told(rows.get(name)))
+        statistics = writing.OutputStatisticsOutputDatasetFacet(rowCount=told.get(name))
         outputs.append(
             OutputDataset(
                 *_table(places.published, name),
@@ -146,8 +148,9 @@ def _endpoint(run: ExportRun, resource_type: str, statistics: InputDatasetFacet 
 
 
 def _read(receipts: list[Receipt]) -> reading.InputStatisticsInputDatasetFacet:
+    lines = sum(receipt.lines for receipt in receipts)
     return reading.InputStatisticsInputDatasetFacet(
-        rowCount=_told(sum(receipt.lines for receipt in receipts)),
+        rowCount=None if lines in _FEW else lines,
         size=sum(receipt.wire_bytes for receipt in receipts),
         fileCount=len(receipts),
     )
@@ -186,5 +189,8 @@ def _rows_of(accounts: Iterable[LandedBatch]) -> dict[str, int]:
     return dict(sorted(rows.items()))
 
 
-def _told(rows: int | None) -> int | None:
-    return rows if rows is None or rows == 0 or rows >= _FEWEST else None
+def _told(rows: Mapping[str, int]) -> dict[str, int | None]:
+    """Return row counts as they may leave: each row can be a person, and a total would give a number away that is not told."""
+    few = {name for name, count in rows.items() if count in _FEW}
+    kept_back = few.union(_TOTALS) if few else few
+    return {name: None if name in kept_back else count for name, count in rows.items()}
