@@ -1,4 +1,4 @@
-"""MkDocs hook: what lies outside of docs/.
+"""MkDocs hook: what lies outside of docs/, and what the search puts first.
 
 The pages are also read on a code host, where a link may lead to any file of the project. On the site some of these files are
 pages of their own; the others are named by their path. A link to a file that does not exist is a warning, which `--strict` makes an error.
@@ -25,6 +25,9 @@ PAGES = {
 }
 """Files of the project that are pages of the site; the README's place is taken by the home page."""
 
+BOOSTS = {"reference/messages.md": 2, "licences.md": 0.1}
+"""What the search puts first: people paste messages into it. Nobody looks for the licence of a package that way."""
+
 _LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)\s]+)\)")
 _FENCE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 _SCHEME = re.compile(r"[a-z]+:|#")
@@ -43,6 +46,8 @@ def on_files(files: Files, config: Any) -> Files:
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:  # noqa: ARG001 - the interface's
     """Turn the links of a page that leave docs/ into links of the site, or into the path of the file."""
     here = page.file.src_uri
+    if here in BOOSTS:
+        page.meta["search"] = {"boost": BOOSTS[here]}
     origin = {made: source for source, made in PAGES.items() if source != "README.md"}.get(here, f"docs/{here}")
     parts = _FENCE.split(markdown)
     return "".join(
