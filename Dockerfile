@@ -12,8 +12,9 @@ ENV PYTHONDONTWRITEBYTECODE=
 COPY requirements.txt requirements-production.txt requirements-site*.txt ./
 RUN python -m venv .venv \
  && for lock in requirements*.txt; do \
-      .venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r "$lock" || exit 1; \
-    done
+      .venv/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --require-hashes -r "$lock" || exit 1; \
+    done \
+ && .venv/bin/pip check
 ARG DUCKDB_EXTENSIONS=""
 RUN install -d /home/airflow \
  && for name in $DUCKDB_EXTENSIONS; do \
