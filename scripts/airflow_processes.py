@@ -100,7 +100,6 @@ class AirflowProcesses:
         self.environment = {
             **inherited,
             **(airflow_environment(home, port=self.port) if settings is None else settings),
-            "BCDA_LATE_HOURS": "20",
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
             "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
             "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",

@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 def deadline_of(source: str) -> DeadlineAlert | None:
     """Return the alert for runs of an export DAG that are not done in time, counted from when they were queued.
 
-    The time is `BCDA_LATE_HOURS` in the environment. Without it there is no alert: `airflow dags test` of Airflow 3.3 fails
-    at the end of a run whose DAG has one (apache/airflow#73428), so only components that run in earnest are given it.
+    The time is `BCDA_LATE_HOURS` in the environment. Without it there is no alert: in a DAG that has one Airflow 3.3.2 answers
+    every clear with an error until the run is late, and fails at the end of `airflow dags test` (apache/airflow#73428).
 
     Args:
         source: connection of the DAG.
