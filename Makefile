@@ -1,4 +1,4 @@
-.PHONY: help demo up env secrets test test-celery fuzz lint bench docs docs-serve screenshots reference lock audit licences setup setup-dev clean
+.PHONY: help demo up env secrets test test-storm test-celery fuzz lint bench docs docs-serve screenshots reference lock audit licences setup setup-dev clean
 
 ##@ To try it and to use it
 
@@ -27,6 +27,9 @@ clean:      ## remove everything that was made here, data of demo and up include
 
 test: lint  ## set up, then all checks and tests
 	@.venv/bin/python -m pytest
+
+test-storm: setup-dev ## kill scheduler, triggerer and workers of a real Airflow while they work; CRASH_WEEKS=50 does it longer
+	@.venv/bin/python -m pytest -n 0 -m storm -s tests/crash
 
 test-celery: setup-dev ## the services of docker-compose.yaml as processes of this machine, with two Celery workers; needs PostgreSQL and Redis
 	@.venv/bin/python -m pytest -n 0 -m celery -s tests/deployment

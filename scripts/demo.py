@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 
 from airflow_processes import PROJECT, AirflowProcesses
-from simulator_process import SimulatorProcess, port_argument
+from simulator_process import POLL_SECONDS, SimulatorProcess, port_argument
 
 DAG = "bcda_weekly_export"
 HOME = PROJECT / "var" / "demo"
@@ -28,7 +28,10 @@ def main() -> int:
     with SimulatorProcess(HOME, *world, *port_argument()) as simulator:
         say(f"  {simulator.facts['base_url']}")
         say("Starting Airflow: scheduler, dag-processor, triggerer, api-server")
-        environment = {"AIRFLOW_CONN_BCDA_DEFAULT": simulator.connection(poll_seconds=3), "BCDA_HOME": str(data)}
+        environment = {
+            "AIRFLOW_CONN_BCDA_DEFAULT": simulator.connection(poll_seconds=POLL_SECONDS),
+            "BCDA_HOME": str(data),
+        }
         port = int(os.environ.get("AIRFLOW_PORT", "0"))
         with AirflowProcesses(HOME / "airflow", environment=environment, port=port) as airflow:
             say(f"  {airflow.base_url}, user admin, password {airflow.password}")

@@ -83,6 +83,11 @@ class SimulatorProcess:
         )
 
 
+POLL_SECONDS = 8
+"""First wait for a job. Airflow's supervisor can notice up to five seconds late that a task has deferred, and its scheduler takes a
+task that has been resumed before that for a failed one."""
+
+
 def port_argument() -> tuple[str, str]:
     """Return the simulator's port option: BCDA_SIM_PORT, or a free port."""
     return "--port", os.environ.get("BCDA_SIM_PORT", "0")

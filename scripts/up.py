@@ -6,7 +6,7 @@ import sys
 import threading
 
 from airflow_processes import PROJECT, USER, AirflowProcesses
-from simulator_process import SimulatorProcess, port_argument
+from simulator_process import POLL_SECONDS, SimulatorProcess, port_argument
 
 HOME = PROJECT / "var" / "up"
 
@@ -18,7 +18,7 @@ def main() -> int:
         signal.signal(number, lambda *_: stop.set())
     with SimulatorProcess(HOME, "--people", "150", "--seed", "7", *port_argument()) as simulator:
         environment = {
-            "AIRFLOW_CONN_BCDA_DEFAULT": simulator.connection(poll_seconds=2),
+            "AIRFLOW_CONN_BCDA_DEFAULT": simulator.connection(poll_seconds=POLL_SECONDS, poll_max_seconds=3),
             "BCDA_HOME": os.environ.get("BCDA_HOME", str(HOME / "data")),
         }
         with AirflowProcesses(

@@ -11,7 +11,10 @@ _TUNING_LABELS = {
     "backoff_max_seconds": ("Longest back-off (s)", "Longest own wait; a longer Retry-After is honoured."),
     "concurrent_downloads": ("Concurrent downloads", "Files that one batch fetches at the same time."),
     "requests_per_five_minutes": ("Requests per five minutes", "Budget of one run; BCDA allows 3,000 per address."),
-    "poll_seconds": ("First poll interval (s)", "First wait between two status requests."),
+    "poll_seconds": (
+        "First poll interval (s)",
+        "First wait for a job; under 8 Airflow can take the wait for a failure, and tries again.",
+    ),
     "poll_max_seconds": ("Longest poll interval (s)", "Longest wait between two status requests."),
     "job_deadline_seconds": ("Job deadline (s)", "A job that is not done by then is cancelled."),
     "failed_grace_seconds": (

@@ -8,14 +8,17 @@ from browsing import log_in
 from playwright.sync_api import sync_playwright
 
 from airflow_processes import USER, AirflowProcesses
-from simulator_process import SimulatorProcess
+from simulator_process import POLL_SECONDS, SimulatorProcess
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
-    """Chromium as the system has it; without one the tests are skipped, in CI they fail."""
+    """Chromium as the system has it; without one the tests are skipped, in CI they fail.
+
+    Playwright holds this process's event loop as long as it is open, so it is closed with the module.
+    """
     if CHROMIUM is None:
         text = "no Chromium is installed"
         pytest.fail(text) if os.environ.get("CI") else pytest.skip(text)
@@ -32,7 +35,7 @@ def stage(tmp_path_factory):
     with SimulatorProcess(home, "--people", "120", "--clock", "2026-11-10T12:00:00+00:00") as simulator:
         environment = {
             "AIRFLOW_CONN_BCDA_DEFAULT": simulator.connection(
-                poll_seconds=1, poll_max_seconds=1, secret_made_on="2026-09-01", concurrent_downloads=2
+                poll_seconds=POLL_SECONDS, poll_max_seconds=1, secret_made_on="2026-09-01", concurrent_downloads=2
             ),
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin,reader:viewer",
             "BCDA_HOME": str(home / "data"),

@@ -72,7 +72,7 @@ def test_a_failed_run_leads_to_the_log_that_says_why(page, airflow, simulator):
     assert airflow.wait_for_run(WEEKLY, run) == "failed"
     page.goto("/plugin/bcda")
     framed = page.frame_locator("iframe")
-    framed.get_by_text("nothing of this run was published").wait_for()
+    framed.get_by_text("kick_off failed. Its log ends").wait_for()
     keep(page, "page-failed", full=False)
     framed.get_by_role("link", name="Log of kick_off").click()
     page.wait_for_url("**/tasks/kick_off")

@@ -71,7 +71,7 @@ class Storm:
                     "login": server.entity.client_id,
                     "password": server.entity.client_secret,
                     # Long enough that the triggerer can be killed while it waits.
-                    "extra": {"poll_seconds": 4, "poll_max_seconds": 4},
+                    "extra": {"poll_seconds": 8, "poll_max_seconds": 4},
                 }
             )
             environment = {

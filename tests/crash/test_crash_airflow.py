@@ -6,7 +6,7 @@ import random
 import airflow_lives
 import pytest
 
-pytestmark = pytest.mark.processes
+pytestmark = pytest.mark.storm
 
 WEEKS = int(os.environ.get("CRASH_WEEKS", "1"))
 SEED = int(os.environ.get("CRASH_SEED", random.SystemRandom().randrange(10**6)))

@@ -13,7 +13,7 @@ import pytest
 from metric_sink import MetricSink
 
 from airflow_processes import AirflowProcesses
-from simulator_process import SimulatorProcess
+from simulator_process import POLL_SECONDS, SimulatorProcess
 
 DAG = "bcda_weekly_export"
 pytestmark = pytest.mark.processes
@@ -61,7 +61,7 @@ def stage(tmp_path_factory, chat):
             **sink.environment,
             **chat,
             "BCDA_LATE_HOURS": "0.001",
-            "AIRFLOW_CONN_BCDA_DEFAULT": simulator.connection(poll_seconds=2, poll_max_seconds=2),
+            "AIRFLOW_CONN_BCDA_DEFAULT": simulator.connection(poll_seconds=POLL_SECONDS, poll_max_seconds=2),
             "BCDA_HOME": str(home / "data"),
         }
         with AirflowProcesses(home / "airflow", environment=environment) as airflow:

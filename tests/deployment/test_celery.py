@@ -51,7 +51,7 @@ def services(simulator, tmp_path_factory):
         "host": server.base_url,
         "login": server.entity.client_id,
         "password": server.entity.client_secret,
-        "extra": {"poll_seconds": 1, "poll_max_seconds": 1, "backoff_initial_seconds": 1},
+        "extra": {"poll_seconds": 8, "poll_max_seconds": 1, "backoff_initial_seconds": 1},
     }
     environment = {
         **dict.fromkeys(make_secrets.TRUST, trusted),
