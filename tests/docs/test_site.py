@@ -141,7 +141,9 @@ def test_a_browser_finds_a_message_and_fetches_nothing_from_elsewhere(site):
             page.on("request", lambda request: asked.append(request.url))
             # What is typed before the index is there is never looked for.
             page.goto(base, wait_until="networkidle")
-            page.get_by_role("textbox", name="Search").press_sequentially("what an address that is not on the allow list sees")
+            page.get_by_role("textbox", name="Search").press_sequentially(
+                "what an address that is not on the allow list sees"
+            )
             # Of each page the best sections show; the others are folded.
             page.locator(".md-search-result__link", has_text="NotAllowListedError").first.evaluate(
                 "link => link.click()"
