@@ -154,6 +154,11 @@ class AirflowProcesses:
                 start_new_session=True,
             )
 
+    def start_again_what_ended(self) -> None:
+        """Start components again that ended by themselves, as a service manager does."""
+        for component in [name for name, process in self._running.items() if process.poll() is not None]:
+            self.start(component)
+
     def kill(self, component: str) -> None:
         """Kill one component and all its children without warning."""
         process = self._running.pop(component)
