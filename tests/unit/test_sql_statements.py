@@ -15,8 +15,10 @@ from bcda.sql_text import identifier, literal
 PROJECT = Path(__file__).resolve().parents[2]
 RUNS_SQL = {"execute", "executemany", "sql", "query", "from_query", "_run"}
 
-OURS_BY_FORM = re.compile(r"model\.(table_)?sql\(.*\)|literal\(.*\)|identifier\(.*\)|(duckdb_files\.)?_?[A-Z][A-Z_]+")
-"""Files of the model, what `sql_text` quotes, and constants."""
+OURS_BY_FORM = re.compile(
+    r"model\.(table_)?sql\(.*\)|literal\(.*\)|identifier\(.*\)|(duckdb_files\.)?_?[A-Z][A-Z_]+|select\(.*\)"
+)
+"""Files of the model, what `sql_text` quotes, constants, and SQLAlchemy's expressions, whose values are parameters."""
 
 A_FILE = "statement of one of the model's files, passed on"
 A_MODEL_NAME = "table or column of the model, see below"
@@ -42,6 +44,7 @@ REVIEWED = {
     "parquet_files.py:count_rows relation([str(path)], key_name)": "paths and the name of a key, each through literal()",
     "parquet_files.py:show name": A_NAME_OF_OURS,
     "parquet_files.py:show relation(files, key_name)": "paths and the name of a key, each through literal()",
+    "query_files.py:rows_of _text(package, name)": "a file of a package of ours",
     "warehouse/database.py:_make_schema relation": A_MODEL_NAME,
     "warehouse/database.py:_make_schema row[0]": "column of a view that was just made from a file of the model",
     "warehouse/database.py:_make_schema statement": A_FILE,
@@ -54,6 +57,7 @@ REVIEWED = {
     "warehouse/merge.py:_refresh table.key": A_MODEL_NAME,
     "warehouse/merge.py:_refresh table.relation": A_MODEL_NAME,
     "warehouse/merge.py:_script statement": A_FILE,
+    "warehouse/publish.py:_count relation": A_MODEL_NAME,
     "warehouse/publish.py:set_lake_view statement": "a file of the model; the lake's path goes in through literal()",
     "warehouse/quality.py:_run check.sql": A_FILE,
     "warehouse/rewrite.py:_counts relation": "tables of the database, each through identifier()",

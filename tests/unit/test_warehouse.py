@@ -17,7 +17,7 @@ from bcda.coverage import Covered, Gap, TypeLedger
 from bcda.errors import CountMismatchError, ManifestError, StorageError, WarehouseError, WarehouseLockedError
 from bcda.export_request import Scope
 from bcda.settings import ApiVersion
-from bcda.warehouse import merge_run, open_warehouse, publish, quality, read_ledger
+from bcda.warehouse import merge_run, open_warehouse, publish, quality, read_ledger, read_published_status
 
 EOB = "ExplanationOfBenefit"
 LATER = NOON + timedelta(days=7)
@@ -459,6 +459,7 @@ def test_every_sql_file_of_the_model_is_used_by_an_empty_merge_or_a_full_one(pla
         quality.checks.cache_clear()
         publish(places)
         held(places)
+        read_published_status(places)
     folder = Path(model.data_path(""))
     written = {str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.sql")} - {
         "declarations/macros"

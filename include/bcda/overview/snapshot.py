@@ -3,9 +3,7 @@
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from functools import cache
-from importlib import resources
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +12,14 @@ import duckdb
 from bcda import duckdb_files
 from bcda.errors import WarehouseError
 from bcda.places import Places
+from bcda.query_files import Row, rows_of
 from bcda.suppression import FEWEST_PEOPLE
 
 _MEMORY = "1GB"
 _SHOWN = f"CREATE TEMP MACRO shown(number) AS CASE WHEN number = 0 OR number >= {FEWEST_PEOPLE} THEN number END"
 
-Rows = list[dict[str, Any]]
-"""Rows of a query by column; instants are aware, UTC. None in a count of people stands for fewer than 11."""
+Rows = list[Row]
+"""Rows of a query. None in a count of people stands for fewer than 11."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,21 +118,10 @@ def _ask(connection: duckdb.DuckDBPyConnection) -> Overview:
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, name: str, parameters: dict[str, Any] | None = None) -> Rows:
-    answer = connection.execute(_query(name), parameters)
-    names = [column[0] for column in answer.description or ()]
-    return [dict(zip(names, map(_aware, row), strict=True)) for row in answer.fetchall()]
+    return rows_of(connection, __package__, name, parameters)
 
 
-@cache
-def _query(name: str) -> str:
-    return resources.files("bcda.overview").joinpath("queries", f"{name}.sql").read_text(encoding="utf-8")
-
-
-def _aware(value: Any) -> Any:
-    return value.replace(tzinfo=UTC) if isinstance(value, datetime) else value
-
-
-def incomplete_from(lag: Sequence[dict[str, Any]], until: datetime) -> datetime:
+def incomplete_from(lag: Sequence[Row], until: datetime) -> datetime:
     """Return from when on claims are still on their way: services after this instant are not complete yet.
 
     Args:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from bcda.run_report.facts import Row, RunFacts
+from bcda.query_files import Row
+from bcda.run_report.facts import RunFacts
 from bcda.run_report.wording import count, dollars, month
 from bcda.suppression import FEW, FEWEST_PEOPLE, in_place_of, withheld
 

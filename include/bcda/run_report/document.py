@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from bcda.query_files import Row
 from bcda.run_report.claims import ClaimChanges, claim_changes
-from bcda.run_report.facts import Row, RunFacts
+from bcda.run_report.facts import RunFacts
 from bcda.run_report.next_steps import next_steps
 from bcda.run_report.wording import SCOPES, bytes_, count, day, duration, instant
 from bcda.suppression import people

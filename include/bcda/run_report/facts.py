@@ -3,21 +3,17 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib import resources
-from typing import Any
+from datetime import datetime
 
 import duckdb
 
 from bcda import duckdb_files, model, warehouse
 from bcda.errors import InvalidRequestError, WarehouseError
 from bcda.places import Places
+from bcda.query_files import Row, rows_of
 from bcda.run_report.phases import Phase, phases_of
 
 _MEMORY = "1GB"
-
-Row = dict[str, Any]
-"""One row by column; instants are aware, UTC."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +98,7 @@ def _has_run(connection: duckdb.DuckDBPyConnection, run_id: str) -> bool:
 
 def _read(connection: duckdb.DuckDBPyConnection, places: Places, run_id: str, *, is_published: bool) -> RunFacts:
     def rows(name: str) -> list[Row]:
-        text = (resources.files(__package__) / "queries" / f"{name}.sql").read_text(encoding="utf-8")
-        found = connection.execute(text, {"run_id": run_id})
-        columns = [column[0] for column in found.description or ()]
-        return [dict(zip(columns, map(_aware, row), strict=True)) for row in found.fetchall()]
+        return rows_of(connection, __package__, name, {"run_id": run_id})
 
     (run,) = rows("run")
     return RunFacts(
@@ -121,7 +114,3 @@ def _read(connection: duckdb.DuckDBPyConnection, places: Places, run_id: str, *,
         asks_from=rows("ahead")[0]["asks_from"],
         phases=phases_of(places, run),
     )
-
-
-def _aware(value: Any) -> Any:
-    return value.replace(tzinfo=UTC) if isinstance(value, datetime) else value
