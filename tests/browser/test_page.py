@@ -31,7 +31,7 @@ def first_run(airflow):
 def test_before_the_first_load_the_page_says_how_to_begin(page, airflow):
     page.goto("/")
     page.get_by_role("link", name="BCDA").click()
-    page.wait_for_url("**/plugin/bcda")
+    page.wait_for_url("**/plugin/bcda**")
     framed = page.frame_locator("iframe")
     framed.get_by_role("heading", name="Nothing is loaded yet").wait_for()
     keep(page, "page-empty", full=False)
