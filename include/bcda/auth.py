@@ -90,7 +90,7 @@ class BcdaAuth(httpx.Auth):
                 response.status_code,
                 b"",
                 what="Token request",
-                retry_after=protocol.retry_after_seconds(response.headers.get("Retry-After"), datetime.now(UTC)),
+                retry_after=protocol.wished_wait_seconds(response.headers, datetime.now(UTC)),
             )
         token, lifetime = protocol.token_of(response.content)
         if self._on_token is not None:

@@ -250,7 +250,7 @@ class BcdaClient:
 
     def error_of(self, response: httpx.Response, what: str) -> Exception:
         """Return the error that a download's answer means; its body is not read, since it may name people."""
-        after = protocol.retry_after_seconds(response.headers.get("Retry-After"), datetime.now(UTC))
+        after = protocol.wished_wait_seconds(response.headers, datetime.now(UTC))
         return protocol.error_for(response.status_code, b"", what=what, retry_after=after)
 
     async def wait_before_retry(self, attempt: int, error: TransientError) -> None:
@@ -313,7 +313,7 @@ class BcdaClient:
         return _back_off(self.settings, state.attempt_number, error)
 
     def _error(self, response: httpx.Response, what: str) -> Exception:
-        after = protocol.retry_after_seconds(response.headers.get("Retry-After"), datetime.now(UTC))
+        after = protocol.wished_wait_seconds(response.headers, datetime.now(UTC))
         return protocol.error_for(response.status_code, response.content, what=what, retry_after=after)
 
     def _job_path(self, job_id: str) -> str:

@@ -48,6 +48,9 @@ _NEXT_STEPS = {
     "oldest list.",
     MissingList.UNKNOWN: "Look at the attribution status and the job list.",
 }
+_FOREIGN_TOKEN = "Request Error"  # noqa: S105 - an answer, no secret
+"""What BCDA says with 400 to a token that it did not issue (wire contract §5)."""
+
 _BLOCKS_FOR = timedelta(hours=24)
 _LONGEST_WAIT_SECONDS = 86_400.0
 """Files live a day, so a server that asks for a longer wait is mistaken."""
@@ -267,6 +270,16 @@ def retry_after_seconds(value: str | None, now: datetime) -> float | None:
         return min(float(text), _LONGEST_WAIT_SECONDS)
     at = _http_date(text)
     return min(max(0.0, (at - now).total_seconds()), _LONGEST_WAIT_SECONDS) if at else None
+
+
+def wished_wait_seconds(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Return how long an answer asks to wait; a date in it is measured by the server's own clock.
+
+    Args:
+        headers: of the answer; names in any case.
+        now: by our clock, for an answer without a `Date`.
+    """
+    return retry_after_seconds(headers.get("retry-after"), lenient_instant(headers.get("date")) or now)
 
 
 def expires_in_seconds(expires: str | None, date: str | None) -> float | None:
@@ -562,13 +575,8 @@ def error_for(status: int, body: bytes, *, what: str, retry_after: float | None)
         )
     if status >= 500 or status == 408:  # noqa: PLR2004
         return ServerError(f"{what}: {status}, {said}.", retry_after_seconds=retry_after, status=status)
-    if status in {401, 403}:
-        return CredentialsError(
-            f"{what}: {status}, {said}. Check client id and secret on the connection; secrets expire 90 days after "
-            "they were made, and the API version has to be enabled for the organization.",
-            status=status,
-            reason=reason,
-        )
+    if status in {401, 403} or (status, reason) == (400, _FOREIGN_TOKEN):
+        return CredentialsError(f"{what}: {status}, {said}. {_access_step(reason)}", status=status, reason=reason)
     if status == 404:  # noqa: PLR2004
         case = missing_list(reason)
         return AttributionMissingError(f"{what}: 404, {said}. {_NEXT_STEPS[case]}", reason=reason, case=case)
@@ -579,6 +587,20 @@ def error_for(status: int, body: bytes, *, what: str, retry_after: float | None)
     if "SharedSystem" in reason:
         return InvalidRequestError(f"{what}: {status}, {said}. Set shared_system to false on the connection.")
     return InvalidRequestError(f"{what}: {status}, {said}. Change the request; the same one will be refused again.")
+
+
+def _access_step(reason: str) -> str:
+    """Return what to do about a refusal of the organization, its token or its version (wire contract §5; §6.3 rows 2, 3)."""
+    if reason == _FOREIGN_TOKEN:
+        return "It does not take the token for one of its own: base URL and credentials must be of one environment."
+    if "access not enabled" in reason:
+        return "Set the connection's API version to one that is enabled for the organization, or ask BCDA's help desk for it."
+    if "unauthorized" in reason.lower():
+        return "The credentials are right, the organization is not admitted; only BCDA's help desk can change that."
+    return (
+        "Check client id and secret on the connection; secrets expire 90 days after they were made, and the organization's "
+        "model has to be open at BCDA."
+    )
 
 
 def lenient_instant(text: object) -> datetime | None:

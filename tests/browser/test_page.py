@@ -99,6 +99,9 @@ def test_the_trigger_form_starts_the_run_that_was_asked_for(page, airflow):
 def test_the_loaded_page_for_operations_and_for_data(page, airflow):
     airflow.wait_for_run(WEEKLY, airflow.trigger(WEEKLY))
     page.goto("/bcda/")
+    assert page.get_by_text("2026-11-05, loaded").count() == 1
+    assert page.get_by_text("2026-07-10, loaded").count() == 1
+    assert "`" not in page.inner_text("main")
     keep(page, "page-loaded")
     without_serious_findings(page)
     page.get_by_role("link", name="Data", exact=True).click()

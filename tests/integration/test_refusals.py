@@ -29,17 +29,35 @@ from bcda_simulator import Entity, Fault, FaultKind, SimulatorSettings
 ENDS = "Change the request; the same one will be refused again"
 SECRET = "secrets expire 90 days after"
 
+HELP_DESK = "only BCDA's help desk can change that"
+ENABLED = "Set the connection's API version to one that is enabled"
+
 REFUSALS = [
+    (1, 401, "Invalid Token", CredentialsError, SECRET),
+    (1, 401, "Expired Token", CredentialsError, SECRET),
+    (1, 400, "Request Error", CredentialsError, "base URL and credentials must be of one environment"),
+    (1, 403, "Unauthorized Error", CredentialsError, HELP_DESK),
+    (1, 403, "ACO (CMS_ID: A9999) is unauthorized", CredentialsError, HELP_DESK),
+    (1, 503, "Internal Error", ServerError, "Internal Error"),
+    (1, 500, "Internal Error", ServerError, "Internal Error"),
     (2, 401, "", CredentialsError, SECRET),
-    (3, 403, "v1 nor v2 access not enabled for this ACO", CredentialsError, "the API version has to be enabled"),
-    (3, 403, "V3 access not enabled for this ACO", CredentialsError, "the API version has to be enabled"),
+    (3, 403, "v1 nor v2 access not enabled for this ACO", CredentialsError, ENABLED),
+    (3, 403, "V3 access not enabled for this ACO", CredentialsError, ENABLED),
     (4, 400, "_outputFormat parameter must be one of [ndjson]", InvalidRequestError, ENDS),
     (5, 400, "Invalid parameter: this server does not support the _elements parameter.", InvalidRequestError, ENDS),
     (6, 400, "Invalid parameter: query parameters cannot start with ?", InvalidRequestError, ENDS),
     (7, 400, "Invalid date format supplied in _since parameter.  Date must be in FHIR Instant format.", InvalidRequestError, ENDS),
     (8, 400, "Invalid date format supplied in _since parameter. Date must be a date that has already passed", InvalidRequestError, ENDS),
     (9, 400, "Repeated resource type Patient", InvalidRequestError, ENDS),
+    (10, 400, "failed to process request given more that one _typeFilter parameter", InvalidRequestError, ENDS),
     (10, 400, "missing question mark ExplanationOfBenefit", InvalidRequestError, ENDS),
+    (10, 400, "invalid _typeFilter Resource Type (Only EOBs valid): Patient", InvalidRequestError, ENDS),
+    (10, 400, "invalid _typeFilter parameter/value: outcome", InvalidRequestError, ENDS),
+    (10, 400, "invalid _typeFilter subquery parameter: status", InvalidRequestError, ENDS),
+    (10, 400, "invalid _tag value: DDPS. Searching by tag requires a token (system|code) to be specified", InvalidRequestError, ENDS),
+    (10, 400, "invalid _tag value: x|y", InvalidRequestError, ENDS),
+    (10, 400, "invalid outcome value: done. Supported outcome values are 'complete' and 'partial'", InvalidRequestError, ENDS),
+    (10, 400, "invalid service-date value: then. Pass a valid FHIR date parameter", InvalidRequestError, ENDS),
     (11, 400, "Accept header is required", InvalidRequestError, ENDS),
     (12, 400, "application/fhir+json is the only supported response format", InvalidRequestError, ENDS),
     (13, 400, "Prefer header is required", InvalidRequestError, ENDS),
@@ -120,6 +138,7 @@ OUTCOME = b'{"resourceType":"OperationOutcome","issue":[{"severity":"error","cod
 STATES = [
     (404, {}, OUTCOME, ExportExpiredError, "is gone at BCDA"),
     (202, {"x-progress": "Pending"}, b"", ServerError, "is pending; it is not complete yet"),
+    (202, {"x-progress": "In Progress"}, b"", ServerError, "is in-progress; it is not complete yet"),
     (202, {"x-progress": "In Progress (33%)"}, b"", ServerError, "is in-progress; it is not complete yet"),
     (410, {"expires": "x"}, OUTCOME, ExportExpiredError, "Its files live for a day; clear `kick_off`"),
     (404, {}, OUTCOME + OUTCOME, ExportExpiredError, "clear `kick_off` with everything after it"),

@@ -1,5 +1,6 @@
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 
@@ -74,6 +75,14 @@ def test_same_request(listed, is_same):
 )
 def test_retry_after(value, seconds):
     assert protocol.retry_after_seconds(value, NOW) == seconds
+
+
+def test_a_date_to_wait_for_is_measured_by_the_servers_clock():
+    ours = NOW + timedelta(hours=5)
+    headers = {"retry-after": format_datetime(NOW + timedelta(seconds=30), usegmt=True)}
+    assert protocol.wished_wait_seconds(headers, NOW) == 30
+    assert protocol.wished_wait_seconds({**headers, "date": format_datetime(NOW, usegmt=True)}, ours) == 30
+    assert protocol.wished_wait_seconds({**headers, "date": "now"}, NOW) == 30
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from bcda.overview.snapshot import Overview, Rows, incomplete_from
 WIDE, NARROW = 860, 330
 """Widths in pixels: a column of a desktop page, and a phone."""
 
-_LABELS = 195
-"""Pixels for the names of the longest resource type."""
+_LABELS = 215
+"""Pixels for the longest name of a row, in the widest of the fonts that a system's own may be."""
 
 _MONTH: dict[str, Any] = {
     "type": "temporal",
@@ -23,6 +23,9 @@ _MONTH: dict[str, Any] = {
         "labelFlush": False,
     },
 }
+
+_SHORT = {"labelExpr": "format(datum.value, '~s')"}
+"""Large numbers as 20k or 1.5M; a format of the axis would give all one unit, and write zero with it."""
 
 
 def pictures(overview: Overview, now: datetime) -> dict[str, dict[str, str]]:
@@ -76,7 +79,12 @@ def _coverage(overview: Overview, now: datetime, width: int) -> dict[str, Any]:
         "data": {"values": bars},
         "mark": {"type": "bar", "height": 14, "cornerRadius": 2},
         "encoding": {
-            "y": {"field": "what", "type": "nominal", "title": None, "axis": {"minExtent": _LABELS, "labelLimit": 195}},
+            "y": {
+                "field": "what",
+                "type": "nominal",
+                "title": None,
+                "axis": {"minExtent": _LABELS, "labelLimit": _LABELS},
+            },
             "x": {**_MONTH, "field": "since", "scale": {"domain": [_iso(edge), _iso(now)]}},
             "x2": {"field": "until"},
             "color": {
@@ -90,9 +98,9 @@ def _coverage(overview: Overview, now: datetime, width: int) -> dict[str, Any]:
 
 
 def _bar(row: dict[str, Any], edge: datetime, state: str) -> dict[str, Any]:
-    runout = ", runout" if row["population"] == "runout" else ""
+    runout = " runout" if row["population"] == "runout" else ""
     return {
-        "what": f"{row['resource_type']} ({row['api_version']}{runout})",
+        "what": f"{row['resource_type']} {row['api_version']}{runout}",
         "since": _iso(row["since_ts"] or edge),
         "until": _iso(row["until_ts"]),
         "state": state,
@@ -111,7 +119,7 @@ def _paid(overview: Overview, width: int) -> dict[str, Any]:
             "mark": "bar",
             "encoding": {
                 "x": {**_MONTH, "field": "month", "timeUnit": "yearmonth"},
-                "y": {"field": "paid", "type": "quantitative", "title": "paid, USD", "axis": {"format": "~s"}},
+                "y": {"field": "paid", "type": "quantitative", "title": "paid, USD", "axis": _SHORT},
                 "color": {"field": "type", "type": "nominal", "legend": {"columns": 8 if width == WIDE else 3}},
             },
         }

@@ -224,6 +224,7 @@ def _templates() -> Environment:
         words.instant,
         words.duration,
         words.ago,
+        words.sentence,
     ):
         made.filters[filter_.__name__] = filter_
     made.globals["few"] = words.FEW

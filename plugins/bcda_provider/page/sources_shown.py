@@ -29,6 +29,8 @@ class Source:
         server: host of BCDA.
         api_version: version that its runs ask for.
         secret: age and end of the client secret in words.
+        lists: the attribution and the runout list, each with the dates of the newest that BCDA announced and of the one loaded;
+            none before the first load.
         findings: what a person should know or do, the urgent first.
         problem: why the connection cannot be used; empty when it can.
     """
@@ -37,6 +39,7 @@ class Source:
     server: str = ""
     api_version: str = ""
     secret: str = ""
+    lists: tuple[tuple[str, str], ...] = ()
     findings: tuple[Finding, ...] = ()
     problem: str = ""
 
@@ -64,6 +67,7 @@ def read_source(conn_id: str, overview: Overview | None, now: datetime) -> Sourc
         server=urlsplit(settings.base_url).netloc,
         api_version=version,
         secret=_secret(made_on, now),
+        lists=_lists(overview) if overview else (),
         findings=tuple(sorted((finding for finding in found if finding), key=lambda finding: not finding.is_failure)),
     )
 
@@ -84,6 +88,24 @@ def _secret(made_on: str, now: datetime) -> str:
     made = date.fromisoformat(made_on)
     days, ends = (now.date() - made).days, (made + SECRET_LASTS).isoformat()
     return f"{days} days old, ends on {ends}"
+
+
+def _lists(overview: Overview) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (name, _dates(overview, population))
+        for name, population in (("Attribution list", "current"), ("Runout list", "runout"))
+    )
+
+
+def _dates(overview: Overview, population: str) -> str:
+    rows = [row for row in overview.status if row["population"] == population]
+    newest = max((row["list_newest"] for row in rows if row["list_newest"]), default=None)
+    loaded = min((row["list_loaded"] for row in rows if row["list_loaded"]), default=None)
+    if newest is None:
+        return "not known yet"
+    if loaded is None:
+        return f"{newest.date()}, not loaded"
+    return f"{newest.date()}, loaded" if loaded >= newest else f"{newest.date()}, loaded is that of {loaded.date()}"
 
 
 def _list(overview: Overview | None, now: datetime) -> Finding | None:

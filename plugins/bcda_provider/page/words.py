@@ -1,8 +1,10 @@
 """Numbers and instants as the page writes them."""
 
+import re
 from datetime import datetime
 
 import pendulum
+from markupsafe import Markup, escape
 
 from bcda.suppression import FEWEST_PEOPLE
 
@@ -52,3 +54,8 @@ def ago(value: datetime | None, now: datetime) -> str:
         if value is None
         else pendulum.instance(value).diff_for_humans(pendulum.instance(now)).replace("before", "ago")
     )
+
+
+def sentence(text: str) -> Markup:
+    """Return a message with what stands in backticks as code, the rest as it is."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text)))  # noqa: S704 - escaped before it is marked
