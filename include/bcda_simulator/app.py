@@ -3,6 +3,8 @@
 import asyncio
 import gzip
 import re
+import socket
+import struct
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -102,40 +104,44 @@ class Simulator:
             return
         endpoint, response = await self._answer(request, path)
         if response is None:
-            # The only way to close without an answer is below the framework, at the server's transport.
-            send.__self__.transport.abort()  # type: ignore[attr-defined]
+            _reset(send)
             self._log(request, endpoint, 0, 0)
             return
         response.headers["Connection"] = "close"
         response.headers["Date"] = format_datetime(self.clock.now(), usegmt=True)
         sent = 0
-        broken = self._break(response, request, endpoint)
+        broken, is_reset = self._break(response, request, endpoint)
 
         async def counting(message: Any) -> None:
             nonlocal sent
             if broken is not None and message["type"] == "http.response.body":
                 await send({"type": "http.response.body", "body": broken, "more_body": True})
-                raise BodyCutError
+                raise BodyCutError(is_reset=is_reset)
             sent += len(message.get("body", b""))
             await send(message)
 
         try:
             await response(scope, receive, counting)
-        except BodyCutError:
-            send.__self__.transport.close()  # type: ignore[attr-defined]
+        except BodyCutError as cut:
+            if cut.is_reset:
+                _reset(send)
+            else:
+                send.__self__.transport.close()  # type: ignore[attr-defined]
         finally:
             self._log(request, endpoint, response.status_code, sent)
 
-    def _break(self, response: Response, request: Request, endpoint: str) -> bytes | None:
-        """Shorten the body of an answer that is no file; return what is sent before the connection breaks, if it does."""
+    def _break(self, response: Response, request: Request, endpoint: str) -> tuple[bytes | None, bool]:
+        """Shorten the body of an answer that is no file; return what is sent before the connection breaks, and whether by a reset."""
         if endpoint == "data" or not response.body:
-            return None
+            return None, False
         target = _target(request)
         if fault := self.faults.strike(FaultKind.SHORT, endpoint, target):
             response.body = response.body[: int(len(response.body) * fault.fraction)]
             response.headers["Content-Length"] = str(len(response.body))
-        fault = self.faults.strike(FaultKind.CUT, endpoint, target)
-        return bytes(response.body[: int(len(response.body) * fault.fraction)]) if fault else None
+        for kind in (FaultKind.CUT, FaultKind.RESET):
+            if fault := self.faults.strike(kind, endpoint, target):
+                return bytes(response.body[: int(len(response.body) * fault.fraction)]), kind is FaultKind.RESET
+        return None, False
 
     def _log(self, request: Request, endpoint: str, status: int, sent: int) -> None:
         self.requests.append(
@@ -370,7 +376,7 @@ class Simulator:
         if not path.exists():
             return Response("Not Found\n", 404, plain)
         target, strike = _target(request), self.faults.strike
-        kinds = (FaultKind.CUT, FaultKind.SHORT, FaultKind.CORRUPT, FaultKind.SLOW)
+        kinds = (FaultKind.CUT, FaultKind.RESET, FaultKind.SHORT, FaultKind.CORRUPT, FaultKind.SLOW)
         fhir = {"Content-Type": "application/fhir+ndjson"}
         if strike(FaultKind.EMPTY, "data", target):
             return Response(b"", headers=fhir | {"Content-Encoding": "gzip"})
@@ -398,6 +404,13 @@ def _faulty_answer(fault: Fault, version: str) -> Response:
     if fault.body == "outcome":
         return Response(outcome(version, fault.status, fault.text), fault.status, headers | _FHIR)
     return Response(fault.text if fault.body == "text" else None, fault.status, headers, "text/plain")
+
+
+def _reset(send: Send) -> None:
+    """Reset a connection; the only place for that is below the framework, at the server's transport."""
+    transport = send.__self__.transport  # type: ignore[attr-defined]
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 def _target(request: Request) -> str:

@@ -20,7 +20,11 @@ _SHARED_CHUNK = 1 << 18
 
 
 class BodyCutError(Exception):
-    """Raised inside a body to break the connection off."""
+    """Raised inside a body to break the connection off: closed, or reset with `is_reset`."""
+
+    def __init__(self, *, is_reset: bool) -> None:
+        super().__init__(is_reset)
+        self.is_reset = is_reset
 
 
 class Bandwidth:
@@ -91,14 +95,14 @@ def send_file(
 
 def _body(path: Path, start: int, stop: int, tail: bytes, damage: list[Fault], bandwidth: Bandwidth) -> Iterator[bytes]:
     size = path.stat().st_size
-    cut = next((fault for fault in damage if fault.kind in {"cut", "short"}), None)
+    cut = next((fault for fault in damage if fault.kind in {"cut", "reset", "short"}), None)
     end = min(stop, int(size * cut.fraction)) if cut else stop
     flip = next((int(size * fault.fraction) for fault in damage if fault.kind == "corrupt"), None)
     slow = next((fault for fault in damage if fault.kind == "slow"), None)
     # Small portions when bodies share a limit, so that they come side by side.
     chunk_size = _SHARED_CHUNK if bandwidth.bytes_per_second else _CHUNK
     if slow:
-        chunk_size = max(1024, slow.bytes_per_second // 10)
+        chunk_size = max(64, slow.bytes_per_second // 10)
     with path.open("rb") as file:
         file.seek(start)
         position = start
@@ -112,8 +116,8 @@ def _body(path: Path, start: int, stop: int, tail: bytes, damage: list[Fault], b
             bandwidth.take(len(chunk))
             position += len(chunk)
             yield chunk
-    if cut and cut.kind == "cut":
-        raise BodyCutError
+    if cut and cut.kind != "short":
+        raise BodyCutError(is_reset=cut.kind == "reset")
     if tail and not cut:
         yield tail
 

@@ -10,13 +10,14 @@ class FaultKind(StrEnum):
     """Everything that can be made to go wrong (wire contract §23)."""
 
     ANSWER = "answer"  # answer with `status`, `retry_after`, `location`, `text`; `body` outcome, text, html or none
-    DROP = "drop"  # close the connection without an answer
+    DROP = "drop"  # reset the connection without an answer
     DELAY = "delay"  # wait `seconds` before answering
     EXPIRE_TOKENS = "expire-tokens"  # every token given so far is refused from now on
     STUCK = "stuck"  # new jobs never finish
     JOB_FAILS = "job-fails"  # new jobs fail
     PEOPLE_FAIL = "people-fail"  # `people` of `resource_type` cannot be retrieved
-    CUT = "cut"  # the body breaks off after `fraction` of it
+    CUT = "cut"  # the body breaks off after `fraction` of it, the connection is closed
+    RESET = "reset"  # the same, but the connection is reset
     SHORT = "short"  # the body ends early after `fraction`, but properly
     CORRUPT = "corrupt"  # one byte at `fraction` is flipped
     SLOW = "slow"  # the body comes at `bytes_per_second`
@@ -54,6 +55,7 @@ class Fault:
         origin: of `foreign`.
         people: place numbers of the failing people on the list.
         resource_type: of the failing people; empty for all types.
+        struck: how often it has struck so far.
     """
 
     kind: FaultKind
@@ -72,6 +74,7 @@ class Fault:
     origin: str = "http://localhost:9"
     people: tuple[int, ...] = ()
     resource_type: str = ""
+    struck: int = 0
 
 
 @dataclass(slots=True)
@@ -112,5 +115,6 @@ class Faults:
                     continue
                 if fault.times is not None:
                     fault.times -= 1
+                fault.struck += 1
                 return fault
         return None

@@ -169,13 +169,10 @@ class JobStore:
             job.written.set()
 
     def _write_part(self, job: Job, part: Part, place: int, folder: Path, failing: Sequence[Fault]) -> None:
-        failed = {
-            part.people[p % len(part.people)]
-            for fault in failing
-            if fault.resource_type in {"", part.resource_type}
-            for p in fault.people
-            if part.people
-        }
+        striking = [fault for fault in failing if part.people and fault.resource_type in {"", part.resource_type}]
+        for fault in striking:
+            fault.struck += 1
+        failed = {part.people[number % len(part.people)] for fault in striking for number in fault.people}
         if part.people and failed and len(failed) / len(part.people) >= self.settings.failure_threshold:
             job.write_failed = True
         name = uuid.uuid5(uuid.NAMESPACE_URL, f"{self.settings.seed}/{job.number}/{place}")

@@ -5,6 +5,7 @@ import ctypes
 import os
 import random
 import resource
+import shutil
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import duckdb
 from driver import Export
 
 from bcda import export
@@ -175,9 +177,46 @@ def ask_and_forget(one: Export) -> None:
     asyncio.run(ask())
 
 
+def _another(one: Export) -> Export:
+    return Export(one.server, one.places, {**one.changes, "full": True}, one.tuning, one.api_version, {})
+
+
 def merge_another_run_first(one: Export) -> None:
     """Let a second run overtake this one between landing and merging."""
-    Export(one.server, one.places, {**one.changes, "full": True}, one.tuning, one.api_version, {}).to_the_end()
+    _another(one).to_the_end()
+
+
+def merge_another_run_beside(one: Export) -> Callable[[], object]:
+    """Let another process merge a second run at the same instant."""
+    other = _another(one)
+    other.to_the_lake()
+    script = (
+        "import sys; from datetime import datetime; from pathlib import Path; from bcda import export; from bcda.places import Places\n"
+        "print('ready', flush=True); sys.stdin.readline()\n"
+        "export.merge(Places.below(Path(sys.argv[1])), sys.argv[2], 1, now=datetime.fromisoformat(sys.argv[3]))"
+    )
+    given = [str(one.places.raw.parent), other.run.run_id, one.server.clock.now().isoformat()]
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, *given], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "ready\n"
+    process.stdin.write("go\n")
+    process.stdin.flush()
+
+    def undo() -> None:
+        assert process.wait(30) == 0
+        process.stdin.close()
+        process.stdout.close()
+        with duckdb.connect(str(one.places.warehouse), read_only=True) as connection:
+            runs = connection.execute("SELECT run_id FROM ops.export_run").fetchall()
+        assert {(one.run.run_id,), (other.run.run_id,)} <= set(runs)
+
+    return undo
+
+
+def begin_with_nothing(one: Export) -> None:
+    """Remove what earlier weeks have brought."""
+    shutil.rmtree(one.places.raw.parent)
 
 
 def fill_the_disk(one: Export) -> Callable[[], object]:

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from exporting import wish
@@ -49,6 +49,7 @@ class Export:
         before: stage → what is arranged before each of its tries; it may return what undoes it.
         memo: what an arrangement has done already.
         base_url: another address than the server's.
+        our_clock: how far this machine's clock is ahead of the server's.
         waited: the longest wait that a server asked for, in seconds; no test sleeps that long.
     """
 
@@ -59,6 +60,7 @@ class Export:
     api_version: str
     before: dict[str, Callable[["Export"], Callable[[], object] | None]]
     base_url: str = ""
+    our_clock: timedelta = timedelta()
     memo: set[str] = field(default_factory=set)
     waited: float = 0.0
     run: ExportRun | None = None
@@ -77,14 +79,18 @@ class Export:
 
     def to_the_end(self) -> None:
         """Run every stage; raise what ends the run."""
+        self.to_the_lake()
+        self._stage("merge", lambda: export.merge(self.places, self.run.run_id, 1, now=self._now))
+        self._stage("publish", lambda: export.publish(self.places))
+
+    def to_the_lake(self) -> None:
+        """Run the stages before the merge."""
         self.run = self._stage("plan", self._plan)
         self.job_id = self._stage("kick-off", lambda: self._with_client(self._kick_off))
         self._stage("wait", lambda: self._with_client(self._wait))
         for batch in export.plan_batches(self.places, self.run.run_id, 1):
             self._stage("fetch", lambda b=batch: self._with_client(lambda c: self._fetch(c, b)))
             self._stage("land", lambda b=batch: export.land_batch(self.places, self.run.run_id, b, 1))
-        self._stage("merge", lambda: export.merge(self.places, self.run.run_id, 1, now=self._now))
-        self._stage("publish", lambda: export.publish(self.places))
 
     def _stage(self, name: str, work: Callable[[], T]) -> T:
         for attempt in range(1, TRIES + 1):
@@ -101,7 +107,7 @@ class Export:
 
     @property
     def _now(self) -> datetime:
-        return self.server.clock.now()
+        return self.server.clock.now() + self.our_clock
 
     def _plan(self) -> ExportRun:
         scope = self.changes.get("scope", Scope.PATIENT)

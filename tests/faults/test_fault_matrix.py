@@ -61,9 +61,10 @@ def check_truth(places, server, row):
         sums = connection.execute("SELECT bool_and(lines_read = rows_landed + lines_quarantined) FROM ops.export_file")
         assert sums.fetchall() == [(True,)]
         covered = connection.execute(
-            "SELECT max(until_ts) FROM ops.coverage WHERE resource_type = 'Patient'"
+            "SELECT resource_type, max(until_ts) FROM ops.coverage WHERE list_contains($types, resource_type) GROUP BY ALL",
+            {"types": list(row.wish["resource_types"])},
         ).fetchall()
-        assert covered == [(world.last_load_at(now).replace(tzinfo=None),)]
+        assert dict(covered) == dict.fromkeys(row.wish["resource_types"], world.last_load_at(now).replace(tzinfo=None))
         if row.fault == matrix.MANY_FILES:
             files = connection.execute(
                 "SELECT count(*), sum(lines_read) FROM ops.export_file WHERE run_id = (SELECT max(run_id) FROM ops.export_run)"
@@ -91,14 +92,19 @@ def test_fault(row, loaded, tmp_path, caplog, capfd, short_lock_wait):
     places = Places.below(home)
     source = row.source() if row.source else arrangements.world()
     with SimulatorServer(source, start=row.start, settings=row.server) as server:
-        for fault in row.strikes:
-            server.faults.add(matrix.fresh(fault))
+        strikes = [matrix.fresh(fault) for fault in row.strikes]
+        for fault in strikes:
+            server.faults.add(fault)
         one = Export(server, places, dict(row.wish), dict(row.tuning), row.api_version, row.before)
+        one.our_clock = row.our_clock
         undo = row.arrange(one) if row.arrange else None
-        before = state(places)
+        before = state(places) if places.published.exists() else None
         error = ended(one)
         if undo is not None:
             undo()
+        assert [
+            fault for given, fault in zip(row.strikes, strikes, strict=True) if not matrix.has_struck(given, fault)
+        ] == []
         said = [*texts_of(error), *texts_of_records(caplog.records), *capfd.readouterr(), *names_below(home)]
         if row.outcome in {Outcome.FAILS, Outcome.WAITS}:
             check_failure(row, error)
@@ -115,6 +121,11 @@ def test_fault(row, loaded, tmp_path, caplog, capfd, short_lock_wait):
             server.faults.clear()
             again(row, server, places).to_the_end()
             check_gap(places, closed=1)
+        if row.outcome is Outcome.UNLISTED:
+            assert people_without_coverage(places) == arrangements.PEOPLE
+            server.faults.clear()
+            again(row, server, places, full=True).to_the_end()
+            assert people_without_coverage(places) == 0
         if row.outcome is Outcome.SET_ASIDE:
             check_quarantine(places)
         check_truth(places, server, row)
@@ -131,11 +142,11 @@ def ended(one):
     return None
 
 
-def again(row, server, places):
+def again(row, server, places, **more):
     """Return the next run: nothing is wrong any more."""
     if row.source is not None:
         server.serve(arrangements.world())
-    changes = {**row.wish, "scope": matrix.Scope.PATIENT, "since": None}
+    changes = {**row.wish, "scope": matrix.Scope.PATIENT, "since": None, **more}
     return Export(server, places, changes, {}, row.api_version, {})
 
 
@@ -149,6 +160,15 @@ def check_gap(places, closed=0):
         assert connection.execute(
             "SELECT resource_type, count(closed_run_id) FROM ops.gap GROUP BY ALL"
         ).fetchall() == [("ExplanationOfBenefit", closed)]
+
+
+def people_without_coverage(places):
+    with duckdb.connect(str(places.published), read_only=True) as connection:
+        people, with_data, missing = connection.execute(
+            "SELECT people_on_list, people_with_data, missing FROM ops.data_status WHERE resource_type = 'Coverage'"
+        ).fetchall()[0]
+    assert (f"{people - with_data} people without any Coverage" in missing) == (people > with_data)
+    return people - with_data
 
 
 def check_quarantine(places):
