@@ -1,4 +1,7 @@
-"""`make reference`: write the pages of docs/reference from the code; `--check` only tells which are not current."""
+"""`make reference`: write docs/reference, and the README's table of faults, from the code.
+
+`--check` only tells which are not current.
+"""
 
 import os
 import sys
@@ -7,14 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
-FOLDER = PROJECT / "docs" / "reference"
+FOLDER = "docs/reference"
 
 
 def pages() -> dict[str, Callable[[], str]]:
-    """Return what makes each page, by file name."""
+    """Return what makes each page, by its path below the project."""
     from reference_pages import commands, database, faults, messages, observability, quality, settings  # noqa: PLC0415 - Airflow's home first
 
-    return {
+    made = {
         "tables.md": database.tables,
         "cclf.md": database.cclf,
         "checks.md": quality.page,
@@ -24,6 +27,7 @@ def pages() -> dict[str, Callable[[], str]]:
         "faults.md": faults.page,
         "metrics.md": observability.page,
     }
+    return {f"{FOLDER}/{name}": make for name, make in made.items()} | {"README.md": faults.readme}
 
 
 def main() -> int:
@@ -34,7 +38,7 @@ def main() -> int:
         # Airflow makes its folder on import, and nothing here needs a real one.
         os.environ["AIRFLOW_HOME"] = home
         for name, make in pages().items():
-            path, text = FOLDER / name, make()
+            path, text = PROJECT / name, make()
             if not path.exists() or path.read_text(encoding="utf-8") != text:
                 stale.append(name)
                 if not check:

@@ -195,6 +195,7 @@ def _jobs() -> Iterator[Row]:
 
 
 def _cancelling() -> Iterator[Row]:
+    while_ = "while a stuck job is cancelled"
     stuck = Fault(K.STUCK, times=1)
     over = {
         "error": errors.ExportFailedError,
@@ -203,12 +204,14 @@ def _cancelling() -> Iterator[Row]:
     }
     for wish, named in (("0", "0"), ("2", "2"), ("soon, maybe", "nonsense")):
         strike = Fault(K.ANSWER, "cancel", status=429, retry_after=wish, body="none", times=2)
-        yield fails(f"429, Retry-After: {named}", "cancel", stuck, strike, **over)
+        yield fails(f"429, Retry-After: {named}, {while_}", "cancel", stuck, strike, **over)
     expired = Fault(K.EXPIRE_TOKENS, "cancel", times=1)
-    yield fails("401, the token has expired", "cancel", stuck, expired, **over)
-    yield fails("connection reset before the headers", "cancel", stuck, Fault(K.DROP, "cancel", times=1), **over)
+    yield fails(f"401, the token has expired, {while_}", "cancel", stuck, expired, **over)
+    yield fails(
+        f"connection reset before the headers, {while_}", "cancel", stuck, Fault(K.DROP, "cancel", times=1), **over
+    )
     busy = Fault(K.ANSWER, "cancel", status=503, body="none", times=2)
-    yield fails("503 for a while", "cancel", stuck, busy, **over)
+    yield fails(f"503, {while_}", "cancel", stuck, busy, **over)
 
 
 def _manifests() -> Iterator[Row]:
