@@ -24,6 +24,8 @@ from cryptography.fernet import Fernet
 PROJECT = Path(__file__).resolve().parents[1]
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 USER = "admin"
+SECRET_FILES = frozenset({"secrets.json", "passwords.json"})
+"""Files below Airflow's home that hold secrets on purpose."""
 
 
 def free_port() -> int:

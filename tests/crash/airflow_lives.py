@@ -21,9 +21,9 @@ sys.path[:0] = [str(PROJECT / "scripts"), *(str(PROJECT / "tests" / name) for na
 
 import httpx  # noqa: E402
 import lives  # noqa: E402
-from canaries import PLANTED, canaries, leaks  # noqa: E402
+from canaries import PLANTED, canaries, leaks_below  # noqa: E402
 
-from airflow_processes import COMPONENTS, AirflowProcesses  # noqa: E402
+from airflow_processes import COMPONENTS, SECRET_FILES, AirflowProcesses  # noqa: E402
 from bcda.commit_points import CommitPoint  # noqa: E402
 from bcda.places import Places  # noqa: E402
 from bcda_simulator import Fault, FaultKind, SimulatorServer  # noqa: E402
@@ -97,11 +97,9 @@ class Storm:
     def _search(self) -> None:
         """Look for people and secrets in all that Airflow keeps: its database with XComs, events and rendered fields, its logs."""
         wanted = canaries(World(people=5, seed=7, history_weeks=12), self._server, 5)
-        for path in (self._home / "airflow").rglob("*"):
-            if path.is_file() and path.name not in {"passwords.json", "secrets.json"}:
-                self.tally.files_searched += 1
-                found = leaks([path.read_bytes().decode("latin-1"), path.name], wanted)
-                self.tally.leaks += [f"{path.name} holds a canary" for _ in found]
+        searched, found = leaks_below(self._home / "airflow", wanted, but=SECRET_FILES)
+        self.tally.files_searched += searched
+        self.tally.leaks += found
 
     def _week(self, airflow: AirflowProcesses, week: int) -> None:
         seen = set(self._server.jobs())

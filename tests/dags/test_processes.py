@@ -1,8 +1,11 @@
 """Airflow as it runs in earnest: four processes, a scheduler that dies, people who clear and backfill."""
 
 import json
+import shutil
+import sqlite3
 import threading
 import time
+from contextlib import closing
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
@@ -10,9 +13,11 @@ from typing import ClassVar
 import duckdb
 import httpx
 import pytest
+from canaries import leaks_below, people_of
 from metric_sink import MetricSink
 
-from airflow_processes import AirflowProcesses
+from airflow_processes import SECRET_FILES, AirflowProcesses
+from bcda_simulator.world import World
 from simulator_process import POLL_SECONDS, SimulatorProcess
 
 DAG = "bcda_weekly_export"
@@ -239,6 +244,18 @@ def test_clearing_the_waiting_task_alone_cancels_its_job_and_says_what_to_do(air
     assert "Clear `kick_off` with everything after it" in airflow.task_log(DAG, run, instance)
 
 
+def test_a_wait_that_a_person_marks_failed_cancels_its_job(airflow, simulator):
+    simulator.control("POST", "faults", {"kind": "stuck", "endpoint": "kick-off", "times": 1})
+    before = set(jobs(simulator))
+    run = airflow.trigger(DAG, {"resource_types": ["Claim"]})
+    airflow.wait_for_task(DAG, run, "wait_for_job", ["deferred"])
+    (job,) = set(jobs(simulator)) - before
+    wait_until(lambda: any(f"/jobs/{job}" in r["target"] for r in simulator.control("GET", "state")["requests"]))
+    airflow.api("PATCH", f"/dags/{DAG}/dagRuns/{run}/taskInstances/wait_for_job", {"new_state": "failed"})
+    wait_until(lambda: jobs(simulator)[job] == "Cancelled")
+    assert airflow.wait_for_run(DAG, run) == "failed"
+
+
 def test_a_backfill_created_through_the_api_runs(airflow, simulator, stage):
     simulator.control("POST", "clock", {"advance_seconds": 14 * 86_400})
     body = {
@@ -410,18 +427,24 @@ def test_a_new_attribution_list_is_loaded_by_exactly_one_run_across_a_restart_of
     assert loaded == [("2026-12-05",)]
 
 
-def test_nothing_secret_or_personal_is_in_airflows_database(airflow, simulator, stage):
-    home = stage[2]
-    with duckdb.connect(str(home / "data" / "bcda.duckdb"), read_only=True) as connection:
-        mbis = [
-            row[0]
-            for row in connection.execute(
-                "SELECT DISTINCT id_value FROM patient_identifier WHERE id_kind = 'MBI'"
-            ).fetchall()
-        ]
-    assert mbis
-    content = (home / "airflow" / "airflow.db").read_bytes()
-    for path in (home / "airflow" / "logs").rglob("*.log"):
-        content += path.read_bytes()
-    for private in [*mbis, simulator.facts["client_secret"]]:
-        assert private.encode() not in content
+def private_of(simulator):
+    now = datetime.fromisoformat(simulator.control("GET", "state")["now"])
+    return people_of(World(people=6), 6, now=now, secret=simulator.facts["client_secret"])
+
+
+def test_nothing_secret_or_personal_is_in_anything_that_airflow_keeps(airflow, simulator, stage):
+    searched, found = leaks_below(stage[2] / "airflow", private_of(simulator), but=SECRET_FILES)
+    assert searched > 50
+    assert found == []
+
+
+def test_a_canary_that_airflow_would_keep_is_found(airflow, simulator, stage, tmp_path):
+    wanted = private_of(simulator)
+    shutil.copy(stage[2] / "airflow" / "airflow.db", tmp_path / "airflow.db")
+    assert leaks_below(tmp_path, wanted) == (1, [])
+    with closing(sqlite3.connect(tmp_path / "airflow.db")) as database, database:
+        value = json.dumps({"reason": f"for {wanted[0]}"})
+        changed = database.execute("UPDATE xcom SET value = ? WHERE rowid = (SELECT min(rowid) FROM xcom)", [value])
+        assert changed.rowcount == 1
+    (tmp_path / f"{wanted[1]}.log").touch()
+    assert leaks_below(tmp_path, wanted)[1] == ["airflow.db holds a canary", f"{wanted[1]}.log holds a canary"]

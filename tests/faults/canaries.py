@@ -4,6 +4,7 @@ import json
 import logging
 import traceback
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 from bcda_simulator import SimulatorServer
@@ -18,8 +19,12 @@ TOKEN_START = "eyJhbGciOiAiUlM1MTIi"
 
 def canaries(world: World, server: SimulatorServer, people: int) -> tuple[str, ...]:
     """Return MBIs, member numbers and family names of a world's people, and the server's secrets."""
-    now = server.clock.now()
-    found = {PLANTED, server.entity.client_secret, TOKEN_START}
+    return people_of(world, people, now=server.clock.now(), secret=server.entity.client_secret)
+
+
+def people_of(world: World, people: int, *, now: datetime, secret: str) -> tuple[str, ...]:
+    """Return the same for a server that is another process, by its clock and its entity's secret."""
+    found = {PLANTED, secret, TOKEN_START}
     for person in range(people):
         found.add(world.mbi(str(person), now))
         for line in world.lines("v2", "Patient", [str(person)], after=None, up_to=now):
@@ -48,6 +53,26 @@ def names_below(home: Path) -> Iterator[str]:
     """Yield the names of all files and folders."""
     for path in home.rglob("*"):
         yield path.relative_to(home).as_posix()
+
+
+def leaks_below(folder: Path, wanted: tuple[str, ...], *, but: frozenset[str] = frozenset()) -> tuple[int, list[str]]:
+    """Search all files of a folder and their names, such as all that Airflow keeps: database, logs, rendered fields, events.
+
+    Args:
+        folder: searched with everything below it.
+        wanted: canaries.
+        but: names of files that hold secrets on purpose.
+
+    Returns:
+        How many files were searched, and a sentence for each that holds a canary.
+    """
+    searched, found = 0, []
+    for path in folder.rglob("*"):
+        if path.is_file() and path.name not in but:
+            searched += 1
+            texts = [path.read_bytes().decode("latin-1"), path.relative_to(folder).as_posix()]
+            found += [f"{path.name} holds a canary" for _ in leaks(texts, wanted)]
+    return searched, found
 
 
 def leaks(texts: Iterable[str], wanted: tuple[str, ...]) -> list[str]:
