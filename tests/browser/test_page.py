@@ -35,6 +35,9 @@ def test_before_the_first_load_the_page_says_how_to_begin(page, airflow):
     framed = page.frame_locator("iframe")
     framed.get_by_role("heading", name="Nothing is loaded yet").wait_for()
     keep(page, "page-empty", full=False)
+    page.goto("/bcda/")
+    without_serious_findings(page)
+    page.goto("/plugin/bcda")
     framed.get_by_role("link", name=WEEKLY, exact=True).click()
     page.wait_for_url(f"**/dags/{WEEKLY}")
 
@@ -46,8 +49,8 @@ def test_a_run_at_work_shows_its_phase_its_reason_and_its_progress(page, airflow
     airflow.wait_for_task(WEEKLY, run, "wait_for_job", ["deferred"])
     page.goto("/bcda/")
     page.get_by_text("BCDA prepares the files of job 1.").wait_for()
-    # Started again, the run gets its files, one of them slowly: the page follows without being asked to.
-    simulator.control("POST", "faults", {"kind": "delay", "endpoint": "data", "seconds": 12, "skip": 2, "times": 1})
+    # Started again, the run gets its files, the last of them slowly: the page follows without being asked to.
+    simulator.control("POST", "faults", {"kind": "delay", "endpoint": "data", "seconds": 16, "skip": 3, "times": 1})
     body = {
         "dry_run": False,
         "dag_run_id": run,
@@ -56,7 +59,7 @@ def test_a_run_at_work_shows_its_phase_its_reason_and_its_progress(page, airflow
         "only_failed": False,
     }
     airflow.api("POST", f"/dags/{WEEKLY}/clearTaskInstances", body)
-    page.get_by_text(re.compile(r"\d of \d files")).wait_for()
+    page.get_by_text(re.compile(r"[2-4] of 5 files, .*B, .*B/s, about .* left")).wait_for()
     keep(page, "page-running")
     without_serious_findings(page)
     # The end of the run brings what it loaded.
@@ -74,6 +77,9 @@ def test_a_failed_run_leads_to_the_log_that_says_why(page, airflow, simulator):
     framed = page.frame_locator("iframe")
     framed.get_by_text("kick_off failed. Its log ends").wait_for()
     keep(page, "page-failed", full=False)
+    page.goto("/bcda/")
+    without_serious_findings(page)
+    page.goto("/plugin/bcda")
     framed.get_by_role("link", name="Log of kick_off").click()
     page.wait_for_url("**/tasks/kick_off")
     page.get_by_text(re.compile("client secret")).first.wait_for()
@@ -101,6 +107,8 @@ def test_the_loaded_page_for_operations_and_for_data(page, airflow):
     page.goto("/bcda/")
     assert page.get_by_text("2026-11-05, loaded").count() == 1
     assert page.get_by_text("2026-07-10, loaded").count() == 1
+    assert page.get_by_text(re.compile(r"\d+ days old, ends on 2026-11-30")).count() == 1
+    assert page.get_by_role("row", name=re.compile("code_form .*warning")).count() == 1
     assert "`" not in page.inner_text("main")
     keep(page, "page-loaded")
     without_serious_findings(page)
@@ -114,6 +122,19 @@ def test_the_loaded_page_for_operations_and_for_data(page, airflow):
         assert page.get_by_role("link", name=name, exact=True).is_visible()
 
 
+def test_a_loaded_run_leads_to_its_report_and_a_link_to_it_shows_which_it_is(page):
+    page.goto("/bcda/")
+    address = page.get_by_role("link", name="Report", exact=True).first.get_attribute("href")
+    run_id = address.split("/reports/")[1].split("?")[0]
+    page.goto(f"/bcda/?run={run_id}")
+    assert page.locator("li.wanted").count() == 1
+    page.locator("li.wanted").get_by_role("link", name="Report", exact=True).click()
+    page.get_by_role("heading", level=1).wait_for()
+    assert "What came" in page.inner_text("body")
+    without_serious_findings(page)
+    keep(page, "run-report", full=False)
+
+
 @pytest.mark.parametrize("path", ["/bcda/", "/bcda/data"])
 def test_on_a_phone_nothing_runs_over_the_edge(page, path):
     page.set_viewport_size({"width": 360, "height": 780})
@@ -123,19 +144,28 @@ def test_on_a_phone_nothing_runs_over_the_edge(page, path):
     keep(page, f"page-phone{'-data' if path.endswith('data') else ''}")
 
 
-def test_it_is_dark_where_airflow_is_dark(page):
+@pytest.mark.parametrize("path", ["/bcda/", "/bcda/data"])
+def test_it_is_dark_where_airflow_is_dark(page, path):
     page.goto("/bcda/")
     light = page.evaluate("getComputedStyle(document.body).backgroundColor")
     page.evaluate("localStorage.setItem('theme', 'dark')")
-    page.goto("/bcda/data")
+    page.goto(path)
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") != light
     without_serious_findings(page)
-    keep(page, "page-dark")
+    keep(page, f"page-dark{'' if path.endswith('data') else '-operations'}")
     page.evaluate("localStorage.removeItem('theme')")
 
 
-def test_the_keyboard_reaches_everything_and_first_the_content(page):
-    page.goto("/bcda/data")
+@pytest.mark.parametrize(
+    ("path", "places"),
+    [
+        ("/bcda/", {"A ", "DIV Coverage by resource type", "DIV Checks that did not pass"}),
+        ("/bcda/data", {"SUMMARY ", "DIV People by month", "DIV Claim lag by claim type"}),
+    ],
+    ids=["operations", "data"],
+)
+def test_the_keyboard_reaches_everything_and_first_the_content(page, path, places):
+    page.goto(path)
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
     page.keyboard.press("Enter")
@@ -148,7 +178,7 @@ def test_the_keyboard_reaches_everything_and_first_the_content(page):
                 "document.activeElement.tagName + ' ' + (document.activeElement.getAttribute('aria-label') || '')"
             )
         )
-    assert {"SUMMARY ", "DIV People by month", "DIV Claim lag by claim type"} <= reached
+    assert places <= reached
 
 
 def test_who_may_look_sees_no_buttons_and_strangers_see_nothing(browser, airflow):

@@ -13,7 +13,7 @@ from bcda import export as stages
 from bcda import overview, warehouse
 from bcda.client import BcdaClient
 from bcda.errors import WarehouseError
-from bcda.overview import Phase, read_overview, read_progress
+from bcda.overview import Phase, kept, read_overview, read_progress
 from bcda.overview.pictures import incomplete_months, pictures
 from bcda.places import Places
 from bcda.runs import Wait, note_wait
@@ -139,6 +139,21 @@ def test_what_was_read_is_kept_until_the_next_load(places, loaded):
     assert read_overview(places) is first
     loaded(PEOPLE[:2], 11, 10)
     assert [run["run_id"] for run in read_overview(places).runs] == ["w11", "w10"]
+
+
+def test_what_is_kept_beside_the_database_is_what_was_read_and_is_only_of_that_database(places, loaded, monkeypatch):
+    shown = loaded(PEOPLE[:14])
+    overview.keep_overview(places)
+    monkeypatch.setattr(kept, "_in_memory", {})
+    with monkeypatch.context() as patch:
+        patch.setattr(kept, "read_published", None)
+        assert read_overview(places) == shown
+    # The next load replaces the database: what was kept of the old one is not shown for it.
+    assert [run["run_id"] for run in loaded(PEOPLE[:14], 11, 10).runs] == ["w11", "w10"]
+    kept.overview_path(places).write_text("{")
+    monkeypatch.setattr(kept, "_in_memory", {})
+    with pytest.raises(WarehouseError, match="is damaged"):
+        read_overview(places)
 
 
 def test_before_the_first_load_there_is_nothing_and_a_strange_file_is_refused(places):

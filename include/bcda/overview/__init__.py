@@ -1,6 +1,16 @@
 """What people see of a source at a glance: aggregates of the published database, and runs that are at work."""
 
 from bcda.overview.at_work import Phase, Progress, read_progress
-from bcda.overview.snapshot import Overview, Rows, incomplete_from, read_overview
+from bcda.overview.kept import keep_overview, read_overview
+from bcda.overview.snapshot import Overview, Rows, incomplete_from
 
-__all__ = ["Overview", "Phase", "Progress", "Rows", "incomplete_from", "read_overview", "read_progress"]
+__all__ = [
+    "Overview",
+    "Phase",
+    "Progress",
+    "Rows",
+    "incomplete_from",
+    "keep_overview",
+    "read_overview",
+    "read_progress",
+]

@@ -51,34 +51,25 @@ class Overview:
     roster: Rows
 
 
-def read_overview(places: Places) -> Overview | None:
-    """Return the aggregates of the published database, or None before the first load.
+def identity_of(places: Places) -> list[int] | None:
+    """Return what tells one published database from the one that replaces it; None before the first."""
+    try:
+        found = places.published.stat()
+    except FileNotFoundError:
+        return None
+    return [found.st_ino, found.st_size, found.st_mtime_ns]
 
-    The answer is kept until a load replaces the file: what belongs to one snapshot never changes.
+
+def read_published(places: Places) -> Overview:
+    """Read the aggregates from the published database, every claim in it.
 
     Args:
-        places: of the source.
+        places: of a source that has one.
 
     Raises:
         WarehouseError: the file cannot be read as a database of ours.
         EncryptionError: it needs a key, another key or none.
     """
-    try:
-        found = places.published.stat()
-    except FileNotFoundError:
-        return None
-    identity = (str(places.published), found.st_ino, found.st_size, found.st_mtime_ns)
-    kept = _kept.get(places.published)
-    if kept is None or kept[0] != identity:
-        kept = _kept[places.published] = (identity, _read(places))
-    return kept[1]
-
-
-_kept: dict[Path, tuple[tuple[object, ...], Overview]] = {}
-"""One snapshot a source."""
-
-
-def _read(places: Places) -> Overview:
     try:
         with (
             tempfile.TemporaryDirectory(prefix="bcda-overview-") as spill,

@@ -13,7 +13,9 @@ from bcda_provider.retry import BcdaRetryPolicy
 
 
 class BcdaReportOperator(BaseOperator):
-    """Writes the report of each run that this DAG run loaded. A task of its own: when it fails, what was loaded stays published.
+    """Writes the report of each run that this DAG run loaded, and keeps the page's aggregates of what is published now.
+
+    A task of its own: when it fails, what was loaded stays published.
 
     Args:
         plan_task_ids: tasks that planned the runs; those that skipped planned none.
@@ -36,9 +38,12 @@ class BcdaReportOperator(BaseOperator):
             context: of the task.
 
         Raises:
-            StorageError: the folder of reports cannot be written.
+            StorageError: the folder of reports, or that of the published database, cannot be written.
         """
+        from bcda.overview import keep_overview
+
         reports = write_reports(context["ti"], self.plan_task_ids, self.bcda_conn_id)
+        keep_overview(places(self.bcda_conn_id))
         self.run_id = reports[-1]["run_id"] if reports else ""
         return {"reports": reports}
 
