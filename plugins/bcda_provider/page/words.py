@@ -58,4 +58,5 @@ def ago(value: datetime | None, now: datetime) -> str:
 
 def sentence(text: str) -> Markup:
     """Return a message with what stands in backticks as code, the rest as it is."""
-    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text)))  # noqa: S704 - escaped before it is marked
+    # As plain text first: parts of a Markup that are put together are escaped again.
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped before it is marked
