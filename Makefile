@@ -41,10 +41,11 @@ fuzz: setup-dev ## fuzz what comes from BCDA, SECONDS=600 for each of the two fu
 	@.venv/bin/python tests/fuzz/fuzz_documents.py --seconds $(or $(SECONDS),600)
 	@.venv/bin/python tests/fuzz/fuzz_lines.py --seconds $(or $(SECONDS),600)
 
-bench: setup ## measure fetching against curl, landing against what a user would write instead, and merging into growing tables
+bench: setup ## measure fetching against curl, landing against what a user would write instead, merging into growing tables, and the page
 	@.venv/bin/python benchmarks/load.py
 	@.venv/bin/python benchmarks/landing.py
 	@.venv/bin/python benchmarks/merging.py
+	@.venv/bin/python benchmarks/page.py
 
 setup-dev:  ## make .venv with the tools for tests and checks too
 	@scripts/setup.sh dev

@@ -9,7 +9,8 @@ missing otherwise stands in its log, and in `ops.data_status`.
 **When `check_secret` warns**, rotate the secret before its day 90; fill in `Secret made on` on the connection for that.
 
 Rebuilding is a command: `python -m bcda rebuild-lake` from raw files, `python -m bcda rebuild-warehouse` from the lake. Both
-build beside what is there and compare every row.
+build beside what is there and compare every row. Reconciling needs no step here: each full pull is compared with what is here as it
+is merged (`ops.reconciliation`).
 """
 
 from datetime import UTC, datetime
