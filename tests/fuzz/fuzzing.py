@@ -9,7 +9,7 @@ SECONDS = int(os.environ.get("FUZZ_SECONDS") or (120 if os.environ.get("CI") els
 
 
 SEED = os.environ.get("FUZZ_SEED", "2026")
-"""The same each time, so that a test that fails fails again; `make fuzz` draws a new one."""
+"""The same each time, so that a test that fails fails again; .ci/run has one for each commit, `make fuzz` draws one."""
 
 
 def assert_no_finding(script: str) -> None:
