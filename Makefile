@@ -59,7 +59,7 @@ docs-serve: setup-dev ## show the documentation at a local address, and follow c
 	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs serve --strict
 
 screenshots: setup-dev ## run the browser tests and take their pictures of the page to docs/images
-	@.venv/bin/python -m pytest -n 0 tests/browser && cp var/screenshots/page-*.png docs/images/
+	@.venv/bin/python -m pytest -n 0 tests/browser && cp $(patsubst docs/images/%,var/screenshots/%,$(wildcard docs/images/*.png)) docs/images/
 
 reference: setup-dev ## write docs/reference from the code
 	@.venv/bin/python scripts/reference.py
