@@ -131,6 +131,16 @@ def test_every_service_is_closed(services):
     assert re.search(r"^USER [1-9]\d+$", DOCKERFILE.read_text(), re.MULTILINE)
 
 
+def test_the_user_of_the_image_can_enter_airflows_home(services):
+    """Docker mounts a tmpfs with the mode of the image's folder and root as owner."""
+    user = re.search(r"^USER (\d+)$", DOCKERFILE.read_text(), re.MULTILINE).group(1)
+    assert f"useradd --uid {user} " in DOCKERFILE.read_text()
+    home = re.search(r"AIRFLOW_HOME=(\S+)", DOCKERFILE.read_text()).group(1)
+    for name in AIRFLOW:
+        mounts = dict(mount.partition(":")[::2] for mount in services[name]["tmpfs"])
+        assert set(mounts[home].split(",")) == {"mode=0700", f"uid={user}", f"gid={user}"}, name
+
+
 def test_the_databases_can_be_reached_from_inside_only(document, services):
     assert document["networks"]["inside"] == {"internal": True}
     for name in ("postgres", "redis", "simulator"):
