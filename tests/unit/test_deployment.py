@@ -101,6 +101,13 @@ def test_its_variables_change_what_they_say(tmp_path):
     assert read["environment"]["BCDA_LATE_HOURS"] == "8"
 
 
+def test_the_port_alone_moves_the_links_too(tmp_path):
+    read = composed(tmp_path, AIRFLOW_PORT="9000")["services"]
+    for name in AIRFLOW:
+        assert read[name]["environment"]["AIRFLOW__API__BASE_URL"] == "http://localhost:9000", name
+    assert composed(tmp_path)["services"]["worker"]["environment"]["AIRFLOW__API__BASE_URL"] == "http://localhost:8080"
+
+
 def version():
     return tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["version"]
 
