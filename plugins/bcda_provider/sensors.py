@@ -48,7 +48,7 @@ class BcdaJobSensor(BaseSensorOperator):
         api_version: str = "",
         **kwargs: Any,
     ) -> None:
-        super().__init__(retry_policy=BcdaRetryPolicy(), **kwargs)
+        super().__init__(retry_policy=BcdaRetryPolicy(has_job=True), **kwargs)
         self.run_id: Any = run_id
         self.job_id: Any = job_id
         self.batches = batches

@@ -9,7 +9,7 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from bcda.client import BcdaClient
-from bcda.errors import BcdaError, TransientError
+from bcda.errors import BcdaError, NotAllowListedError, TransientError
 from bcda.protocol import JobState, JobStatus
 from bcda.settings import ConnectionSettings
 from bcda_provider.events import JobEvent, Outcome
@@ -90,8 +90,9 @@ class BcdaJobTrigger(BaseTrigger):
     async def _ask(self, client: BcdaClient) -> JobStatus | None:
         try:
             return await client.status(self.job_id)
-        except TransientError as error:
-            # The job goes on without us; only the deadline ends the wait.
+        except (TransientError, NotAllowListedError) as error:
+            # The job goes on without us; only the deadline ends the wait. BCDA gave it to this address, so that no connection
+            # in a triggerer that has just started is an outage like any other.
             self.log.warning("no answer on job %s, asking again: %s", self.job_id, error)
             return None
 

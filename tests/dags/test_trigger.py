@@ -61,6 +61,15 @@ async def test_a_wait_ends_with_one_event(airflow_database, serve, trigger_for, 
         assert server.jobs() == {1: "Cancelled"}
 
 
+async def test_connections_that_are_not_made_end_no_wait(airflow_database, serve, trigger_for, gate):
+    server = serve(settings=SimulatorSettings(pending_seconds=2))
+    trigger = await trigger_for(server, extra={"max_attempts": 2, "backoff_initial_seconds": 0.01})
+    # Five tries of a triggerer that has just started; the client's two tries each are used up twice.
+    gate.refuses = 5
+    event = await event_of(trigger)
+    assert (event.outcome, gate.refused) == (Outcome.COMPLETED, 5)
+
+
 async def test_on_kill_cancels_the_job_without_asking_for_the_connection(
     airflow_database, serve, trigger_for, monkeypatch
 ):
@@ -89,7 +98,7 @@ def test_an_event_of_another_shape_is_refused():
 def test_the_retry_policy_follows_the_error_tree():
     from airflow.sdk.definitions.retry_policy import RetryAction
 
-    from bcda.errors import CredentialsError, ManifestError, RateLimitedError, ServerError
+    from bcda.errors import CredentialsError, ManifestError, NotAllowListedError, RateLimitedError, ServerError
     from bcda_provider.retry import BcdaRetryPolicy
 
     policy = BcdaRetryPolicy()
@@ -103,6 +112,31 @@ def test_the_retry_policy_follows_the_error_tree():
         "ServerError": RetryAction.DEFAULT,
         "ValueError": RetryAction.DEFAULT,
     }
+    # Before there is a job a person must look; a job that BCDA gave to this address is not given up.
+    unanswered = NotAllowListedError("x")
+    assert policy.evaluate(unanswered, 1, 3).action is RetryAction.FAIL
+    with_job = BcdaRetryPolicy.deserialize(json.loads(json.dumps(BcdaRetryPolicy(has_job=True).serialize())))
+    assert with_job.evaluate(unanswered, 1, 3).action is RetryAction.DEFAULT
+    assert with_job.evaluate(CredentialsError("x"), 1, 3).action is RetryAction.FAIL
     asked = policy.evaluate(RateLimitedError("x", retry_after_seconds=7), 1, 3)
     assert (asked.action, asked.retry_delay.total_seconds()) == (RetryAction.RETRY, 7)
-    assert isinstance(BcdaRetryPolicy.deserialize(policy.serialize()), BcdaRetryPolicy)
+
+
+def test_the_tasks_that_have_a_job_are_those_that_do_not_give_it_up():
+    from airflow.dag_processing.dagbag import DagBag
+    from airflow.sdk.definitions.retry_policy import RetryAction
+
+    from bcda.errors import NotAllowListedError
+
+    kept = {
+        task.task_id.rpartition(".")[2]
+        for dag in DagBag().dags.values()
+        for task in dag.tasks
+        if policy_of(task) and policy_of(task).evaluate(NotAllowListedError("x"), 1, 3).action is RetryAction.DEFAULT
+    }
+    assert kept == {"wait_for_job", "fetch"}
+
+
+def policy_of(task):
+    """Return a task's policy; a mapped one keeps what it will be made with."""
+    return getattr(task, "retry_policy", None) or getattr(task, "partial_kwargs", {}).get("retry_policy")
