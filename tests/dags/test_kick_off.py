@@ -10,7 +10,7 @@ from bcda.client import BcdaClient
 from bcda.errors import ExportFailedError
 from bcda.export_request import ExportRequest, Scope
 from bcda.settings import ApiVersion
-from bcda_simulator import Fault, FaultKind
+from bcda_simulator import Fault, FaultKind, SimulatorSettings
 
 DEADLINE = 86_400.0
 FOREIGN = ExportRequest(ApiVersion.V2, Scope.GROUP_RUNOUT, ("Patient",))
@@ -34,6 +34,19 @@ def now(monkeypatch):
     instant = [1_767_600_000.0]
     monkeypatch.setattr(kick_off, "time", SimpleNamespace(time=lambda: instant[0]))
     return instant
+
+
+def test_cleared_it_cancels_the_job_of_the_attempt_before(airflow_database, serve, settings_for, connect, places):
+    from bcda_provider.operators import BcdaKickOffOperator
+
+    server = serve(settings=SimulatorSettings(pending_seconds=60))
+    connect(server)
+    run = planned(settings_for(server), places)
+    store = Store()
+    for clear_number in range(2):
+        operator = BcdaKickOffOperator(task_id="kick_off", run_id=run.run_id, bcda_conn_id="bcda_default")
+        operator.execute({"task_state_store": store, "dag_run": SimpleNamespace(clear_number=clear_number)})
+    assert server.jobs() == {1: "Cancelled", 2: "Pending"}
 
 
 def test_a_wait_for_a_list_is_no_wait_for_another_job(

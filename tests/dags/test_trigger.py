@@ -1,5 +1,6 @@
 """The job trigger across the border: serialized, through JSON, imported by its path, run against the simulator."""
 
+import asyncio
 import importlib
 import json
 import time
@@ -70,14 +71,50 @@ async def test_connections_that_are_not_made_end_no_wait(airflow_database, serve
     assert (event.outcome, gate.refused) == (Outcome.COMPLETED, 5)
 
 
+QUICK = {"max_attempts": 2, "backoff_initial_seconds": 0.01}
+
+
+@pytest.mark.parametrize(
+    ("fault", "seconds", "states", "said"),
+    [
+        ({"status": 503, "times": 7}, 60, {1: "Cancelled"}, ""),
+        ({"status": 503}, 1, {1: "In Progress"}, "Cancelling job 1: 503"),
+        ({"status": 403}, 60, {1: "In Progress"}, "Cancelling job 1: 403"),
+    ],
+    ids=["for a while", "for good", "refused"],
+)
+async def test_a_deadline_stays_one_when_the_job_cannot_be_cancelled(
+    airflow_database, serve, trigger_for, monkeypatch, fault, seconds, states, said
+):
+    from bcda_provider import triggers
+
+    monkeypatch.setattr(triggers, "CANCEL_FOR_SECONDS", seconds)
+    server = serve(faults=[Fault(FaultKind.STUCK, "kick-off"), Fault(FaultKind.ANSWER, "cancel", **fault)])
+    trigger = await trigger_for(server, deadline_seconds=1, extra=QUICK)
+    event = await event_of(trigger)
+    assert (event.outcome, event.state) == (Outcome.DEADLINE, "in-progress")
+    assert event.reason.startswith(said)
+    assert bool(event.reason) is bool(said)
+    assert server.jobs() == states
+
+
+async def test_a_job_that_ends_well_before_it_can_be_cancelled_is_taken(airflow_database, serve, trigger_for):
+    server = serve(settings=SimulatorSettings(pending_seconds=1))
+    server.faults.add(Fault(FaultKind.ANSWER, "cancel", status=503))
+    trigger = await trigger_for(server, deadline_seconds=0.3, extra=QUICK)
+    waiting = asyncio.ensure_future(event_of(trigger))
+    while server.jobs() != {1: "Completed"}:
+        await asyncio.sleep(0.05)
+    server.faults.clear()
+    assert (await waiting).outcome is Outcome.COMPLETED
+
+
 async def test_on_kill_cancels_the_job_without_asking_for_the_connection(
     airflow_database, serve, trigger_for, monkeypatch
 ):
     server = serve(settings=SimulatorSettings(pending_seconds=60))
     trigger = await trigger_for(server)
     running = trigger.run()
-    import asyncio
-
     task = asyncio.ensure_future(anext(running))
     while not any(entry.endpoint == "status" for entry in server.requests):
         await asyncio.sleep(0.05)
