@@ -1,4 +1,4 @@
-"""The BCDA page without a browser: who may see what, what is kept between two loads."""
+"""The BCDA page without a browser: who may see what, what a run at work says of itself, what is kept between two loads."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -108,6 +108,30 @@ def test_a_report_comes_as_it_was_written_and_may_load_nothing(get, guard, tmp_p
         answer = get(f"/reports/{run_id}")
         assert answer.status_code == 404, run_id
         assert "not a report" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("at_work", "said"),
+    [
+        ({"wait_for_job": "deferred"}, "wait_for_job is at work"),
+        (
+            {"batch.fetch[0]": "running", "batch.fetch[1]": "queued", "batch.land[2]": "running"},
+            "batch.fetch, batch.land are",
+        ),
+        ({"history.plan": "scheduled"}, "history.plan is at work"),
+        ({"publish": "running"}, "Publishes what was loaded."),
+        ({"report": "queued"}, "Publishes what was loaded."),
+        ({}, "Goes on with its next task"),
+    ],
+    ids=["waits", "fetches", "next half", "publishes", "reports", "between"],
+)
+@pytest.mark.parametrize("problem", ["", "raw/r1/manifest.json cannot be read"], ids=["elsewhere", "unreadable"])
+def test_a_run_whose_raw_folder_says_nothing_is_where_airflow_says(at_work, said, problem):
+    from bcda_provider.page.airflow_runs import AirflowRun
+    from bcda_provider.page.runs_shown import Export, _doing
+
+    run = AirflowRun(WEEKLY, "x", "running", None, None, ("r1",), (), at_work)
+    assert _doing(run, (Export("r1", None, None, problem, has_report=False),)).startswith(said)
 
 
 def test_the_charts_of_the_newest_load_are_kept_and_no_others(serve, settings_for, places):
