@@ -231,12 +231,18 @@ async def save_manifest(client: BcdaClient, places: Places, run_id: str, job_id:
     """Write the manifest of a completed job to `raw/{run_id}/manifest.json`; it can be asked for during a day only.
 
     Raises:
-        ExportFailedError: the job failed or was cancelled.
+        ExportFailedError: the job was cancelled.
         ExportExpiredError: its files are gone.
-        ServerError: it is not complete yet.
+        ServerError: it is not complete yet, or BCDA answers 500.
     """
     folder = places.run_folder(run_id)
     status = await client.status(job_id)
+    if status.state is JobState.FAILED:
+        # A complete job cannot fail any more: BCDA answers so too when its check of the token fails (wire contract §5).
+        raise ServerError(
+            f'Job {job_id} was complete, and BCDA now answers 500 and says "{status.reason}"; its manifest is asked for again.',
+            status=500,
+        )
     if status.manifest is None:
         raise job_error(job_id, status.state, status.reason)
     write_durably(private_folder(folder) / "manifest.json", status.manifest.to_bytes())

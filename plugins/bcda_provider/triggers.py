@@ -105,18 +105,17 @@ class BcdaJobTrigger(BaseTrigger):
         until = time.time() + CANCEL_FOR_SECONDS
         while True:
             try:
-                if not await client.cancel(self.job_id):
-                    # It ended while we tried, perhaps well.
-                    status = await client.status(self.job_id)
-                    return self._end(status, settings) or JobEvent(
-                        self.job_id, Outcome.ENDED, status.state, status.reason
-                    )
+                if await client.cancel(self.job_id):
+                    return JobEvent(self.job_id, Outcome.DEADLINE, state)
+                # It ended while we tried, perhaps well.
+                status = await client.status(self.job_id)
+                event = self._end(status, settings)
+                if event or time.time() >= until:
+                    return event or JobEvent(self.job_id, Outcome.ENDED, status.state, status.reason)
             except BcdaError as error:
                 if not isinstance(error, _PASSING) or time.time() >= until:
                     return JobEvent(self.job_id, Outcome.DEADLINE, state, str(error))
                 self.log.warning("job %s is past its deadline, cancelling it again: %s", self.job_id, error)
-            else:
-                return JobEvent(self.job_id, Outcome.DEADLINE, state)
             await asyncio.sleep(settings.tuning.poll_max_seconds)
 
     def _end(self, status: JobStatus, settings: ConnectionSettings) -> JobEvent | None:

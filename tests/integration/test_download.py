@@ -177,6 +177,20 @@ async def test_a_fetch_that_has_just_begun_is_patient_too(serve, settings_for, p
             assert len(await fetch_batch(fresh, manifest.files[:1], folder, job_id=manifest.job_id)) == 1
 
 
+@pytest.mark.parametrize("status", [401, 404])
+async def test_a_failing_check_of_the_token_is_no_end_of_the_job(serve, settings_for, places, status):
+    """BCDA then answers 500 for the job too, as for one that failed (wire contract §5)."""
+    server = serve()
+    async with BcdaClient(settings_for(server)) as client:
+        manifest, folder = await manifest_of(client, places, settings_for(server))
+        # A 401 is asked again with a fresh token first.
+        server.faults.add(Fault(FaultKind.ANSWER, "data", status=status, times=2 if status == 401 else 1))
+        server.faults.add(Fault(FaultKind.ANSWER, "status", status=500, text="Internal Error", times=1))
+        receipts = await fetch_batch(client, manifest.files, folder, job_id=manifest.job_id)
+    assert len(receipts) == len(manifest.files)
+    assert all(fault.times == 0 for fault in server.faults.active)
+
+
 async def test_a_file_that_failed_waits_as_long_as_the_server_wishes(serve, settings_for, places):
     server = serve()
     waits = []
