@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import httpx
 import pytest
 from public_samples import SAMPLES
 
@@ -59,6 +60,38 @@ def serve() -> Iterator[Callable[..., SimulatorServer]]:
             return stack.enter_context(SimulatorServer(source or World(people=6, seed=3, history_weeks=20), **options))
 
         yield start
+
+
+class Gate:
+    """What lies between here and BCDA: it leaves the next connections without an answer, then lets all through.
+
+    Attributes:
+        refuses: how many connections are not made from now on.
+        refused: how many were not made.
+    """
+
+    def __init__(self) -> None:
+        self.refuses = 0.0
+        self.refused = 0
+
+    def check(self, request: httpx.Request) -> None:
+        if self.refuses > 0:
+            self.refuses -= 1
+            self.refused += 1
+            raise httpx.ConnectTimeout("", request=request)
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
+    """Stand in for the network under every client; an address that is not on the allow list meets a shut gate."""
+    gate, send = Gate(), httpx.AsyncHTTPTransport.handle_async_request
+
+    async def pass_through(transport: httpx.AsyncHTTPTransport, request: httpx.Request) -> httpx.Response:
+        gate.check(request)
+        return await send(transport, request)
+
+    monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", pass_through)
+    return gate
 
 
 @pytest.fixture

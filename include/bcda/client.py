@@ -4,8 +4,8 @@ import asyncio
 import logging
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from functools import cache
 from types import TracebackType
@@ -16,7 +16,7 @@ import tenacity
 
 from bcda import protocol
 from bcda.auth import BcdaAuth
-from bcda.errors import NotAllowListedError, ServerError, TransientError
+from bcda.errors import BcdaError, NotAllowListedError, ServerError, TransientError
 from bcda.export_request import ExportRequest
 from bcda.governor import Governor
 from bcda.protocol import AttributionStatus, JobState, JobStatus, ListedJob
@@ -29,6 +29,10 @@ T = TypeVar("T")
 
 class BcdaClient:
     """One BCDA server. Use as an asynchronous context manager.
+
+    A connection that is not made in time is `NotAllowListedError` only while nothing has ever answered this client, and only
+    after `tuning.max_attempts` tries (a kick-off is sent once); later it is `ServerError`, since an address that is on the
+    allow list meets it too, in a wait of hours or among thousands of files.
 
     Args:
         settings: server, credentials and tuning.
@@ -54,6 +58,7 @@ class BcdaClient:
         self._governor = Governor(settings.tuning.requests_per_five_minutes, clock=time.monotonic, sleep=sleep)
         self._auth = BcdaAuth(settings, clock=time.monotonic, on_token=on_token)
         self._server_date: datetime | None = None
+        self._has_answered = False
         self._http = httpx.AsyncClient(
             auth=self._auth,
             verify=_tls(),
@@ -236,13 +241,19 @@ class BcdaClient:
 
         Raises:
             ManifestError: the URL is not on the configured server.
+            NotAllowListedError: nothing has ever answered, nor within `tuning.max_attempts` tries.
             TransientError: the connection failed before the headers came.
         """
         protocol.check_origin(url, self.settings.base_url)
-        await self._governor.acquire()
-        with _transport_errors("Download", self.settings.base_url):
-            request = self._http.build_request("GET", url, headers=headers)
-            response = await self._http.send(request, stream=True)
+
+        async def begin() -> httpx.Response:
+            await self._governor.acquire()
+            with self._transport_errors("Download"):
+                request = self._http.build_request("GET", url, headers=headers)
+                return await self._http.send(request, stream=True)
+
+        # Other errors are the caller's to retry, who knows how much of the file is there.
+        response = await self._patiently(begin, on=(NotAllowListedError,))
         try:
             yield response
         finally:
@@ -275,7 +286,7 @@ class BcdaClient:
         with_token: bool = True,
     ) -> httpx.Response:
         await self._governor.acquire()
-        with _transport_errors(f"{method} {path.partition('?')[0]}", self.settings.base_url):
+        with self._transport_errors(f"{method} {path.partition('?')[0]}"):
             response = await self._http.request(
                 method,
                 self.settings.base_url + path,
@@ -286,9 +297,14 @@ class BcdaClient:
         self._server_date = protocol.lenient_instant(response.headers.get("Date")) or self._server_date
         return response
 
-    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+    async def _patiently(
+        self,
+        ask: Callable[[], Awaitable[T]],
+        *,
+        on: tuple[type[BcdaError], ...] = (TransientError, NotAllowListedError),
+    ) -> T:
         retrying = tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception_type(TransientError),
+            retry=tenacity.retry_if_exception_type(on),
             stop=tenacity.stop_after_attempt(self.settings.tuning.max_attempts),
             wait=self._wait_of,
             sleep=self._sleep,
@@ -298,6 +314,7 @@ class BcdaClient:
         return await retrying(ask)
 
     async def _answered(self, response: httpx.Response) -> None:
+        self._has_answered = True
         if self._on_answer is not None:
             self._on_answer(response.status_code)
 
@@ -316,6 +333,27 @@ class BcdaClient:
         after = protocol.wished_wait_seconds(response.headers, datetime.now(UTC))
         return protocol.error_for(response.status_code, response.content, what=what, retry_after=after)
 
+    @contextmanager
+    def _transport_errors(self, what: str) -> Iterator[None]:
+        """Turn every error of the HTTP library into one of ours."""
+        base_url = self.settings.base_url
+        try:
+            yield
+        except httpx.ConnectTimeout as error:
+            if self._has_answered:
+                raise ServerError(
+                    f"{what}: no connection to {base_url} in time, although it has answered before. If it stays so, see whether "
+                    "this address is still on the allow list, off which an expired secret takes it; then look at the network."
+                ) from error
+            raise NotAllowListedError(
+                f"{what}: no connection to {base_url} in time. In production this is what an address that is "
+                "not on the allow list sees, and an expired secret takes addresses off it. Check both, then the network."
+            ) from error
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            raise ServerError(f"{what}: the address cannot be used ({type(error).__name__}).") from error
+        except httpx.HTTPError as error:
+            raise ServerError(f"{what}: connection to {base_url} failed ({type(error).__name__}).") from error
+
     def _job_path(self, job_id: str) -> str:
         return f"/api/{self.settings.api_version}/jobs/{int(job_id)}"
 
@@ -329,32 +367,6 @@ def _back_off(settings: ConnectionSettings, attempt: int, error: BaseException |
     state.attempt_number = attempt
     wished = error.retry_after_seconds if isinstance(error, TransientError) else None
     return max(wished or 0.0, wait(state))
-
-
-class _transport_errors:  # noqa: N801 - used like a keyword
-    """Turns every error of the HTTP library into one of ours."""
-
-    def __init__(self, what: str, base_url: str) -> None:
-        self._what = what
-        self._base_url = base_url
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if isinstance(error, httpx.ConnectTimeout):
-            raise NotAllowListedError(
-                f"{self._what}: no connection to {self._base_url} in time. In production this is what an address that is "
-                "not on the allow list sees, and an expired secret takes addresses off it. Check both, then the network."
-            ) from error
-        if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
-            raise ServerError(f"{self._what}: the address cannot be used ({type(error).__name__}).") from error
-        if isinstance(error, httpx.HTTPError):
-            raise ServerError(
-                f"{self._what}: connection to {self._base_url} failed ({type(error).__name__})."
-            ) from error
 
 
 @cache

@@ -232,6 +232,13 @@ class _Download:
             return
         if response.status_code in {401, 403, 404, 410}:
             status = await self._client.status(self._job_id)
+            if status.state is JobState.FAILED:
+                # A complete job cannot fail any more: BCDA answers so too when its check of the token fails (contract §5).
+                raise ServerError(
+                    f"{self._file.name}: {response.status_code}, and asked for job {self._job_id} BCDA answers 500 and says "
+                    f'"{status.reason}".',
+                    status=500,
+                )
             if status.state is not JobState.COMPLETED:
                 raise ExportExpiredError(
                     f"{self._file.name}: {response.status_code}, and job {self._job_id} is {status.state}: its files are gone. "

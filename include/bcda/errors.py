@@ -4,7 +4,7 @@
     ├─ ActionNeededError            a person must do something before the same call can work
     │    ├─ InvalidRequestError       refused here or by BCDA as malformed; also a ValueError
     │    ├─ CredentialsError          client id, secret or entitlement refused
-    │    ├─ NotAllowListedError       no connection at all: address not on the allow list, or network
+    │    ├─ NotAllowListedError       nothing has ever answered: address not on the allow list, or network
     │    ├─ AttributionMissingError   BCDA has no attribution list that this export could use
     │    ├─ WarehouseLockedError      another process holds the working database
     │    ├─ StorageError              a folder is read-only, the disk is full, or the object store refuses
@@ -57,7 +57,7 @@ class CredentialsError(ActionNeededError):
 
 
 class NotAllowListedError(ActionNeededError):
-    """No connection could be made; in production an address that is not on the allow list times out."""
+    """Nothing has ever answered; in production connections of an address that is not on the allow list time out."""
 
 
 class MissingList(StrEnum):

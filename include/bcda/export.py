@@ -134,6 +134,7 @@ async def kick_off(
         if await client.cancel(stale):
             log.info("cancelled job %s of an earlier attempt", stale)
     jobs = await client.usable_jobs()
+    await _cancel_stuck(client, jobs, run.request)
     mine = [job for job in jobs if job.job_id not in stale_job_ids and _serves(job, run, client.server_time)]
     if mine:
         log.info("adopted job %s, which is %s at BCDA for the same request", mine[0].job_id, mine[0].state)
@@ -161,16 +162,27 @@ def _amend(places: Places, run_id: str, **changes: Any) -> ExportRun:
 def _serves(job: ListedJob, run: ExportRun, now: datetime) -> bool:
     """Tell whether a job brings what a run wants: a live one with the same request, or one that the run itself started.
 
+    A job that has been live for more than a day is stuck.
+
     A completed job is the run's own when it is newer than every job there was before the run first asked: a process that
     died between request and record can have left it, and a second export would bring the same again.
     """
     if not protocol.same_request(job.request_url, protocol.kick_off_path(run.request)):
         return False
     if job.state in protocol.LIVE_STATES:
-        return True
+        return protocol.is_in_force(job, now)
     if run.newest_job_before is None or int(job.job_id) <= run.newest_job_before:
         return False
     return job.created_at is not None and now - job.created_at < _FILES_LAST
+
+
+async def _cancel_stuck(client: BcdaClient, jobs: list[ListedJob], request: ExportRequest) -> None:
+    """Cancel jobs with this request that have been live for more than a day: BCDA never ends them (contract §9)."""
+    for job in jobs:
+        is_stuck = job.state in protocol.LIVE_STATES and not protocol.is_in_force(job, client.server_time)
+        if is_stuck and protocol.same_request(job.request_url, protocol.kick_off_path(request)):
+            await client.cancel(job.job_id)
+            log.warning("job %s has been %s for more than a day; it was cancelled, not adopted", job.job_id, job.state)
 
 
 def _check_free(client: BcdaClient, live: list[ListedJob], request: ExportRequest) -> None:
@@ -231,12 +243,18 @@ async def save_manifest(client: BcdaClient, places: Places, run_id: str, job_id:
     """Write the manifest of a completed job to `raw/{run_id}/manifest.json`; it can be asked for during a day only.
 
     Raises:
-        ExportFailedError: the job failed or was cancelled.
+        ExportFailedError: the job was cancelled.
         ExportExpiredError: its files are gone.
-        ServerError: it is not complete yet.
+        ServerError: it is not complete yet, or BCDA answers 500.
     """
     folder = places.run_folder(run_id)
     status = await client.status(job_id)
+    if status.state is JobState.FAILED:
+        # A complete job cannot fail any more: BCDA answers so too when its check of the token fails (wire contract §5).
+        raise ServerError(
+            f'Job {job_id} was complete, and BCDA now answers 500 and says "{status.reason}"; its manifest is asked for again.',
+            status=500,
+        )
     if status.manifest is None:
         raise job_error(job_id, status.state, status.reason)
     write_durably(private_folder(folder) / "manifest.json", status.manifest.to_bytes())

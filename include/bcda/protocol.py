@@ -52,6 +52,8 @@ _FOREIGN_TOKEN = "Request Error"  # noqa: S105 - an answer, no secret
 """What BCDA says with 400 to a token that it did not issue (wire contract §5)."""
 
 _BLOCKS_FOR = timedelta(hours=24)
+"""Age from which on BCDA does not look at a job any more (wire contract §7), and nothing ends one that is stuck (§9)."""
+
 _LONGEST_WAIT_SECONDS = 86_400.0
 """Files live a day, so a server that asks for a longer wait is mistaken."""
 
@@ -167,6 +169,18 @@ def same_request(listed_url: str, path_and_query: str) -> bool:
     return (unquote(listed.path), unquote(listed.query)) == (unquote(wanted.path), unquote(wanted.query))
 
 
+def is_in_force(job: ListedJob, now: datetime) -> bool:
+    """Tell whether a job is live and younger than a day, or of unknown age; an older one that is still live is stuck.
+
+    Args:
+        job: of the list.
+        now: by BCDA's clock.
+
+    Source: wire contract §7, §9.
+    """
+    return job.state in LIVE_STATES and (job.created_at is None or now - job.created_at < _BLOCKS_FOR)
+
+
 def refuses(running: ListedJob, request: ExportRequest, now: datetime) -> bool:
     """Tell whether BCDA would answer 429 to a request because of a running job.
 
@@ -181,9 +195,7 @@ def refuses(running: ListedJob, request: ExportRequest, now: datetime) -> bool:
 
     Source: wire contract §7.
     """
-    if running.state not in LIVE_STATES or running.api_version != request.api_version:
-        return False
-    if running.created_at is not None and now - running.created_at >= _BLOCKS_FOR:
+    if not is_in_force(running, now) or running.api_version != request.api_version:
         return False
     return (
         same_request(running.request_url, kick_off_path(request))
@@ -192,9 +204,15 @@ def refuses(running: ListedJob, request: ExportRequest, now: datetime) -> bool:
     )
 
 
-def overlaps(running: ListedJob, request: ExportRequest) -> bool:
-    """Tell whether a running job of the same version brings some of the requested types, whatever BCDA's rule says."""
-    if running.state not in LIVE_STATES or running.api_version != request.api_version:
+def overlaps(running: ListedJob, request: ExportRequest, now: datetime) -> bool:
+    """Tell whether a running job of the same version brings some of the requested types, whatever BCDA's rule says.
+
+    Args:
+        running: a job of the list.
+        request: what is to be asked.
+        now: by BCDA's clock; jobs older than a day do not count.
+    """
+    if not is_in_force(running, now) or running.api_version != request.api_version:
         return False
     return not running.type_text or bool(set(running.type_text.split(",")) & set(request.resource_types))
 
@@ -205,14 +223,14 @@ def in_the_way(running: ListedJob, request: ExportRequest, now: datetime, *, par
     Args:
         running: a job of the list.
         request: what is to be asked.
-        now: by BCDA's clock.
+        now: by BCDA's clock; jobs older than a day do not count.
         parallel_jobs: whether jobs of disjoint types may run side by side.
     """
     if refuses(running, request, now):
         return "BCDA refuses jobs that overlap"
-    if overlaps(running, request):
+    if overlaps(running, request, now):
         return "it brings some of the same resource types"
-    if running.state in LIVE_STATES and running.api_version == request.api_version and not parallel_jobs:
+    if is_in_force(running, now) and running.api_version == request.api_version and not parallel_jobs:
         return "one job runs at a time; set parallel_jobs on the connection to allow disjoint types"
     return None
 

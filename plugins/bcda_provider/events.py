@@ -25,7 +25,8 @@ class JobEvent:
         job_id: BCDA's number, as text.
         outcome: how the wait ended.
         state: the job's last state.
-        reason: the server's or the client's text; holds nothing about a person.
+        reason: the server's or the client's text; holds nothing about a person. At a deadline, why the job could not be
+            cancelled; empty when it was.
     """
 
     job_id: str

@@ -7,14 +7,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from airflow.providers.http.hooks.http import HttpHook
 from airflow.sdk import BaseHook, Connection, Variable
 from airflow.sdk.log import mask_secret
-from requests import RequestException
+from requests import RequestException, Response
 
+from bcda import protocol
 from bcda.client import BcdaClient
 from bcda.encryption import EncryptionKey
 from bcda.errors import InvalidRequestError, ServerError, TransientError
@@ -67,11 +69,13 @@ class BcdaHook(BaseHook):
             ServerError: the server cannot be reached, is not healthy, or does not know the version.
         """
         open_hook = _OpenEndpoints(settings.base_url)
+        # The hook's own check raises an error of Airflow's and logs the body.
+        options = {"timeout": settings.tuning.request_timeout_seconds, "check_response": False}
         try:
-            limited = {"timeout": settings.tuning.request_timeout_seconds}
-            open_hook.run("/_health", extra_options=limited)
-            answer = open_hook.run(f"/api/{settings.api_version}/metadata", extra_options=limited)
-            return str(answer.json()["fhirVersion"])
+            _check_answer(settings, open_hook.run("/_health", extra_options=options))
+            metadata = open_hook.run(f"/api/{settings.api_version}/metadata", extra_options=options)
+            _check_answer(settings, metadata)
+            return str(metadata.json()["fhirVersion"])
         except (RequestException, ValueError, KeyError) as error:
             raise ServerError(
                 f"{settings.base_url} does not answer as BCDA {settings.api_version} does ({type(error).__name__}). "
@@ -103,6 +107,31 @@ class _OpenEndpoints(HttpHook):
 
     def get_connection(self, conn_id: str) -> Connection:  # type: ignore[override]
         return Connection(conn_id=conn_id, conn_type="http", host=self._open_base_url)
+
+
+def _check_answer(settings: ConnectionSettings, answer: Response) -> None:
+    """Raise what an open endpoint's answer means when it is no success.
+
+    Raises:
+        ServerError: with BCDA's own words of which part of it is not well, when it says so (wire contract §18).
+    """
+    if answer.ok:
+        return
+    status, after = answer.status_code, protocol.wished_wait_seconds(answer.headers, datetime.now(UTC))
+    parts = protocol.health_of(answer.content) if status == HTTPStatus.BAD_GATEWAY else {}
+    if ill := ", ".join(f"{part}: {state}" for part, state in parts.items() if state != "ok"):
+        raise ServerError(
+            f"BCDA says that something of its own is not well ({ill}). Nothing was asked for. Wait; if it stays so for an hour, "
+            "ask BCDA's help desk.",
+            retry_after_seconds=after,
+            status=status,
+        )
+    raise ServerError(
+        f"{settings.base_url} answers with {status}, which BCDA {settings.api_version} does not when it is well. If it stays so, "
+        "check the base URL and the API version, and whether a proxy or a maintenance page answers.",
+        retry_after_seconds=after,
+        status=status,
+    )
 
 
 def list_dates(settings: ConnectionSettings, scope: Scope, source_id: str) -> ListDates:

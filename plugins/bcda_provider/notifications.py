@@ -84,13 +84,17 @@ def notify_failed(context: Context) -> None:
     """Tell which task failed, with what, and what to do next; the callback of every task that failed for good.
 
     Args:
-        context: of the task, with its exception.
+        context: of the task, with its exception; without one when the task's process died.
 
     Raises:
         InvalidRequestError: the setting is malformed; Airflow logs it and leaves the task as it is.
     """
-    ti, reason = context["ti"], _reason(context.get("exception"))
-    leave_note(ti, f"{ti.task_id} failed: {reason}")
+    ti, error = context["ti"], context.get("exception")
+    reason = _reason(error)
+    # Of a task whose process died Airflow calls this in the DAG processor, which knows no exception and never answers who
+    # writes an XCom: it would wait until it is killed, and nobody were told.
+    if error is not None:
+        leave_note(ti, f"{ti.task_id} failed: {reason}")
     where = f" of batch {ti.map_index}" if ti.map_index is not None and ti.map_index >= 0 else ""
     text = (
         f"Task {ti.task_id}{where} of {ti.dag_id} failed in its try {ti.try_number}.\n"

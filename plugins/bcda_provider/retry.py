@@ -6,11 +6,20 @@ from typing import Any
 from airflow.sdk import RetryPolicy
 from airflow.sdk.definitions.retry_policy import RetryDecision
 
-from bcda.errors import ActionNeededError, TerminalError, TransientError
+from bcda.errors import ActionNeededError, NotAllowListedError, TerminalError, TransientError
 
 
 class BcdaRetryPolicy(RetryPolicy):
-    """Fails at once what a retry cannot mend, and waits as long as the server asked for the rest."""
+    """Fails at once what a retry cannot mend, and waits as long as the server asked for the rest.
+
+    Args:
+        has_job: the task works on a job that BCDA gave to this run. Then this address is on the allow list, or was a day ago,
+            so that connections which are not made in time are an outage: a job and its files are not given up for it.
+    """
+
+    def __init__(self, *, has_job: bool = False) -> None:
+        super().__init__()
+        self._has_job = has_job
 
     def evaluate(
         self,
@@ -27,6 +36,8 @@ class BcdaRetryPolicy(RetryPolicy):
             max_tries: not looked at.
             context: not looked at.
         """
+        if self._has_job and isinstance(exception, NotAllowListedError):
+            return RetryDecision.default()
         if isinstance(exception, ActionNeededError):
             return RetryDecision.fail(reason="a person must act first")
         if isinstance(exception, TerminalError):
@@ -38,10 +49,10 @@ class BcdaRetryPolicy(RetryPolicy):
         return RetryDecision.default()
 
     def serialize(self) -> dict[str, Any]:
-        """Return nothing: the policy has no settings."""
-        return {}
+        """Return the policy's settings."""
+        return {"has_job": self._has_job}
 
     @classmethod
-    def deserialize(cls, data: dict[str, Any]) -> "BcdaRetryPolicy":  # noqa: ARG003 - the interface's
+    def deserialize(cls, data: dict[str, Any]) -> "BcdaRetryPolicy":
         """Return the policy."""
-        return cls()
+        return cls(**data)

@@ -48,7 +48,7 @@ class BcdaJobSensor(BaseSensorOperator):
         api_version: str = "",
         **kwargs: Any,
     ) -> None:
-        super().__init__(retry_policy=BcdaRetryPolicy(), **kwargs)
+        super().__init__(retry_policy=BcdaRetryPolicy(has_job=True), **kwargs)
         self.run_id: Any = run_id
         self.job_id: Any = job_id
         self.batches = batches
@@ -124,6 +124,12 @@ class BcdaJobSensor(BaseSensorOperator):
             # After a clear the trigger of the try before can still deliver: its job's end is not this wait's.
             self.log.info("job %s of an earlier try is %s; waiting on", ended.job_id, ended.state)
             self._wait(context)
+        if ended.outcome is Outcome.DEADLINE and ended.reason:
+            raise ExportFailedError(
+                f"Job {ended.job_id} was {ended.state} at its deadline and could not be cancelled: {ended.reason} It may still run "
+                "at BCDA. Clear `kick_off` with everything after it: that cancels it and starts another.",
+                job_id=ended.job_id,
+            )
         if ended.outcome is Outcome.DEADLINE:
             raise ExportFailedError(
                 f"Job {ended.job_id} was still {ended.state} at its deadline and has been cancelled at BCDA. "
@@ -131,7 +137,11 @@ class BcdaJobSensor(BaseSensorOperator):
                 job_id=ended.job_id,
             )
         if ended.outcome is Outcome.REFUSED:
-            raise ExportFailedError(f"Waiting for job {ended.job_id} ended: {ended.reason}", job_id=ended.job_id)
+            raise ExportFailedError(
+                f"Waiting for job {ended.job_id} ended: {ended.reason} The job may still run at BCDA. Clear `wait_for_job` to wait "
+                "on, or `kick_off` with everything after it: that cancels it and starts another.",
+                job_id=ended.job_id,
+            )
         if ended.outcome is Outcome.ENDED:
             raise export.job_error(ended.job_id, ended.state, ended.reason)
         return self._save_manifest(context)

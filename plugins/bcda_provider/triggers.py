@@ -9,11 +9,18 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from bcda.client import BcdaClient
-from bcda.errors import BcdaError, TransientError
+from bcda.errors import BcdaError, NotAllowListedError, TransientError
 from bcda.protocol import JobState, JobStatus
 from bcda.settings import ConnectionSettings
 from bcda_provider.events import JobEvent, Outcome
 from bcda_provider.hooks import BcdaHook, client_of
+
+CANCEL_FOR_SECONDS = 1_800.0
+"""How long a job is tried to be cancelled after its deadline; BCDA's troubles are mostly shorter."""
+
+_PASSING = (TransientError, NotAllowListedError)
+"""Errors that end no wait: the job goes on without us. BCDA gave it to this address, so that no connection in a triggerer that
+has just started is an outage like any other."""
 
 
 class BcdaJobTrigger(BaseTrigger):
@@ -81,8 +88,7 @@ class BcdaJobTrigger(BaseTrigger):
                 if event := self._end(status, settings):
                     return event
             if time.time() >= self.deadline_epoch_seconds:
-                await client.cancel(self.job_id)
-                return JobEvent(self.job_id, Outcome.DEADLINE, status.state if status else JobState.UNKNOWN)
+                return await self._give_up(client, status.state if status else JobState.UNKNOWN, settings)
             wait = interval * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
             await asyncio.sleep(max(0.05, min(wait, self.deadline_epoch_seconds - time.time())))
             interval = min(interval * 1.5, settings.tuning.poll_max_seconds)
@@ -90,10 +96,27 @@ class BcdaJobTrigger(BaseTrigger):
     async def _ask(self, client: BcdaClient) -> JobStatus | None:
         try:
             return await client.status(self.job_id)
-        except TransientError as error:
-            # The job goes on without us; only the deadline ends the wait.
+        except _PASSING as error:
             self.log.warning("no answer on job %s, asking again: %s", self.job_id, error)
             return None
+
+    async def _give_up(self, client: BcdaClient, state: JobState, settings: ConnectionSettings) -> JobEvent:
+        """Cancel a job that is past its deadline, and try for a while when BCDA does not answer."""
+        until = time.time() + CANCEL_FOR_SECONDS
+        while True:
+            try:
+                if await client.cancel(self.job_id):
+                    return JobEvent(self.job_id, Outcome.DEADLINE, state)
+                # It ended while we tried, perhaps well.
+                status = await client.status(self.job_id)
+                event = self._end(status, settings)
+                if event or time.time() >= until:
+                    return event or JobEvent(self.job_id, Outcome.ENDED, status.state, status.reason)
+            except BcdaError as error:
+                if not isinstance(error, _PASSING) or time.time() >= until:
+                    return JobEvent(self.job_id, Outcome.DEADLINE, state, str(error))
+                self.log.warning("job %s is past its deadline, cancelling it again: %s", self.job_id, error)
+            await asyncio.sleep(settings.tuning.poll_max_seconds)
 
     def _end(self, status: JobStatus, settings: ConnectionSettings) -> JobEvent | None:
         if status.state is JobState.COMPLETED:

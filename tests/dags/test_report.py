@@ -3,9 +3,12 @@
 import json
 import socketserver
 import threading
+import time
+import uuid
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 from canaries import canaries, leaks
@@ -146,6 +149,62 @@ def test_a_failure_says_which_task_why_and_what_to_do(serve, connect, run_dag, n
         assert said in text
     assert "wrong-secret" not in text
     assert note_of(WEEKLY).startswith("BCDA kick_off failed: CredentialsError: ")
+
+
+@pytest.fixture
+def process_dag_file(airflow_database, tmp_path):
+    """Call a task's failure callback as the scheduler has it done for a task whose process died: by a real DAG processor."""
+    import structlog
+    from airflow.callbacks.callback_requests import TaskCallbackRequest
+    from airflow.dag_processing.dagbag import DagBag
+    from airflow.dag_processing.processor import DagFileProcessorProcess, in_process_api_server
+    from airflow.sdk.api.client import Client
+
+    def call(dag_id, task_id, seconds=30):
+        path = Path(DagBag().dags[dag_id].fileloc)
+        run = {"dag_id": dag_id, "run_id": "manual__1", "run_after": START, "run_type": "manual", "state": "running"}
+        run |= dict.fromkeys(
+            ("logical_date", "data_interval_start", "data_interval_end", "start_date", "end_date", "partition_key")
+        )
+        task = {"id": uuid.uuid4(), "task_id": task_id, "dag_id": dag_id, "run_id": "manual__1", "try_number": 1}
+        request = TaskCallbackRequest(
+            filepath=path.name,
+            bundle_name="dags-folder",
+            bundle_version=None,
+            msg="no heartbeat",
+            ti={**task, "dag_version_id": uuid.uuid4()},
+            task_callback_type="failed",
+            context_from_server={"dag_run": {**run, "consumed_asset_events": []}, "max_tries": 3},
+        )
+        client = Client(base_url=None, token="", dry_run=True, transport=in_process_api_server().transport)
+        client.base_url = "http://in-process.invalid./"
+        with (tmp_path / "processor.log").open("wb") as log:
+            process = DagFileProcessorProcess.start(
+                id=uuid.uuid4(),
+                path=path,
+                bundle_path=path.parent,
+                bundle_name="dags-folder",
+                dag_file_rel_path=path.name,
+                callbacks=[request],
+                logger=structlog.get_logger(),
+                logger_filehandle=log,
+                client=client,
+            )
+            deadline = time.monotonic() + seconds
+            while not process.is_ready and time.monotonic() < deadline:
+                process._service_subprocess(0.1)
+            ended = process.is_ready
+            process.kill()
+            return ended
+
+    return call
+
+
+def test_a_task_whose_process_died_is_told_of_too(process_dag_file, notifiers):
+    assert process_dag_file(WEEKLY, "merge"), "the DAG processor waits for an answer that never comes"
+    (text,) = [json.loads(post)["text"] for post in notifiers[1]]
+    for said in (f"Task merge of {WEEKLY} failed in its try 1", "its process died", "Its log: http"):
+        assert said in text
 
 
 def test_a_report_that_cannot_be_written_is_red_and_the_load_stays_published(

@@ -69,3 +69,25 @@ def test_everything_else_is_left_to_the_trigger(try_to_wait, number, situation):
     with pytest.raises(TaskDeferred) as deferred:
         try_to_wait(number, **situation)
     assert deferred.value.method_name == "execute_complete"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason", "said", "unsaid"),
+    [
+        ("deadline", "", "has been cancelled at BCDA", "may still run"),
+        ("deadline", "503.", "could not be cancelled: 503. It may still run at BCDA. Clear `kick_off`", "has been"),
+        ("refused", "403.", "ended: 403. The job may still run at BCDA. Clear `wait_for_job` to wait on", "cancelled"),
+    ],
+    ids=["cancelled", "not cancelled", "refused"],
+)
+def test_a_wait_that_ends_badly_says_whether_the_job_may_still_run(outcome, reason, said, unsaid):
+    from bcda.errors import ExportFailedError
+    from bcda_provider.sensors import BcdaJobSensor
+
+    sensor = BcdaJobSensor(task_id="wait_for_job", run_id="r", job_id="7", batches=2, bcda_conn_id="bcda_default")
+    event = {"job_id": "7", "outcome": outcome, "state": "in-progress", "reason": reason}
+    with pytest.raises(ExportFailedError) as caught:
+        sensor.execute_complete({}, event)
+    assert said in str(caught.value)
+    assert unsaid not in str(caught.value)
+    assert "`kick_off` with everything after it" in str(caught.value)

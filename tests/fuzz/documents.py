@@ -124,7 +124,7 @@ def _jobs(payload: bytes) -> None:
         holds(isinstance(job.state, protocol.JobState), "a state is known")
         # What the kick-off asks of every listed job.
         protocol.refuses(job, REQUEST, NOW)
-        protocol.overlaps(job, REQUEST)
+        protocol.overlaps(job, REQUEST, NOW)
         protocol.same_request(job.request_url, protocol.kick_off_path(REQUEST))
 
 

@@ -1,4 +1,5 @@
 import asyncio
+import math
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ from bcda.errors import (
     CredentialsError,
     InvalidRequestError,
     ManifestError,
+    NotAllowListedError,
     RateLimitedError,
     ServerError,
 )
@@ -247,6 +249,55 @@ async def test_nobody_listening_is_a_server_error_with_the_address(settings_for,
     async with BcdaClient(settings) as client:
         with pytest.raises(ServerError, match=r"127\.0\.0\.1:9"):
             await client.attribution_status()
+
+
+async def test_an_address_that_never_gets_an_answer_is_told_of_the_allow_list_after_the_bounded_tries(
+    serve, settings_for, gate
+):
+    gate.refuses = math.inf
+    async with BcdaClient(settings_for(serve())) as client:
+        with pytest.raises(NotAllowListedError, match="not on the allow list"):
+            await client.attribution_status()
+    assert gate.refused == 4
+
+
+async def test_connections_that_are_not_made_at_first_are_tried_again(serve, settings_for, gate):
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    gate.refuses = 3
+    async with BcdaClient(settings_for(serve()), sleep=sleep) as client:
+        await client.attribution_status()
+    assert len(waits) == 3
+    assert waits[0] >= 0.05
+
+
+async def test_after_any_answer_a_connection_that_is_not_made_is_an_outage(serve, settings_for, gate):
+    server = serve()
+    async with BcdaClient(settings_for(server)) as client:
+        # The token's answer counts too.
+        server.faults.add(Fault(FaultKind.ANSWER, "jobs", status=503))
+        with pytest.raises(ServerError):
+            await client.jobs()
+        gate.refuses = 3
+        job_id = await kick_off_in_the_end(client)
+        gate.refuses = 3
+        await client.status(job_id)
+        gate.refuses = math.inf
+        with pytest.raises(ServerError, match=r"although it has answered before.*allow list") as caught:
+            await client.status(job_id)
+    assert caught.value.status is None
+
+
+async def kick_off_in_the_end(client: BcdaClient) -> str:
+    """Call again after each outage, as the task does: a kick-off is sent once."""
+    while True:
+        try:
+            return await client.kick_off(PATIENTS)
+        except ServerError:
+            continue
 
 
 async def test_secrets_and_tokens_never_show(serve, settings_for):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,14 @@ from exporting import planned
 from bcda import export
 from bcda.client import BcdaClient
 from bcda.download import fetch_batch, verify_gzip
-from bcda.errors import CredentialsError, ExportExpiredError, IncompleteFileError, ServerError, StorageError
+from bcda.errors import (
+    CredentialsError,
+    ExportExpiredError,
+    IncompleteFileError,
+    NotAllowListedError,
+    ServerError,
+    StorageError,
+)
 from bcda.receipts import read_receipt
 from bcda_simulator import Fault, FaultKind, SimulatorSettings
 from bcda_simulator.world import World
@@ -135,6 +143,52 @@ async def test_a_lasting_fault_fails_clearly_after_bounded_tries(serve, settings
     assert 1 <= len(data_requests(server)) <= 3
     assert not list(folder.glob("*.receipt.json"))
     assert not list(folder.glob("0*.ndjson.gz"))
+
+
+async def test_connections_that_are_not_made_among_many_files_cost_a_try_and_no_batch(
+    serve, settings_for, places, gate
+):
+    server = serve(World(people=40, seed=3, history_weeks=20), settings=SimulatorSettings(chunk_people={EOB[0]: 1}))
+    settings = at_once(2, settings_for(server))
+    async with BcdaClient(settings) as client:
+        manifest, folder = await manifest_of(client, places, settings)
+        receipts = 0
+
+        def fetched(receipt):
+            nonlocal receipts
+            receipts += 1
+            if receipts == 10:
+                gate.refuses = 2
+
+        assert len(manifest.files) > 20
+        await fetch_batch(client, manifest.files, folder, job_id=manifest.job_id, on_file=fetched)
+    assert (receipts, gate.refused) == (len(manifest.files), 2)
+
+
+@pytest.mark.parametrize(("refused", "error"), [(3, None), (4, NotAllowListedError)], ids=["for a while", "for good"])
+async def test_a_fetch_that_has_just_begun_is_patient_too(serve, settings_for, places, gate, refused, error):
+    server = serve()
+    settings = settings_for(server)
+    async with BcdaClient(settings) as client:
+        manifest, folder = await manifest_of(client, places, settings)
+    gate.refuses = refused
+    async with BcdaClient(settings) as fresh:
+        with pytest.raises(error) if error else nullcontext():
+            assert len(await fetch_batch(fresh, manifest.files[:1], folder, job_id=manifest.job_id)) == 1
+
+
+@pytest.mark.parametrize("status", [401, 404])
+async def test_a_failing_check_of_the_token_is_no_end_of_the_job(serve, settings_for, places, status):
+    """BCDA then answers 500 for the job too, as for one that failed (wire contract §5)."""
+    server = serve()
+    async with BcdaClient(settings_for(server)) as client:
+        manifest, folder = await manifest_of(client, places, settings_for(server))
+        # A 401 is asked again with a fresh token first.
+        server.faults.add(Fault(FaultKind.ANSWER, "data", status=status, times=2 if status == 401 else 1))
+        server.faults.add(Fault(FaultKind.ANSWER, "status", status=500, text="Internal Error", times=1))
+        receipts = await fetch_batch(client, manifest.files, folder, job_id=manifest.job_id)
+    assert len(receipts) == len(manifest.files)
+    assert all(fault.times == 0 for fault in server.faults.active)
 
 
 async def test_a_file_that_failed_waits_as_long_as_the_server_wishes(serve, settings_for, places):

@@ -17,7 +17,7 @@ from exporting import fetch, load, planned, run_export, wish
 from bcda import export, model
 from bcda.client import BcdaClient
 from bcda.coverage import Interval
-from bcda.errors import AttributionMissingError, IncompleteFileError
+from bcda.errors import AttributionMissingError, IncompleteFileError, ServerError
 from bcda.places import Places
 from bcda.planning import NotNeeded
 from bcda.runs import read_run
@@ -208,6 +208,27 @@ def test_a_job_left_by_a_crash_between_request_and_record_is_adopted(serve, sett
     assert (first.is_adopted, second.is_adopted) == (False, True)
     assert first.job_id == second.job_id
     assert len(server.jobs()) == 1
+
+
+def test_a_failing_check_of_the_token_is_no_end_of_a_complete_job(serve, settings_for, places):
+    """BCDA then answers 500 for the job, as for one that failed (wire contract §5)."""
+    server = serve()
+    settings = settings_for(server)
+    run = planned(settings, places)
+
+    async def save():
+        async with BcdaClient(settings) as client:
+            job_id = (await export.kick_off(client, places, run.run_id)).job_id
+            while (await client.status(job_id)).manifest is None:
+                await asyncio.sleep(0.05)
+            server.faults.add(Fault(FaultKind.ANSWER, "status", status=500, text="Internal Error", times=1))
+            with pytest.raises(ServerError, match='500 and says "Internal Error"') as caught:
+                await export.save_manifest(client, places, run.run_id, job_id)
+            assert caught.value.status == 500
+            await export.save_manifest(client, places, run.run_id, job_id)
+
+    asyncio.run(save())
+    assert export.plan_batches(places, run.run_id, 2) == [0, 1]
 
 
 def test_a_stale_job_is_cancelled_and_not_adopted(serve, settings_for, places):

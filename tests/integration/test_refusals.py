@@ -196,10 +196,10 @@ def test_the_duplicate_rule_is_not_symmetric(settings_for, serve, running, asked
     now = datetime(2026, 11, 1, tzinfo=UTC)
     request = ExportRequest(ApiVersion.V2, Scope.PATIENT, asked)
     assert protocol.refuses(listed(running), request, now) is refused
-    assert protocol.overlaps(listed(running), request) is overlap
+    assert protocol.overlaps(listed(running), request, now) is overlap
     for other in (listed(running, version="v3"), listed(running, state=JobState.COMPLETED)):
         assert protocol.refuses(other, request, now) is False
-        assert protocol.overlaps(other, request) is False
+        assert protocol.overlaps(other, request, now) is False
     # What the rule says is what the simulated server does.
     server = serve(settings=SimulatorSettings(pending_seconds=60))
 
@@ -217,11 +217,50 @@ def test_the_duplicate_rule_is_not_symmetric(settings_for, serve, running, asked
         asyncio.run(both())
 
 
-def test_a_job_older_than_a_day_refuses_nobody():
+@pytest.mark.parametrize(
+    ("age", "counts"),
+    [(timedelta(hours=23), True), (timedelta(hours=24), False), (timedelta(days=30), False), (None, True)],
+    ids=["23 hours", "24 hours", "30 days", "not known"],
+)
+def test_a_job_older_than_a_day_is_in_nobodys_way(age, counts):
     now = datetime(2026, 11, 1, tzinfo=UTC)
-    request = ExportRequest(ApiVersion.V2, Scope.PATIENT, ("Patient",))
-    assert protocol.refuses(listed("Patient", at=now - timedelta(hours=23)), request, now)
-    assert not protocol.refuses(listed("Patient", at=now - timedelta(hours=24)), request, now)
+    same = ExportRequest(ApiVersion.V2, Scope.PATIENT, ("Patient",))
+    for asked in (same, replace(same, resource_types=("Patient", "Coverage")), replace(same, since=now)):
+        running = listed("Patient", at=now - age if age else None)
+        assert protocol.is_in_force(running, now) is counts
+        assert protocol.refuses(running, asked, now) is counts
+        assert protocol.overlaps(running, asked, now) is counts
+    for parallel in (True, False):
+        assert bool(protocol.in_the_way(running, asked, now, parallel_jobs=parallel)) is counts
+
+
+@pytest.mark.parametrize("hours", [23, 25])
+def test_a_stuck_job_of_a_day_is_not_waited_for_and_ours_is_cancelled(serve, settings_for, places, hours):
+    server = serve(
+        faults=[Fault(FaultKind.STUCK, "kick-off", times=2)], settings=SimulatorSettings(refuse_duplicates=False)
+    )
+    settings = settings_for(server)
+
+    types = {"resource_types": ("Patient",)}
+    run = planned(settings, places, **types)
+
+    async def before():
+        async with BcdaClient(settings) as client:
+            await client.kick_off(replace(run.request, scope=Scope.GROUP_ALL))
+            await client.kick_off(run.request)
+
+    asyncio.run(before())
+    server.clock.advance(hours * 3600)
+    started = start(settings, places, **types)
+    if hours < 24:
+        assert (started.job_id, started.is_adopted) == ("2", True)
+        return
+    assert (started.job_id, started.is_adopted) == ("3", False)
+    # Whose the other job is cannot be told, so it is left.
+    assert {number: state for number, state in server.jobs().items() if number < 3} == {
+        1: "In Progress",
+        2: "Cancelled",
+    }
 
 
 @pytest.mark.parametrize(

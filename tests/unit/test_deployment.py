@@ -101,6 +101,13 @@ def test_its_variables_change_what_they_say(tmp_path):
     assert read["environment"]["BCDA_LATE_HOURS"] == "8"
 
 
+def test_the_port_alone_moves_the_links_too(tmp_path):
+    read = composed(tmp_path, AIRFLOW_PORT="9000")["services"]
+    for name in AIRFLOW:
+        assert read[name]["environment"]["AIRFLOW__API__BASE_URL"] == "http://localhost:9000", name
+    assert composed(tmp_path)["services"]["worker"]["environment"]["AIRFLOW__API__BASE_URL"] == "http://localhost:8080"
+
+
 def version():
     return tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["version"]
 
@@ -129,6 +136,16 @@ def test_every_service_is_closed(services):
         # The image of the others runs as airflow.
         assert service.get("user") == {"postgres": "postgres", "redis": "redis"}.get(name), name
     assert re.search(r"^USER [1-9]\d+$", DOCKERFILE.read_text(), re.MULTILINE)
+
+
+def test_the_user_of_the_image_can_enter_airflows_home(services):
+    """Docker mounts a tmpfs with the mode of the image's folder and root as owner."""
+    user = re.search(r"^USER (\d+)$", DOCKERFILE.read_text(), re.MULTILINE).group(1)
+    assert f"useradd --uid {user} " in DOCKERFILE.read_text()
+    home = re.search(r"AIRFLOW_HOME=(\S+)", DOCKERFILE.read_text()).group(1)
+    for name in AIRFLOW:
+        mounts = dict(mount.partition(":")[::2] for mount in services[name]["tmpfs"])
+        assert set(mounts[home].split(",")) == {"mode=0700", f"uid={user}", f"gid={user}"}, name
 
 
 def test_the_databases_can_be_reached_from_inside_only(document, services):

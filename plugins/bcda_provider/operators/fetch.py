@@ -40,7 +40,7 @@ class BcdaFetchOperator(BaseAsyncOperator):
         api_version: str = "",
         **kwargs: Any,
     ) -> None:
-        super().__init__(retry_policy=BcdaRetryPolicy(), **kwargs)
+        super().__init__(retry_policy=BcdaRetryPolicy(has_job=True), **kwargs)
         self.run_id: Any = run_id
         self.batch = batch
         self.batches = batches

@@ -91,6 +91,8 @@ class BcdaKickOffOperator(BaseOperator):
             raise
         except AttributionMissingError as error:
             if self.waits_for_list and error.case in {MissingList.NO_LIST, MissingList.WRONG_YEAR}:
+                # BCDA looks for running jobs before it looks for a list (contract §6.3), so none is in the way any more.
+                store.delete(f"waits:{attempt}")
                 self._wait_for_list(settings, error, tags)
             raise
         store.set(f"job:{attempt}", kicked_off.job_id)
@@ -100,7 +102,7 @@ class BcdaKickOffOperator(BaseOperator):
     def _wait(
         self, store: Any, attempt: int, settings: ConnectionSettings, error: RateLimitedError, tags: dict[str, str]
     ) -> None:
-        """Defer until BCDA may have room; the wait in all is bounded by the job deadline.
+        """Defer until BCDA may have room; what is waited for other jobs without a break is bounded by the job deadline.
 
         Raises:
             ExportFailedError: an overlapping job has blocked this one for too long.
@@ -108,7 +110,7 @@ class BcdaKickOffOperator(BaseOperator):
         waits = store.get(f"waits:{attempt}") or {"since": time.time(), "count": 0}
         if time.time() - waits["since"] > settings.tuning.job_deadline_seconds:
             raise ExportFailedError(
-                "An overlapping job of this organization has been running for longer than the job deadline. Look at BCDA's job "
+                "Overlapping jobs of this organization have been in the way for longer than the job deadline. Look at BCDA's job "
                 "list, cancel what is not wanted, then clear this task.",
                 job_id="none",
             ) from error

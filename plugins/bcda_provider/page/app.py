@@ -107,7 +107,7 @@ def operations(request: Request, about: AskedDep, run: Annotated[str, Query(max_
         "operations.html",
         overview=overview,
         problem=problem,
-        picture=_pictures(overview, now) if overview else {},
+        picture=_pictures(about.source, overview, now) if overview else {},
         shown=[read_source(name, overview if name == about.source else None, now) for name in about.allowed],
         runs=shown_runs(about.source, place, overview) if place else [],
         paused=paused_dags(about.source),
@@ -139,7 +139,7 @@ def data(request: Request, about: AskedDep) -> HTMLResponse:
         "data.html",
         overview=overview,
         problem=problem,
-        picture=_pictures(overview, datetime.now(UTC)) if overview else {},
+        picture=_pictures(about.source, overview, datetime.now(UTC)) if overview else {},
         incomplete=incomplete_months(overview) if overview else [],
     )
 
@@ -170,15 +170,14 @@ def _read(source: str) -> tuple[Places | None, Overview | None, str]:
         return place, None, str(error)
 
 
-_drawn: dict[int, tuple[Overview, str, dict[str, dict[str, str]]]] = {}
+_drawn: dict[str, tuple[Overview, str, dict[str, dict[str, str]]]] = {}
 """The charts of the newest overview of each source: drawing takes longer than reading."""
 
 
-def _pictures(overview: Overview, now: datetime) -> dict[str, dict[str, str]]:
-    key, day = hash(overview.runs[0]["run_id"]) if overview.runs else 0, now.date().isoformat()
-    kept = _drawn.get(key)
+def _pictures(source: str, overview: Overview, now: datetime) -> dict[str, dict[str, str]]:
+    day, kept = now.date().isoformat(), _drawn.get(source)
     if kept is None or kept[0] is not overview or kept[1] != day:
-        kept = _drawn[key] = (overview, day, pictures(overview, now))
+        kept = _drawn[source] = (overview, day, pictures(overview, now))
     return kept[2]
 
 

@@ -91,9 +91,23 @@ def _doing(run: AirflowRun, exports: tuple[Export, ...]) -> str:
     if retried:
         return f"{', '.join(retried)} failed and is tried again by itself."
     current = next((export.progress for export in reversed(exports) if export.progress), None)
-    if current is None:
-        return "Plans what to ask for." if not exports else "Publishes what was loaded."
-    return _sentence(current)
+    if current is not None:
+        return _sentence(current)
+    if not exports:
+        return "Plans what to ask for."
+    return _at_work(run)
+
+
+def _at_work(run: AirflowRun) -> str:
+    """Say what runs whose raw folders tell nothing: they are loaded, unreadable or on another machine."""
+    tasks = list(dict.fromkeys(name.partition("[")[0] for name in run.at_work))
+    if {"publish", "report"} & set(tasks):
+        return "Publishes what was loaded."
+    if not tasks:
+        return "Goes on with its next task in a moment."
+    if len(tasks) == 1:
+        return f"{tasks[0]} is at work; its log says more."
+    return f"{', '.join(tasks)} are at work; their logs say more."
 
 
 def _sentence(progress: Progress) -> str:

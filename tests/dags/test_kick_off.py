@@ -1,0 +1,93 @@
+"""The kick-off as Airflow calls it again and again: what it waits for, and for how long."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+from exporting import planned
+
+from bcda.client import BcdaClient
+from bcda.errors import ExportFailedError
+from bcda.export_request import ExportRequest, Scope
+from bcda.settings import ApiVersion
+from bcda_simulator import Fault, FaultKind, SimulatorSettings
+
+DEADLINE = 86_400.0
+FOREIGN = ExportRequest(ApiVersion.V2, Scope.GROUP_RUNOUT, ("Patient",))
+
+
+class Store(dict):
+    """Airflow's task state store as far as the kick-off needs it."""
+
+    def set(self, key, value):
+        self[key] = value
+
+    def delete(self, key):
+        self.pop(key, None)
+
+
+@pytest.fixture
+def now(monkeypatch):
+    """The operator's clock, as a list of one instant."""
+    from bcda_provider.operators import kick_off
+
+    instant = [1_767_600_000.0]
+    monkeypatch.setattr(kick_off, "time", SimpleNamespace(time=lambda: instant[0]))
+    return instant
+
+
+def test_cleared_it_cancels_the_job_of_the_attempt_before(airflow_database, serve, settings_for, connect, places):
+    from bcda_provider.operators import BcdaKickOffOperator
+
+    server = serve(settings=SimulatorSettings(pending_seconds=60))
+    connect(server)
+    run = planned(settings_for(server), places)
+    store = Store()
+    for clear_number in range(2):
+        operator = BcdaKickOffOperator(task_id="kick_off", run_id=run.run_id, bcda_conn_id="bcda_default")
+        operator.execute({"task_state_store": store, "dag_run": SimpleNamespace(clear_number=clear_number)})
+    assert server.jobs() == {1: "Cancelled", 2: "Pending"}
+
+
+def test_a_wait_for_a_list_is_no_wait_for_another_job(
+    airflow_database, serve, settings_for, connect, places, now, logged
+):
+    from airflow.sdk.exceptions import TaskDeferred
+
+    from bcda_provider.operators import BcdaKickOffOperator
+
+    server = serve(faults=[Fault(FaultKind.STUCK, "kick-off")])
+    connect(server, extra={"job_deadline_seconds": DEADLINE})
+    settings = settings_for(server)
+    run = planned(settings, places)
+    operator = BcdaKickOffOperator(task_id="kick_off", run_id=run.run_id, bcda_conn_id="bcda_default")
+    context = {"task_state_store": Store(), "dag_run": SimpleNamespace(clear_number=0)}
+
+    def somebody(act, *given):
+        async def acts():
+            async with BcdaClient(settings) as client:
+                return await getattr(client, act)(*given)
+
+        return asyncio.run(acts())
+
+    def waits_for(what):
+        with pytest.raises(TaskDeferred):
+            operator.execute_complete(context, None)
+        assert what in logged()
+
+    # 5 January: somebody's runout export is in the way, then there is no list until mid February.
+    runout = somebody("kick_off", FOREIGN)
+    waits_for(f"Job {runout} of this organization")
+    now[0] += 600
+    somebody("cancel", runout)
+    server.faults.add(Fault(FaultKind.WRONG_YEAR, "kick-off", times=1))
+    waits_for("Performance Year")
+    now[0] += 38 * 86_400
+    somebody("kick_off", FOREIGN)
+    waits_for("of this organization")
+    # Jobs that stay in the way end the wait all the same.
+    now[0] += DEADLINE - 60
+    waits_for("of this organization")
+    now[0] += 120
+    with pytest.raises(ExportFailedError, match="have been in the way for longer than the job deadline"):
+        operator.execute_complete(context, None)
