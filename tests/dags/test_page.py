@@ -136,6 +136,7 @@ def test_a_run_whose_raw_folder_says_nothing_is_where_airflow_says(at_work, said
 
 def test_the_charts_of_the_newest_load_are_kept_and_no_others(serve, settings_for, places):
     from bcda.overview import read_overview
+    from bcda.overview.pictures import CHARTS
     from bcda_provider.page import app as page
 
     page._drawn.clear()
@@ -144,9 +145,9 @@ def test_the_charts_of_the_newest_load_are_kept_and_no_others(serve, settings_fo
     for _ in range(3):
         run_export(settings_for(server), places)
         overview = read_overview(places)
-        drawn.append(page._pictures("bcda_default", overview, NOW))
-        assert page._pictures("bcda_default", overview, NOW) is drawn[-1]
+        drawn.append(page._pictures("bcda_default", overview, NOW, CHARTS))
+        assert page._pictures("bcda_default", overview, NOW, CHARTS) is drawn[-1]
         server.clock.advance(7 * 86_400)
-    assert page._pictures("bcda_second", overview, NOW) is not drawn[-1]
-    assert page._pictures("bcda_default", overview, NOW + timedelta(days=1)) is not drawn[-1]
-    assert set(page._drawn) == {"bcda_default", "bcda_second"}
+    assert page._pictures("bcda_second", overview, NOW, CHARTS) is not drawn[-1]
+    assert page._pictures("bcda_default", overview, NOW + timedelta(days=1), CHARTS) is not drawn[-1]
+    assert set(page._drawn) == {("bcda_default", CHARTS), ("bcda_second", CHARTS)}

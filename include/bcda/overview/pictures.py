@@ -28,12 +28,17 @@ _SHORT = {"labelExpr": "format(datum.value, '~s')"}
 """Large numbers as 20k or 1.5M; a format of the axis would give all one unit, and write zero with it."""
 
 
-def pictures(overview: Overview, now: datetime) -> dict[str, dict[str, str]]:
+CHARTS = ("coverage", "paid", "roster", "lag")
+"""Names of all charts."""
+
+
+def pictures(overview: Overview, now: datetime, names: Sequence[str] = CHARTS) -> dict[str, dict[str, str]]:
     """Return the charts of a page by name, each as `wide` and `narrow`; what has no rows has no chart.
 
     Args:
         overview: of one source.
         now: present instant, where the time axis of the coverage ends.
+        names: charts that the page shows; each takes some 20 ms.
     """
     drawn: dict[str, tuple[bool, str, Callable[[int], dict[str, Any]]]] = {
         "coverage": (
@@ -63,7 +68,7 @@ def pictures(overview: Overview, now: datetime) -> dict[str, dict[str, str]]:
             "narrow": charts.svg(spec(NARROW), description=description),
         }
         for name, (is_there, description, spec) in drawn.items()
-        if is_there
+        if is_there and name in names
     }
 
 

@@ -107,7 +107,7 @@ def operations(request: Request, about: AskedDep, run: Annotated[str, Query(max_
         "operations.html",
         overview=overview,
         problem=problem,
-        picture=_pictures(about.source, overview, now) if overview else {},
+        picture=_pictures(about.source, overview, now, OPERATIONS_CHARTS) if overview else {},
         shown=[read_source(name, overview if name == about.source else None, now) for name in about.allowed],
         runs=shown_runs(about.source, place, overview) if place else [],
         paused=paused_dags(about.source),
@@ -139,7 +139,7 @@ def data(request: Request, about: AskedDep) -> HTMLResponse:
         "data.html",
         overview=overview,
         problem=problem,
-        picture=_pictures(about.source, overview, datetime.now(UTC)) if overview else {},
+        picture=_pictures(about.source, overview, datetime.now(UTC), DATA_CHARTS) if overview else {},
         incomplete=incomplete_months(overview) if overview else [],
     )
 
@@ -170,14 +170,17 @@ def _read(source: str) -> tuple[Places | None, Overview | None, str]:
         return place, None, str(error)
 
 
-_drawn: dict[str, tuple[Overview, str, dict[str, dict[str, str]]]] = {}
-"""The charts of the newest overview of each source: drawing takes longer than reading."""
+OPERATIONS_CHARTS = ("coverage",)
+DATA_CHARTS = ("paid", "roster", "lag")
+
+_drawn: dict[tuple[str, tuple[str, ...]], tuple[Overview, str, dict[str, dict[str, str]]]] = {}
+"""The charts of the newest overview, by source and page: drawing takes longer than reading."""
 
 
-def _pictures(source: str, overview: Overview, now: datetime) -> dict[str, dict[str, str]]:
-    day, kept = now.date().isoformat(), _drawn.get(source)
+def _pictures(source: str, overview: Overview, now: datetime, names: tuple[str, ...]) -> dict[str, dict[str, str]]:
+    day, kept = now.date().isoformat(), _drawn.get((source, names))
     if kept is None or kept[0] is not overview or kept[1] != day:
-        kept = _drawn[source] = (overview, day, pictures(overview, now))
+        kept = _drawn[source, names] = (overview, day, pictures(overview, now, names))
     return kept[2]
 
 
