@@ -286,6 +286,32 @@ def test_a_run_is_merged_once(places):
     assert contents(places) == before
 
 
+def test_what_is_done_before_the_commit_and_fails_leaves_the_warehouse_as_it_was(places):
+    load(places, [(EOB, claim(1))])
+    before = contents(places)
+    run, manifest, landed = land(places, [(EOB, claim(2))], run_id="r2")
+
+    def refuse():
+        raise StorageError("no space")
+
+    with pytest.raises(StorageError, match="no space"):
+        merge_run(places, run, manifest, [landed], now=NOON, before_commit=refuse)
+    assert contents(places) == before
+
+
+def test_a_lake_file_that_is_not_of_the_run_shows_nobody_elses_texts(places):
+    load(places, [(EOB, claim(1) + claim(2))])
+    (path,) = places.lake.glob("resource/*/*/*.parquet")
+    stray = path.parents[1] / "export_date=2026-11-09" / path.name
+    stray.parent.mkdir()
+    rows = pq.read_table(path, partitioning=None)
+    pq.write_table(rows.set_column(rows.column_names.index("raw_line"), "raw_line", [[2, 1]]), stray)
+    publish(places)
+    with duckdb.connect(str(places.published), read_only=True) as connection:
+        shown = connection.execute("SELECT resource_id, body ->> '$.id' FROM resource ORDER BY ALL").fetchall()
+    assert shown == [("carrier-1", "carrier-1"), ("carrier-2", "carrier-2")]
+
+
 def test_a_file_that_did_not_land_leaves_the_warehouse_as_it_was(places):
     load(places, [(EOB, claim())])
     before = contents(places)
