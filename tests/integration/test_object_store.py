@@ -27,6 +27,7 @@ from bcda.errors import EncryptionError, InvalidRequestError, StorageError
 from bcda.object_store import ObjectStore, store_of
 from bcda.places import Places, private_folder
 from bcda.receipts import parse_receipt
+from bcda.runs import amend_run
 from bcda.settings import ConnectionSettings
 from bcda.warehouse import merged_runs
 from bcda_simulator import SimulatorServer, SimulatorSettings
@@ -285,6 +286,10 @@ def test_retention_works_in_the_bucket_and_receipts_stay(copied, s3):
     merger = copied(MERGER)
     before = s3.names(merger.store.prefix)
     raw = {name for name in before if name.endswith(".ndjson.gz")}
+    # Planned in January, asked for when the list had come.
+    for run in merged_runs(merger):
+        amend_run(merger.run_folder(run), planned_at=START - timedelta(days=40))
+        shared_runs.share_record(merger, run, "run.json")
     assert maintenance.purge_raw(merger, now=START + timedelta(days=29)).files == 0
     purged = maintenance.purge_raw(merger, now=lives.datetime.now(lives.UTC) + timedelta(days=31))
     assert (purged.runs, purged.files) == (2, len(raw))
