@@ -1,4 +1,5 @@
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -13,13 +14,25 @@ import pytest
 from rawfiles import NOON, counts, land, load
 
 from bcda import model
+from bcda.commit_points import CommitPoint
 from bcda.coverage import Covered, Gap, TypeLedger
+from bcda.encryption import EncryptionKey
 from bcda.errors import CountMismatchError, ManifestError, StorageError, WarehouseError, WarehouseLockedError
 from bcda.export_request import Scope
+from bcda.maintenance import change_key
 from bcda.settings import ApiVersion
-from bcda.warehouse import merge_run, open_warehouse, publish, quality, read_ledger, read_published_status
+from bcda.warehouse import (
+    merge_run,
+    open_warehouse,
+    publication_held,
+    publish,
+    quality,
+    read_ledger,
+    read_published_status,
+)
 
 EOB = "ExplanationOfBenefit"
+LOCK = ".bcda.duckdb.lock"
 LATER = NOON + timedelta(days=7)
 TABLES = [table.relation for table in model.core_tables()] + ["patient_identifier", "resource_version"]
 
@@ -426,8 +439,64 @@ def test_publishing_removes_what_a_killed_one_left(places):
     leftover = places.published.parent / f".{places.published.name}.99999.tmp"
     leftover.write_bytes(b"half")
     publish(places)
-    assert not leftover.exists()
-    assert [path.name for path in places.published.parent.iterdir() if path.name.startswith(".")] == []
+    assert hidden_beside(places.published) == {LOCK}
+
+
+def hidden_beside(path):
+    return {found.name for found in path.parent.iterdir() if found.name.startswith(".")}
+
+
+def publishing(places, wait_seconds):
+    """Another process that publishes; it ends with 3 when it had to wait for too long."""
+    script = f"""
+        import sys
+        from pathlib import Path
+        from bcda.errors import WarehouseLockedError
+        from bcda.places import Places
+        from bcda.warehouse import publish
+        print("begun", flush=True)
+        try:
+            publish(Places.below(Path({str(places.raw.parent)!r})), lock_wait_seconds={wait_seconds})
+        except WarehouseLockedError as error:
+            print(error, flush=True)
+            sys.exit(3)
+    """
+    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "begun\n"
+    return process
+
+
+def test_two_publications_at_once_follow_each_other(places, monkeypatch):
+    load(places, [(EOB, claim(1))])
+    others = []
+
+    def copied(point):
+        if point is CommitPoint.SNAPSHOT_COPIED:
+            patient, hasty = publishing(places, 60), publishing(places, 0.5)
+            said, _ = hasty.communicate(timeout=60)
+            assert hasty.returncode == 3
+            assert f"{places.published} is being published by process {os.getpid()}" in said
+            assert patient.poll() is None
+            others.append(patient)
+
+    monkeypatch.setattr(sys.modules["bcda.warehouse.publish"], "reached", copied)
+    publish(places)
+    (patient,) = others
+    assert patient.wait(timeout=60) == 0
+    assert hidden_beside(places.published) == {LOCK}
+    assert (places.published.parent / LOCK).stat().st_mode & 0o777 == 0o600
+    with duckdb.connect(str(places.published), read_only=True) as reader:
+        assert reader.execute("SELECT count(*) FROM claim").fetchall() == [(1,)]
+
+
+def test_the_key_is_not_changed_while_a_snapshot_is_on_its_way(places):
+    load(places, [(EOB, claim(1))])
+    key = EncryptionKey.from_text("A" * 43 + "=")
+    with (
+        publication_held(places.published, wait_seconds=0),
+        pytest.raises(WarehouseLockedError, match="is being published by process"),
+    ):
+        change_key(places, key, wait_seconds=0)
 
 
 def test_a_first_load_killed_before_its_tables_were_there_keeps_no_later_run_from_planning(places):
