@@ -278,6 +278,41 @@ def test_an_error_file_that_cannot_be_read_is_a_gap_of_every_type(places):
     assert [entry.gaps for entry in held(places).values()] == [(Gap(None, NOON),), (Gap(None, NOON),)]
 
 
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        {"issue": [{"severity": "error", "code": "exception"}]},
+        {"issue": [{"severity": "fatal", "code": "exception", "diagnostics": "out of order"}]},
+        {"issue": [{"severity": "ERROR", "code": "exception", "diagnostics": "out of order"}]},
+        {"issue": [{"code": "exception"}]},
+        {"issue": [{"severity": "warning"}, {"severity": "error"}]},
+        {"issue": [{}]},
+        {"issue": [None]},
+        {"issue": []},
+        {},
+    ],
+    ids=json.dumps,
+)
+@pytest.mark.parametrize("beside", [b"", failure("", "warning")], ids=["alone", "beside a warning"])
+def test_an_error_line_that_names_nobody_is_a_gap_of_every_type(places, outcome, beside):
+    line = json.dumps({"resourceType": "OperationOutcome", **outcome}).encode() + b"\n"
+    load(places, [("Patient", patient()), (EOB, claim()), ("OperationOutcome!", beside + line)])
+    assert query(places, "SELECT resource_type, mbi FROM ops.gap ORDER BY ALL") == [(EOB, None), ("Patient", None)]
+    assert [entry.gaps for entry in held(places).values()] == [(Gap(None, NOON),), (Gap(None, NOON),)]
+
+
+@pytest.mark.parametrize("severity", ["warning", "information"])
+def test_a_line_that_says_itself_that_it_is_harmless_is_no_gap(places, severity):
+    load(places, [("Patient", patient()), ("OperationOutcome!", failure("Default System-Type behavior", severity))])
+    assert query(places, "FROM ops.gap") == []
+
+
+def test_a_person_is_named_whatever_the_severity_is_called(places):
+    text = f"Error retrieving {EOB} for beneficiary MBI 1AA0 in ACO 0000"
+    load(places, [("Patient", patient()), (EOB, claim()), ("OperationOutcome!", failure(text, "Error"))])
+    assert query(places, "SELECT resource_type, mbi FROM ops.gap") == [(EOB, "1AA0")]
+
+
 def test_a_merge_that_fails_leaves_the_warehouse_as_it_was_and_says_nothing_of_the_data(places):
     load(places, [(EOB, claim(1))])
     before = contents(places)

@@ -288,9 +288,8 @@ class _Merge:
         if self._show("drift"):
             self._script("ledger/drift", self._version, self._id)
         everything = (self._version, self._id, self._time, self._types, self._interval)
-        if self._show("operation_outcome"):
-            self._script("ledger/gap", *everything)
-        self._script("ledger/gap_unread", *everything)
+        self._sql("ledger/outcome" if self._show("operation_outcome") else "ledger/outcome_nothing")
+        self._script("ledger/gap", *everything)
         self._script("ledger/coverage", *everything, self._list)
         self._sql("ledger/gap_close", self._version)
 
