@@ -39,7 +39,11 @@ def maintenance(source: str) -> None:
         params={
             "conn_id": Param(source, type="string", title="Connection", description="Connection of type bcda."),
             "raw_days": Param(
-                30, type="integer", minimum=1, title="Raw days", description="How long raw files stay after a run."
+                30,
+                type="integer",
+                minimum=1,
+                title="Raw days",
+                description="How long raw files stay after a run asked for them.",
             ),
             "fresh_days": Param(
                 14, type="integer", minimum=1, title="Fresh days", description="Covered data may be so old."

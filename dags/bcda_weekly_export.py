@@ -8,7 +8,7 @@ start of their interval and are skipped, with the reason, when that is covered.
 
 **When it is red**, the failed task's log ends with what was wrong and what to do next. Tasks can be cleared at any time:
 nothing is fetched, landed or counted twice. Clearing or marking `wait_for_job` cancels the job at BCDA; to start another,
-clear `kick_off` with everything after it.
+clear `kick_off` with everything after it. Once `merge` is done, clear `plan` with everything after it instead.
 """
 
 from datetime import UTC, datetime

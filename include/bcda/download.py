@@ -33,7 +33,7 @@ from bcda.errors import (
 from bcda.manifest import OutputFile
 from bcda.places import private_folder, sync_folder
 from bcda.protocol import JobState
-from bcda.receipts import Receipt, read_receipt, write_receipt
+from bcda.receipts import Receipt, read_receipt, receipt_path, write_receipt
 
 log = logging.getLogger(__name__)
 
@@ -279,6 +279,7 @@ class _Download:
             while chunk := file.read(_CHUNK_BYTES):
                 digest.update(chunk)
             os.fsync(file.fileno())
+        self._drop_receipt()
         self._part.replace(self._folder / self._file.name)
         sync_folder(self._folder)
         reached(CommitPoint.FILE_NAMED)
@@ -296,6 +297,13 @@ class _Download:
         reached(CommitPoint.FILE_RECEIPTED)
         self._memo.unlink(missing_ok=True)
         return receipt
+
+    def _drop_receipt(self) -> None:
+        """Remove the receipt of another job's file of the same name: beside this file it would be one that matches nothing."""
+        stale = receipt_path(self._folder, self._file.name)
+        if stale.exists():
+            stale.unlink()
+            sync_folder(self._folder)
 
     def _last_modified(self) -> str | None:
         """Return what guards a resumption, or None when the part file cannot be resumed."""

@@ -18,10 +18,12 @@ from bcda import download, landing, protocol, shared_runs, warehouse
 from bcda.batches import split_into_batches
 from bcda.client import BcdaClient
 from bcda.commit_points import CommitPoint, reached
+from bcda.earlier_job import forget_job
 from bcda.errors import (
     AttributionMissingError,
     ExportExpiredError,
     ExportFailedError,
+    InvalidRequestError,
     ManifestError,
     MissingList,
     RateLimitedError,
@@ -29,7 +31,7 @@ from bcda.errors import (
 )
 from bcda.export_request import ExportRequest, format_instant
 from bcda.landed import LandedBatch, read_landed
-from bcda.manifest import Manifest
+from bcda.manifest import Manifest, is_of_same_job
 from bcda.places import Places, clear_temporaries, private_folder, write_durably
 from bcda.planning import ListDates, NotNeeded, Wish, decide
 from bcda.progress import Done, Progress
@@ -121,6 +123,7 @@ async def kick_off(
         stale_job_ids: jobs of earlier attempts that a person gave up; cancelled, never adopted.
 
     Raises:
+        InvalidRequestError: the run is loaded; nothing was asked of BCDA.
         RateLimitedError: an overlapping job is running, ours or somebody else's; wait and call again.
         ServerError: the kick-off failed. A job that it left behind has been cancelled, or is found by the next call.
         AttributionMissingError: BCDA has no list for the export; `.case` says which of the cases.
@@ -128,6 +131,7 @@ async def kick_off(
 
     Source: wire contract §7, §22 rules 3 to 5.
     """
+    _check_not_merged(places, run_id)
     shared_runs.bring_run(places, run_id)
     run = read_run(places.run_folder(run_id))
     for stale in stale_job_ids:
@@ -150,6 +154,15 @@ async def kick_off(
     _amend(places, run_id, asked_at=client.server_time)
     log.info("BCDA accepted the export as job %s", job_id)
     return KickedOff(job_id, is_adopted=False)
+
+
+def _check_not_merged(places: Places, run_id: str) -> None:
+    """Raise `InvalidRequestError` when a run is loaded: the ledger, the lake and the receipts tell of its job, and of no other."""
+    if shared_runs.is_merged(places, run_id):
+        raise InvalidRequestError(
+            f"Run {run_id} is merged into the warehouse, so no other job can take the place of its own. To ask BCDA again, clear "
+            "`plan` with everything after it, which plans a new run, or trigger one with `full` or `since`."
+        )
 
 
 def _amend(places: Places, run_id: str, **changes: Any) -> ExportRun:
@@ -242,12 +255,16 @@ async def _cancel_phantom(client: BcdaClient, request: ExportRequest, known: set
 async def save_manifest(client: BcdaClient, places: Places, run_id: str, job_id: str) -> Manifest:
     """Write the manifest of a completed job to `raw/{run_id}/manifest.json`; it can be asked for during a day only.
 
+    A manifest of the same job stays as it is, since BCDA lists files in another order each time. One of another job goes, and
+    before it all that came from that job.
+
     Raises:
         ExportFailedError: the job was cancelled.
         ExportExpiredError: its files are gone.
         ServerError: it is not complete yet, or BCDA answers 500.
+        InvalidRequestError: the run is loaded, from another job.
+        StorageError: what the other job left cannot be removed.
     """
-    folder = places.run_folder(run_id)
     status = await client.status(job_id)
     if status.state is JobState.FAILED:
         # A complete job cannot fail any more: BCDA answers so too when its check of the token fails (wire contract §5).
@@ -257,16 +274,32 @@ async def save_manifest(client: BcdaClient, places: Places, run_id: str, job_id:
         )
     if status.manifest is None:
         raise job_error(job_id, status.state, status.reason)
-    write_durably(private_folder(folder) / "manifest.json", status.manifest.to_bytes())
-    shared_runs.share_record(places, run_id, "manifest.json")
+    manifest = await asyncio.to_thread(_keep_manifest, places, run_id, status.manifest)
     reached(CommitPoint.MANIFEST_SAVED)
     log.info(
         "job %s is complete: %d files, transactionTime %s",
         job_id,
-        len(status.manifest.files),
-        _show(status.manifest.transaction_time),
+        len(manifest.files),
+        _show(manifest.transaction_time),
     )
-    return status.manifest
+    return manifest
+
+
+def _keep_manifest(places: Places, run_id: str, manifest: Manifest) -> Manifest:
+    """Store a manifest in place of another job's, or return the one that is stored of the same job."""
+    shared_runs.bring_run(places, run_id)
+    path, content = places.run_folder(run_id) / shared_runs.MANIFEST, manifest.to_bytes()
+    if path.exists() and is_of_same_job(path.read_bytes(), content):
+        manifest = Manifest.from_bytes(path.read_bytes())
+    else:
+        if path.exists():
+            _check_not_merged(places, run_id)
+            log.info("another job is stored for this run; what came from it is removed")
+            forget_job(places, run_id)
+        # The last step: until then the other job's manifest says that there is something to remove.
+        write_durably(private_folder(path.parent) / path.name, content)
+    shared_runs.share_record(places, run_id, path.name)
+    return manifest
 
 
 def job_error(job_id: str, state: JobState, reason: str) -> ExportFailedError | ExportExpiredError | ServerError:
@@ -295,7 +328,7 @@ def read_manifest(places: Places, run_id: str) -> Manifest:
     Raises:
         ManifestError: it was never saved here, or cannot be read.
     """
-    path = places.run_folder(run_id) / "manifest.json"
+    path = places.run_folder(run_id) / shared_runs.MANIFEST
     if not path.exists():
         raise ManifestError(
             f"{path} is missing. All tasks of a run need the same BCDA_HOME or BCDA_OBJECT_STORE; clear the wait task to save "
@@ -442,8 +475,15 @@ def merge(places: Places, run_id: str, count: int, *, now: datetime) -> MergeSum
             raise ManifestError(f"Batch {number} has not landed; run its tasks again.")
         batches.append(landed)
     shared_runs.bring_lake(places, batches)
-    summary = warehouse.merge_run(places, read_run(folder), read_manifest(places, run_id), batches, now=now)
-    shared_runs.share_merged(places, run_id, now)
+    summary = warehouse.merge_run(
+        places,
+        read_run(folder),
+        read_manifest(places, run_id),
+        batches,
+        now=now,
+        # Before the commit, so that no kill can leave a loaded run without the note.
+        before_commit=lambda: shared_runs.note_merged(places, run_id, now),
+    )
     clear_temporaries(folder)
     for entry in summary.counts:
         log.info(

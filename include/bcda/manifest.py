@@ -100,6 +100,14 @@ class Manifest:
             ) from error
 
 
+def is_of_same_job(stored: bytes, other: bytes) -> bool:
+    """Tell whether two stored manifests are of one job of BCDA; one that cannot be read is of no job."""
+    try:
+        return Manifest.from_bytes(stored).job_id == Manifest.from_bytes(other).job_id
+    except ManifestError:
+        return False
+
+
 def _seconds(value: object) -> float | None:
     if value is None:
         return None

@@ -22,17 +22,20 @@ from pathlib import Path
 
 from bcda.commit_points import StorePoint, reached
 from bcda.documents import read_json, read_text
+from bcda.earlier_job import forget_landed
 from bcda.errors import ManifestError
 from bcda.export_request import format_instant, parse_instant
 from bcda.landed import LakeFile, LandedBatch, landed_path, read_landed, write_landed
-from bcda.manifest import OutputFile
+from bcda.manifest import OutputFile, is_of_same_job
 from bcda.object_store import SMALL_AT_ONCE, ObjectStore, in_parallel, store_of
 from bcda.places import Places, private_folder, write_durably
 from bcda.receipts import Receipt, parse_receipt, receipt_path
 
 log = logging.getLogger(__name__)
 
-_RUN = ("run.json", "manifest.json")
+MANIFEST = "manifest.json"
+"""Name of the manifest in the run's folder."""
+
 _MERGED = "merged.json"
 
 
@@ -60,9 +63,16 @@ def bring_run(places: Places, run_id: str) -> None:
         StorageError, StoreUnavailableError: the store refuses them, or does not answer.
     """
     store = store_of(places)
-    if store is not None:
-        for name in _RUN:
-            _bring_record(store, places, run_id, name)
+    if store is None:
+        return
+    _bring_record(store, places, run_id, "run.json")
+    manifest, here = store.read(_raw(run_id, MANIFEST)), places.run_folder(run_id) / MANIFEST
+    if manifest is None:
+        return
+    if here.exists() and not is_of_same_job(here.read_bytes(), manifest):
+        # Another worker has given up the job whose files this one has landed.
+        forget_landed(places, run_id)
+    _write_record(here, manifest)
 
 
 def fetched(places: Places, run_id: str, files: Sequence[OutputFile]) -> dict[str, Receipt]:
@@ -282,17 +292,30 @@ def bring_a_lake_file(places: Places) -> None:
         store.get(name, places.lake / name.removeprefix("lake/"), size=files[name])
 
 
-def share_merged(places: Places, run_id: str, finished_at: datetime) -> None:
-    """Note that a run is in the working database, so that the store alone tells which runs to rebuild it from.
+def note_merged(places: Places, run_id: str, finished_at: datetime) -> None:
+    """Note that a run is in the working database, for those who cannot look into it.
+
+    They are `kick_off`, which must not have a loaded run's files replaced, and whoever rebuilds the working database from
+    the object store alone.
 
     Raises:
         StorageError, StoreUnavailableError: the store refuses it, or does not answer.
     """
-    if places.store is None:
-        return
     record = json.dumps({"run_id": run_id, "finished_at": format_instant(finished_at)}).encode()
     write_durably(private_folder(places.run_folder(run_id)) / _MERGED, record)
     share_record(places, run_id, _MERGED)
+
+
+def is_merged(places: Places, run_id: str) -> bool:
+    """Tell whether a run is noted as being in the working database.
+
+    Raises:
+        StorageError, StoreUnavailableError: the store refuses, or does not answer.
+    """
+    store = store_of(places)
+    if store is None:
+        return (places.run_folder(run_id) / _MERGED).exists()
+    return store.size(_raw(run_id, _MERGED)) is not None
 
 
 def loaded_runs(places: Places) -> dict[str, datetime]:
@@ -364,10 +387,14 @@ def _bring_record(store: ObjectStore, places: Places, run_id: str, name: str) ->
     content = store.read(_raw(run_id, name))
     if content is None:
         return False
-    target = private_folder(places.run_folder(run_id)) / name
+    _write_record(places.run_folder(run_id) / name, content)
+    return True
+
+
+def _write_record(target: Path, content: bytes) -> None:
+    private_folder(target.parent)
     if not target.exists() or target.read_bytes() != content:
         write_durably(target, content)
-    return True
 
 
 def _is(path: Path, size: int, sha256: str) -> bool:

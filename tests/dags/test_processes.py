@@ -256,6 +256,32 @@ def test_a_wait_that_a_person_marks_failed_cancels_its_job(airflow, simulator):
     assert airflow.wait_for_run(DAG, run) == "failed"
 
 
+def test_clearing_the_kick_off_of_a_loaded_run_is_refused_and_clearing_its_plan_starts_another(airflow, simulator):
+    run = airflow.trigger(DAG, {"resource_types": ["Coverage"]})
+    assert ended(airflow, run) == "success"
+    before = set(jobs(simulator))
+
+    def clear(task):
+        body = {
+            "dry_run": False,
+            "dag_run_id": run,
+            "task_ids": [task],
+            "include_downstream": True,
+            "only_failed": False,
+        }
+        airflow.api("POST", f"/dags/{DAG}/clearTaskInstances", body)
+
+    clear("kick_off")
+    assert airflow.wait_for_run(DAG, run) == "failed"
+    instance = airflow.api("GET", f"/dags/{DAG}/dagRuns/{run}/taskInstances/kick_off")
+    assert "clear `plan` with everything after it" in airflow.task_log(DAG, run, instance)
+    assert set(jobs(simulator)) == before
+    clear("plan")
+    assert ended(airflow, run) == "success"
+    (job,) = set(jobs(simulator)) - before
+    assert jobs(simulator)[job] == "Completed"
+
+
 def test_a_backfill_created_through_the_api_runs(airflow, simulator, stage):
     simulator.control("POST", "clock", {"advance_seconds": 14 * 86_400})
     body = {

@@ -32,7 +32,11 @@ OURS = {
     "rebuilt warehouse": r"anew\.duckdb",
     "log of the rebuilt warehouse": r"anew\.duckdb\.wal",
 }
-WITHOUT_RECORDS = {"small file on its way": r"\..*\.json\.\d+\.tmp", "spill folder": r".*spill.*"}
+WITHOUT_RECORDS = {
+    "small file on its way": r"\..*\.json\.\d+\.tmp",
+    "spill folder": r".*spill.*",
+    "lock of the publication": r"\.bcda\.duckdb\.lock",
+}
 
 
 def canaries(world: World) -> list[str]:

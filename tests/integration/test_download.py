@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 from exporting import planned
 
-from bcda import export
+from bcda import download, export
 from bcda.client import BcdaClient
+from bcda.commit_points import CommitPoint
 from bcda.download import fetch_batch, verify_gzip
 from bcda.errors import (
     CredentialsError,
@@ -83,6 +84,34 @@ async def test_a_receipted_file_is_not_requested_again(serve, settings_for, plac
         before = len(data_requests(server))
         assert await fetch_batch(client, manifest.files, folder, job_id=manifest.job_id) == first
     assert len(data_requests(server)) == before
+
+
+class KilledError(BaseException):
+    pass
+
+
+async def test_a_fetch_killed_beside_the_receipt_of_another_jobs_file_goes_on(serve, settings_for, places, monkeypatch):
+    server = serve()
+    settings = settings_for(server)
+
+    def dying(point):
+        if point is CommitPoint.FILE_NAMED:
+            raise KilledError
+
+    async with BcdaClient(settings) as client:
+        manifest, folder = await manifest_of(client, places, settings, ("Patient", "ExplanationOfBenefit"))
+        first, second = manifest.files
+        (old,) = await fetch_batch(client, [first], folder, job_id=manifest.job_id)
+        other = replace(second, name=first.name)
+        with monkeypatch.context() as patch:
+            patch.setattr(download, "reached", dying)
+            with pytest.raises(BaseExceptionGroup) as caught:
+                await fetch_batch(client, [other], folder, job_id=manifest.job_id)
+        assert caught.group_contains(KilledError)
+        assert read_receipt(folder, first.name) is None
+        (new,) = await fetch_batch(client, [other], folder, job_id=manifest.job_id)
+    assert (new.url, new.wire_bytes) == (second.url, (folder / first.name).stat().st_size)
+    assert new.wire_sha256 != old.wire_sha256
 
 
 async def test_a_cut_download_is_resumed_by_range_and_no_byte_comes_twice(serve, settings_for, places):

@@ -2,22 +2,26 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 
 import duckdb
 import pytest
 from exporting import fetch, load, planned, run_export, wish
 
-from bcda import export, model
+from bcda import export, maintenance, model
 from bcda.client import BcdaClient
 from bcda.coverage import Interval
-from bcda.errors import AttributionMissingError, IncompleteFileError, ServerError
+from bcda.errors import AttributionMissingError, IncompleteFileError, InvalidRequestError, ServerError
+from bcda.manifest import Manifest
 from bcda.places import Places
 from bcda.planning import NotNeeded
 from bcda.runs import read_run
@@ -26,6 +30,30 @@ from bcda_simulator.world import World
 
 TABLES = [table.relation for table in model.core_tables()]
 MANY_FILES = SimulatorSettings(chunk_people={"ExplanationOfBenefit": 1, "Patient": 2, "Coverage": 2})
+
+
+class KilledError(BaseException):
+    pass
+
+
+def dies_at_removal(patch, number):
+    """Let the removal with a number, from 0, end as if the process had been killed there."""
+    original, left = Path.unlink, number
+
+    def dying(path, *given, **named):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise KilledError
+        return original(path, *given, **named)
+
+    patch.setattr(Path, "unlink", dying)
+
+
+def files_of(places):
+    """Every file below the home with its bytes."""
+    home = places.raw.parent
+    return {path.relative_to(home): path.read_bytes() for path in home.rglob("*") if path.is_file()}
 
 
 def contents(places):
@@ -265,6 +293,156 @@ def test_what_had_landed_from_a_job_that_was_given_up_is_landed_anew(serve, sett
     fresh = Places.below(tmp_path / "fresh")
     run_export(settings, fresh)
     assert contents(places) == contents(fresh)
+
+
+class GivenUp:
+    """A run of which two batches have landed, whose `kick_off` is cleared then: another job is complete at BCDA."""
+
+    def __init__(self, serve, settings_for, places, days=7):
+        chunks = {"Patient": 5}
+        self.server = serve(World(people=8, seed=3, history_weeks=30), settings=SimulatorSettings(chunk_people=chunks))
+        self.settings, self.places = settings_for(self.server), places
+        self.run_id = planned(self.settings, places, resource_types=("Patient",)).run_id
+        batches = asyncio.run(fetch(self.settings, places, self.run_id))
+        assert batches == [0, 1]
+        for batch in batches:
+            export.land_batch(places, self.run_id, batch, 2)
+        first = export.read_manifest(places, self.run_id).job_id
+        # What dies in the middle leaves temporary files, and one of the second batch will not be written again.
+        lake_file = next(places.lake.glob("patient/*/*/*-001.parquet"))
+        lake_file.with_name(f".{lake_file.name}.tmp").touch()
+        (places.run_folder(self.run_id) / ".00002-Patient.ndjson.gz.part").touch()
+        chunks["Patient"] = 5000
+        self.is_another_day = days > 0
+        self.server.clock.advance(days * 86_400)
+        self.job_id = asyncio.run(self._kick_off(first))
+
+    async def _kick_off(self, first):
+        async with BcdaClient(self.settings) as client:
+            job = await export.kick_off(client, self.places, self.run_id, stale_job_ids=(first,))
+            while (await client.status(job.job_id)).manifest is None:
+                await asyncio.sleep(0.05)
+            return job.job_id
+
+    def wait(self, places):
+        """What the task after `kick_off` does."""
+
+        async def save():
+            async with BcdaClient(self.settings) as client:
+                return await export.save_manifest(client, places, self.run_id, self.job_id)
+
+        return asyncio.run(save())
+
+
+@pytest.fixture(params=[0, 7], ids=["the same day", "another day"])
+def given_up(request, serve, settings_for, places):
+    return GivenUp(serve, settings_for, places, request.param)
+
+
+def finish(given_up, places):
+    """From the manifest to the published database."""
+    load(places, given_up.run_id, asyncio.run(fetch_stored(given_up.settings, places, given_up.run_id)))
+
+
+async def fetch_stored(settings, places, run_id):
+    batches = export.plan_batches(places, run_id, 2)
+    async with BcdaClient(settings) as client:
+        for batch in batches:
+            await export.fetch_batch(client, places, run_id, batch, 2)
+    return batches
+
+
+def test_a_job_with_fewer_batches_leaves_nothing_of_the_job_before(given_up, places, tmp_path):
+    before = export.read_manifest(places, given_up.run_id).transaction_time
+    assert (given_up.wait(places).transaction_time.date() != before.date()) == given_up.is_another_day
+    finish(given_up, places)
+    fresh = Places.below(tmp_path / "fresh")
+    run_export(given_up.settings, fresh, resource_types=("Patient",))
+    assert contents(places) == contents(fresh)
+    names = {path.name for path in places.run_folder(given_up.run_id).iterdir()}
+    raw = {"00001-Patient.ndjson.gz", "00001-Patient.ndjson.gz.receipt.json"}
+    assert names == raw | {"run.json", "manifest.json", "landed-000.json", "merged.json"}
+    assert len({path.name for path in places.lake.rglob("*") if path.is_file()}) == 1
+    with duckdb.connect(str(places.published), read_only=True) as connection:
+        rows = connection.execute("SELECT resource_id, body ->> '$.id' FROM resource").fetchall()
+    assert len(rows) == len(contents(fresh)["patient"]) > 5
+    assert [row for row in rows if row[0] != row[1]] == []
+    with duckdb.connect() as connection:
+        lake = connection.execute(f"SELECT count(*) FROM '{places.lake}/resource/*/*/*.parquet'").fetchall()
+    assert lake == [(len(rows),)]
+    maintenance.compact_lake(places, [given_up.run_id])
+    assert maintenance.rebuild_warehouse(places, tmp_path / "anew.duckdb").differing == ()
+
+
+def test_forgetting_a_job_that_is_killed_is_finished_by_the_next_try(serve, settings_for, tmp_path, monkeypatch):
+    given_up = GivenUp(serve, settings_for, Places.below(tmp_path / "home"))
+
+    def copied(name):
+        shutil.copytree(tmp_path / "home", tmp_path / name)
+        return Places.below(tmp_path / name)
+
+    undisturbed = copied("undisturbed")
+    given_up.wait(undisturbed)
+    expected = files_of(undisturbed)
+    assert {path.name for path in expected} == {"run.json", "manifest.json"}
+    for step in count():
+        places = copied(f"killed-{step}")
+        with monkeypatch.context() as patch:
+            dies_at_removal(patch, step)
+            try:
+                given_up.wait(places)
+            except KilledError:
+                # Until it is done, the manifest says that there is something to do.
+                assert export.read_manifest(places, given_up.run_id).job_id != given_up.job_id
+            else:
+                break
+        given_up.wait(places)
+        assert files_of(places) == expected
+    assert step > 8
+
+
+def test_the_manifest_of_a_job_is_kept_when_it_comes_in_another_order(serve, settings_for, places):
+    settings = settings_for(serve(settings=MANY_FILES))
+    run = planned(settings, places)
+    asyncio.run(fetch(settings, places, run.run_id))
+    path = places.run_folder(run.run_id) / "manifest.json"
+    stored = Manifest.from_bytes(path.read_bytes())
+    urls = [file.url for file in stored.files]
+    turned = replace(
+        stored, files=tuple(replace(file, url=url) for file, url in zip(stored.files, reversed(urls), strict=True))
+    )
+    path.write_bytes(turned.to_bytes())
+
+    async def again():
+        async with BcdaClient(settings) as client:
+            return await export.save_manifest(client, places, run.run_id, stored.job_id)
+
+    assert asyncio.run(again()) == turned
+    assert path.read_bytes() == turned.to_bytes()
+
+
+def test_a_loaded_run_is_not_kicked_off_again(serve, settings_for, places):
+    server = serve()
+    settings = settings_for(server)
+    run_id = run_export(settings, places, resource_types=("Patient",)).run_id
+    before, asked = sorted(places.raw.parent.rglob("*")), len(server.requests)
+
+    async def again():
+        async with BcdaClient(settings) as client:
+            await export.kick_off(client, places, run_id, stale_job_ids=("1",))
+
+    with pytest.raises(InvalidRequestError, match="clear `plan` with everything after it, which plans a new run"):
+        asyncio.run(again())
+    assert len(server.requests) == asked
+    assert sorted(places.raw.parent.rglob("*")) == before
+
+
+def test_a_manifest_of_another_job_does_not_take_the_place_of_a_loaded_one(given_up, places):
+    export.merge(places, given_up.run_id, 2, now=datetime.now(UTC))
+    before = files_of(places)
+    with pytest.raises(InvalidRequestError, match="is merged into the warehouse"):
+        given_up.wait(places)
+    assert files_of(places) == before
 
 
 def test_a_plan_follows_coverage_and_says_when_nothing_is_needed(serve, settings_for, places):

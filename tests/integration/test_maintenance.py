@@ -1,5 +1,6 @@
 """Retention, compaction, vacuum, health and rebuilding, on exports that really ran."""
 
+import asyncio
 import subprocess
 import sys
 from datetime import UTC, date, datetime, timedelta
@@ -7,13 +8,14 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from exporting import fetch, load, planned, run_export
+from exporting import fetch, load, planned, run_export, wish
 
 from bcda import export, maintenance, warehouse
 from bcda.errors import CountMismatchError, ManifestError, StorageError
 from bcda.landed import read_landed
 from bcda.maintenance import compaction
 from bcda.places import Places
+from bcda.runs import amend_run
 from bcda.warehouse import StatusRow
 from bcda_simulator.world import World
 
@@ -46,7 +48,8 @@ def test_raw_files_go_after_their_time_and_receipts_stay(loaded, places):
     before = sorted(path.name for path in places.raw.rglob("*"))
     assert maintenance.purge_raw(places, now=NOW).files == 0
     assert sorted(path.name for path in places.raw.rglob("*")) == before
-    purged = maintenance.purge_raw(places, now=NOW + timedelta(days=31))
+    # The second run came a week later.
+    purged = maintenance.purge_raw(places, now=NOW + timedelta(days=38))
     assert purged.runs == 2
     assert purged.files == len([name for name in before if name.endswith(".ndjson.gz")])
     assert purged.bytes > 0
@@ -56,6 +59,31 @@ def test_raw_files_go_after_their_time_and_receipts_stay(loaded, places):
         for batch in export.plan_batches(places, folder.name, 2):
             export.land_batch(places, folder.name, batch, 2)
         export.merge(places, folder.name, 2, now=NOW)
+
+
+def test_a_run_that_waited_through_january_keeps_its_raw_files_from_when_it_was_asked_for(serve, settings_for, places):
+    asked = datetime(2026, 2, 13, 2, tzinfo=UTC)
+    settings = settings_for(serve(start=asked))
+    run = export.plan(places, wish(settings, resource_types=("Patient",)), now=asked - timedelta(days=40))
+    batches = asyncio.run(fetch(settings, places, run.run_id))
+    part = places.run_folder(run.run_id) / ".00002-Patient.ndjson.gz.part"
+    part.touch()
+    for days in (0, 29):
+        assert maintenance.purge_raw(places, now=asked + timedelta(days=days)).files == 0
+    # What is not merged is at work for two days at most.
+    for hours in (23, 47):
+        assert maintenance.purge_raw(places, now=asked + timedelta(hours=hours), kept=timedelta(days=1)).files == 0
+    load(places, run.run_id, batches)
+    part.touch()
+    assert maintenance.purge_raw(places, now=asked + timedelta(hours=25), kept=timedelta(days=1)).files == 2
+
+
+def test_a_run_of_an_adopted_job_is_kept_from_the_time_of_its_manifest(loaded, places):
+    for folder in places.raw.iterdir():
+        amend_run(folder, asked_at=None, planned_at=NOW - timedelta(days=90))
+    newest = max(export.read_manifest(places, folder.name).transaction_time for folder in places.raw.iterdir())
+    assert maintenance.purge_raw(places, now=newest + timedelta(days=29)).runs == 1
+    assert maintenance.purge_raw(places, now=newest + timedelta(days=30)).runs == 1
 
 
 def test_compaction_leaves_one_file_a_table_and_run_with_the_same_rows(loaded, places, tmp_path):
@@ -153,7 +181,7 @@ def test_a_store_that_differs_is_named(loaded, places, tmp_path):
 
 
 def test_runs_whose_raw_files_are_gone_are_named(loaded, places, tmp_path):
-    maintenance.purge_raw(places, now=NOW + timedelta(days=31))
+    maintenance.purge_raw(places, now=NOW + timedelta(days=38))
     rebuilt = maintenance.rebuild_lake(places, tmp_path / "lake")
     assert (rebuilt.runs, len(rebuilt.not_rebuilt)) == (0, 2)
 
@@ -233,8 +261,6 @@ def test_the_commands_say_what_they_did(loaded, places, tmp_path):
 def test_an_abandoned_run_is_purged_too(serve, settings_for, places):
     settings = settings_for(serve())
     run = planned(settings, places)
-    import asyncio
-
     batches = asyncio.run(fetch(settings, places, run.run_id))
     assert maintenance.purge_raw(places, now=NOW + timedelta(days=31)).runs == 1
     with pytest.raises(ManifestError):

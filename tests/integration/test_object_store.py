@@ -16,19 +16,21 @@ import pyarrow.dataset
 import pytest
 import stages
 import weak_dice
-from exporting import fetch, planned
+from exporting import fetch, planned, run_export
 from lives import ORDER, SERVED, START, Death, Stage
 from object_server import BUCKET, S3Server
 
 from bcda import duckdb_files, export, maintenance, shared_runs
+from bcda.client import BcdaClient
 from bcda.commit_points import CommitPoint, StorePoint
 from bcda.errors import EncryptionError, InvalidRequestError, StorageError
 from bcda.object_store import ObjectStore, store_of
 from bcda.places import Places, private_folder
 from bcda.receipts import parse_receipt
+from bcda.runs import amend_run
 from bcda.settings import ConnectionSettings
 from bcda.warehouse import merged_runs
-from bcda_simulator import SimulatorServer
+from bcda_simulator import SimulatorServer, SimulatorSettings
 from bcda_simulator.world import World
 
 FETCHER, LANDER, MERGER = "fetcher", "lander", "merger"
@@ -111,14 +113,14 @@ def copied(lived, s3, tmp_path, request):
     return lambda name: replace(Places.below(tmp_path / "workers" / name), store=s3.address(prefix))
 
 
-def tables(places):
+def tables(places, least=500):
     found = lives.remains(places, Counter()).tables
-    assert sum(map(len, found.values())) > 500
+    assert sum(map(len, found.values())) > least
     return found
 
 
-def assert_equal_tables(places, expected, *, but=()):
-    found, expected = tables(places), tables(expected)
+def assert_equal_tables(places, expected, *, but=(), least=500):
+    found, expected = tables(places, least), tables(expected, least)
     for name in but:
         found[name] = expected[name]
     assert [name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name)] == []
@@ -284,6 +286,10 @@ def test_retention_works_in_the_bucket_and_receipts_stay(copied, s3):
     merger = copied(MERGER)
     before = s3.names(merger.store.prefix)
     raw = {name for name in before if name.endswith(".ndjson.gz")}
+    # Planned in January, asked for when the list had come.
+    for run in merged_runs(merger):
+        amend_run(merger.run_folder(run), planned_at=START - timedelta(days=40))
+        shared_runs.share_record(merger, run, "run.json")
     assert maintenance.purge_raw(merger, now=START + timedelta(days=29)).files == 0
     purged = maintenance.purge_raw(merger, now=lives.datetime.now(lives.UTC) + timedelta(days=31))
     assert (purged.runs, purged.files) == (2, len(raw))
@@ -382,6 +388,63 @@ def rows_in_bucket(s3, prefix):
         table: pyarrow.dataset.dataset(f"{top}/{table}", filesystem=s3.files(), format="parquet").count_rows()
         for table in {name.split("/")[1] for name in s3.names(prefix) if name.startswith("lake/")}
     }
+
+
+@pytest.mark.parametrize("killed_at", [1, 2, 3, 4, None])
+def test_what_a_job_that_was_given_up_left_is_gone_on_every_worker(s3, settings, tmp_path, monkeypatch, killed_at):
+    prefix, chunks = f"given-up-{killed_at}", {"Patient": 3}
+    workers = {
+        name: replace(Places.below(tmp_path / name), store=s3.address(prefix)) for name in ("one", "two", MERGER)
+    }
+    one, two, merger = workers.values()
+    served = SimulatorSettings(chunk_people=chunks, pending_seconds=0.05, parts_per_second=500)
+    with SimulatorServer(World(people=6, seed=7, history_weeks=12), start=START, settings=served) as server:
+        run_id = planned(settings(server), merger, resource_types=("Patient",)).run_id
+        assert asyncio.run(fetch(settings(server), one, run_id)) == [0, 1]
+        # The place that will merge lands the batch that the other job does not have.
+        export.land_batch(one, run_id, 0, 2)
+        export.land_batch(merger, run_id, 1, 2)
+        first = export.read_manifest(one, run_id)
+        server.clock.advance(7 * 86_400)
+        chunks["Patient"] = 5000
+
+        async def again(places):
+            async with BcdaClient(settings(server)) as client:
+                job = await export.kick_off(client, places, run_id, stale_job_ids=(first.job_id,))
+                while (await client.status(job.job_id)).manifest is None:
+                    await asyncio.sleep(0.02)
+                await export.save_manifest(client, places, run_id, job.job_id)
+                await export.fetch_batch(client, places, run_id, 0, 2)
+
+        if killed_at:
+            with monkeypatch.context() as patch:
+                dies(patch, ObjectStore, "delete", killed_at)
+                with pytest.raises(KilledError):
+                    asyncio.run(again(one))
+        asyncio.run(again(two))
+        assert export.plan_batches(two, run_id, 2) == [0]
+        day = export.read_manifest(two, run_id).transaction_time.date()
+        assert day != first.transaction_time.date()
+        export.land_batch(two, run_id, 0, 2)
+        export.merge(merger, run_id, 2, now=START)
+        export.publish(merger)
+        fresh = Places.below(tmp_path / "fresh")
+        run_export(settings(server), fresh, resource_types=("Patient",))
+        asked = len(server.requests)
+        with pytest.raises(InvalidRequestError, match="is merged into the warehouse"):
+            asyncio.run(again(two))
+        assert len(server.requests) == asked
+    raw = {"run.json", "manifest.json", "merged.json", "landed-000.json"}
+    raw |= {"00001-Patient.ndjson.gz", "00001-Patient.ndjson.gz.receipt.json"}
+    in_bucket = s3.names(prefix)
+    assert {name for name in in_bucket if name.startswith("raw/")} == {f"raw/{run_id}/{name}" for name in raw}
+    for names in (in_bucket, {path.as_posix() for path in merger.lake.rglob("*.parquet")}):
+        assert {name.split("export_date=")[1] for name in names if name.endswith(".parquet")} == {
+            f"{day}/{run_id}-000.parquet"
+        }
+    assert_equal_tables(merger, fresh, least=20)
+    maintenance.compact_lake(merger, merged_runs(merger))
+    assert maintenance.rebuild_warehouse(merger, tmp_path / "anew.duckdb").differing == ()
 
 
 def test_a_second_working_database_cannot_grow(copied, settings):

@@ -190,7 +190,8 @@ class Simulated:
         if failing:
             self.places.lake.mkdir(parents=True, exist_ok=True)
             rows = [f"Error retrieving {EOB} for beneficiary MBI {mbi} in ACO x" for mbi in sorted(failing)]
-            table = pa.table({"severity": ["error"] * len(rows), "text": rows})
+            lines = {"raw_file": ["00001-OperationOutcome.ndjson.gz"] * len(rows), "raw_line": range(1, len(rows) + 1)}
+            table = pa.table({"severity": ["error"] * len(rows), "text": rows, **lines})
             pq.write_table(table, self.places.lake / f"{run.run_id}.parquet")
             files = (LakeFile("operation_outcome", f"{run.run_id}.parquet", len(rows)),)
         manifest = Manifest("1", day(self.today), "", None, ())

@@ -1,4 +1,5 @@
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -13,13 +14,25 @@ import pytest
 from rawfiles import NOON, counts, land, load
 
 from bcda import model
+from bcda.commit_points import CommitPoint
 from bcda.coverage import Covered, Gap, TypeLedger
+from bcda.encryption import EncryptionKey
 from bcda.errors import CountMismatchError, ManifestError, StorageError, WarehouseError, WarehouseLockedError
 from bcda.export_request import Scope
+from bcda.maintenance import change_key
 from bcda.settings import ApiVersion
-from bcda.warehouse import merge_run, open_warehouse, publish, quality, read_ledger, read_published_status
+from bcda.warehouse import (
+    merge_run,
+    open_warehouse,
+    publication_held,
+    publish,
+    quality,
+    read_ledger,
+    read_published_status,
+)
 
 EOB = "ExplanationOfBenefit"
+LOCK = ".bcda.duckdb.lock"
 LATER = NOON + timedelta(days=7)
 TABLES = [table.relation for table in model.core_tables()] + ["patient_identifier", "resource_version"]
 
@@ -265,6 +278,41 @@ def test_an_error_file_that_cannot_be_read_is_a_gap_of_every_type(places):
     assert [entry.gaps for entry in held(places).values()] == [(Gap(None, NOON),), (Gap(None, NOON),)]
 
 
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        {"issue": [{"severity": "error", "code": "exception"}]},
+        {"issue": [{"severity": "fatal", "code": "exception", "diagnostics": "out of order"}]},
+        {"issue": [{"severity": "ERROR", "code": "exception", "diagnostics": "out of order"}]},
+        {"issue": [{"code": "exception"}]},
+        {"issue": [{"severity": "warning"}, {"severity": "error"}]},
+        {"issue": [{}]},
+        {"issue": [None]},
+        {"issue": []},
+        {},
+    ],
+    ids=json.dumps,
+)
+@pytest.mark.parametrize("beside", [b"", failure("", "warning")], ids=["alone", "beside a warning"])
+def test_an_error_line_that_names_nobody_is_a_gap_of_every_type(places, outcome, beside):
+    line = json.dumps({"resourceType": "OperationOutcome", **outcome}).encode() + b"\n"
+    load(places, [("Patient", patient()), (EOB, claim()), ("OperationOutcome!", beside + line)])
+    assert query(places, "SELECT resource_type, mbi FROM ops.gap ORDER BY ALL") == [(EOB, None), ("Patient", None)]
+    assert [entry.gaps for entry in held(places).values()] == [(Gap(None, NOON),), (Gap(None, NOON),)]
+
+
+@pytest.mark.parametrize("severity", ["warning", "information"])
+def test_a_line_that_says_itself_that_it_is_harmless_is_no_gap(places, severity):
+    load(places, [("Patient", patient()), ("OperationOutcome!", failure("Default System-Type behavior", severity))])
+    assert query(places, "FROM ops.gap") == []
+
+
+def test_a_person_is_named_whatever_the_severity_is_called(places):
+    text = f"Error retrieving {EOB} for beneficiary MBI 1AA0 in ACO 0000"
+    load(places, [("Patient", patient()), (EOB, claim()), ("OperationOutcome!", failure(text, "Error"))])
+    assert query(places, "SELECT resource_type, mbi FROM ops.gap") == [(EOB, "1AA0")]
+
+
 def test_a_merge_that_fails_leaves_the_warehouse_as_it_was_and_says_nothing_of_the_data(places):
     load(places, [(EOB, claim(1))])
     before = contents(places)
@@ -284,6 +332,32 @@ def test_a_run_is_merged_once(places):
     before = contents(places)
     assert merge_run(places, run, manifest, [landed], now=LATER) == first
     assert contents(places) == before
+
+
+def test_what_is_done_before_the_commit_and_fails_leaves_the_warehouse_as_it_was(places):
+    load(places, [(EOB, claim(1))])
+    before = contents(places)
+    run, manifest, landed = land(places, [(EOB, claim(2))], run_id="r2")
+
+    def refuse():
+        raise StorageError("no space")
+
+    with pytest.raises(StorageError, match="no space"):
+        merge_run(places, run, manifest, [landed], now=NOON, before_commit=refuse)
+    assert contents(places) == before
+
+
+def test_a_lake_file_that_is_not_of_the_run_shows_nobody_elses_texts(places):
+    load(places, [(EOB, claim(1) + claim(2))])
+    (path,) = places.lake.glob("resource/*/*/*.parquet")
+    stray = path.parents[1] / "export_date=2026-11-09" / path.name
+    stray.parent.mkdir()
+    rows = pq.read_table(path, partitioning=None)
+    pq.write_table(rows.set_column(rows.column_names.index("raw_line"), "raw_line", [[2, 1]]), stray)
+    publish(places)
+    with duckdb.connect(str(places.published), read_only=True) as connection:
+        shown = connection.execute("SELECT resource_id, body ->> '$.id' FROM resource ORDER BY ALL").fetchall()
+    assert shown == [("carrier-1", "carrier-1"), ("carrier-2", "carrier-2")]
 
 
 def test_a_file_that_did_not_land_leaves_the_warehouse_as_it_was(places):
@@ -400,8 +474,64 @@ def test_publishing_removes_what_a_killed_one_left(places):
     leftover = places.published.parent / f".{places.published.name}.99999.tmp"
     leftover.write_bytes(b"half")
     publish(places)
-    assert not leftover.exists()
-    assert [path.name for path in places.published.parent.iterdir() if path.name.startswith(".")] == []
+    assert hidden_beside(places.published) == {LOCK}
+
+
+def hidden_beside(path):
+    return {found.name for found in path.parent.iterdir() if found.name.startswith(".")}
+
+
+def publishing(places, wait_seconds):
+    """Another process that publishes; it ends with 3 when it had to wait for too long."""
+    script = f"""
+        import sys
+        from pathlib import Path
+        from bcda.errors import WarehouseLockedError
+        from bcda.places import Places
+        from bcda.warehouse import publish
+        print("begun", flush=True)
+        try:
+            publish(Places.below(Path({str(places.raw.parent)!r})), lock_wait_seconds={wait_seconds})
+        except WarehouseLockedError as error:
+            print(error, flush=True)
+            sys.exit(3)
+    """
+    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "begun\n"
+    return process
+
+
+def test_two_publications_at_once_follow_each_other(places, monkeypatch):
+    load(places, [(EOB, claim(1))])
+    others = []
+
+    def copied(point):
+        if point is CommitPoint.SNAPSHOT_COPIED:
+            patient, hasty = publishing(places, 60), publishing(places, 0.5)
+            said, _ = hasty.communicate(timeout=60)
+            assert hasty.returncode == 3
+            assert f"{places.published} is being published by process {os.getpid()}" in said
+            assert patient.poll() is None
+            others.append(patient)
+
+    monkeypatch.setattr(sys.modules["bcda.warehouse.publish"], "reached", copied)
+    publish(places)
+    (patient,) = others
+    assert patient.wait(timeout=60) == 0
+    assert hidden_beside(places.published) == {LOCK}
+    assert (places.published.parent / LOCK).stat().st_mode & 0o777 == 0o600
+    with duckdb.connect(str(places.published), read_only=True) as reader:
+        assert reader.execute("SELECT count(*) FROM claim").fetchall() == [(1,)]
+
+
+def test_the_key_is_not_changed_while_a_snapshot_is_on_its_way(places):
+    load(places, [(EOB, claim(1))])
+    key = EncryptionKey.from_text("A" * 43 + "=")
+    with (
+        publication_held(places.published, wait_seconds=0),
+        pytest.raises(WarehouseLockedError, match="is being published by process"),
+    ):
+        change_key(places, key, wait_seconds=0)
 
 
 def test_a_first_load_killed_before_its_tables_were_there_keeps_no_later_run_from_planning(places):

@@ -44,7 +44,7 @@ def change_key(places: Places, new: EncryptionKey | None, *, wait_seconds: float
     Args:
         places: of the source, with the present key.
         new: key from now on; None for none.
-        wait_seconds: how long to wait for a load.
+        wait_seconds: how long to wait for a publication, and for a load.
 
     Returns:
         How much was written; what had the new key already is not.
@@ -52,7 +52,7 @@ def change_key(places: Places, new: EncryptionKey | None, *, wait_seconds: float
     Raises:
         InvalidRequestError: both keys are the same, nothing is loaded, or there is an object store.
         EncryptionError: something is encrypted with neither key, or this machine cannot encrypt.
-        WarehouseLockedError: a load held the working database for too long.
+        WarehouseLockedError: a load held the working database, or a publication the published one, for too long.
         StorageError: no space for a copy, or it holds other rows.
     """
     if new == places.key:
@@ -68,7 +68,11 @@ def change_key(places: Places, new: EncryptionKey | None, *, wait_seconds: float
         raise InvalidRequestError(f"{places.warehouse} is not there: nothing is loaded, so there is no key to change.")
     fresh = replace(places, key=new)
     spill = places.warehouse.with_suffix(".spill")
-    with duckdb_files.connected(spill=spill, memory=MEMORY_LIMIT, key=new or places.key) as connection:
+    with (
+        # What a publication has on its way has the old key.
+        warehouse.publication_held(places.published, wait_seconds=wait_seconds),
+        duckdb_files.connected(spill=spill, memory=MEMORY_LIMIT, key=new or places.key) as connection,
+    ):
         if places.key is not None:
             duckdb_files.add_lake_key(connection, _OLD, places.key)
         held = _attach(connection, places.warehouse, duckdb_files.WAREHOUSE, (new, places.key), wait_seconds)

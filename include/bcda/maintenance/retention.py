@@ -3,9 +3,11 @@
 import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from bcda import shared_runs
 from bcda.errors import ManifestError, StorageError
+from bcda.manifest import Manifest
 from bcda.object_store import store_of
 from bcda.places import Places
 from bcda.runs import read_run
@@ -14,6 +16,9 @@ log = logging.getLogger(__name__)
 
 KEPT = timedelta(days=30)
 """How long raw files stay by default."""
+
+_AT_WORK = timedelta(days=2)
+"""How long a run may need its raw files before it is merged: a day until the job is complete, a day in which its files last."""
 
 _DATA = ("*.ndjson.gz", "*.part")
 
@@ -34,10 +39,10 @@ class PurgedRaw:
 
 
 def purge_raw(places: Places, *, now: datetime, kept: timedelta = KEPT) -> PurgedRaw:
-    """Remove the raw files of runs that were planned longer ago; plans, manifests, receipts and accounts stay.
+    """Remove the raw files of runs that BCDA was asked for longer ago; plans, manifests, receipts and accounts stay.
 
-    Runs that never loaded lose theirs too: BCDA drops the files after a day, so nothing can complete such a run. With an
-    object store theirs go there, and this place's copies with them.
+    Runs that never loaded lose theirs too, after two days at the earliest: BCDA drops the files after a day, so nothing can
+    complete such a run. With an object store theirs go there, and this place's copies with them.
 
     Args:
         places: of the source.
@@ -72,10 +77,29 @@ def _purge_store(places: Places, now: datetime, kept: timedelta) -> PurgedRaw:
 
 def _is_over(places: Places, run_id: str, now: datetime, kept: timedelta) -> bool:
     try:
-        return now - read_run(places.run_folder(run_id)).planned_at >= kept
+        age = now - _asked_at(places.run_folder(run_id))
     except ManifestError:
-        log.warning("%s holds no readable run.json; nothing was removed from it", places.run_folder(run_id))
+        log.warning(
+            "%s holds no readable run.json or manifest.json; nothing was removed from it", places.run_folder(run_id)
+        )
         return False
+    return age >= kept and (age >= _AT_WORK or shared_runs.is_merged(places, run_id))
+
+
+def _asked_at(folder: Path) -> datetime:
+    """Return when a run was planned, or asked of BCDA: it can have waited for weeks in between, as each January.
+
+    Raises:
+        ManifestError: plan or manifest cannot be read.
+    """
+    run, manifest = read_run(folder), folder / shared_runs.MANIFEST
+    known = [run.planned_at]
+    if run.asked_at is not None:
+        known.append(run.asked_at)
+    if manifest.exists():
+        # Of an adopted job BCDA need not have said when it began.
+        known.append(Manifest.from_bytes(manifest.read_bytes()).transaction_time)
+    return max(known)
 
 
 def _purge_folders(places: Places, now: datetime, kept: timedelta) -> PurgedRaw:

@@ -59,7 +59,7 @@ def upload(places: Places) -> Uploaded:
             if (folder / name).exists():
                 shared_runs.share_record(places, run_id, name)
         if run_id in merged:
-            shared_runs.share_merged(places, run_id, merged[run_id])
+            shared_runs.note_merged(places, run_id, merged[run_id])
         log.info("run %s is in the object store", run_id)
     return Uploaded(len(folders), raw_files, lake_files)
 

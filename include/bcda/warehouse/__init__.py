@@ -13,7 +13,7 @@ from bcda.warehouse.ledger import (
     run_summary,
 )
 from bcda.warehouse.merge import merge_run
-from bcda.warehouse.publish import Snapshot, publish, set_lake_view
+from bcda.warehouse.publish import Snapshot, publication_held, publish, set_lake_view
 from bcda.warehouse.quality import CheckResult, run_checks
 from bcda.warehouse.rewrite import rewritten
 from bcda.warehouse.vacuum import vacuum
@@ -30,6 +30,7 @@ __all__ = [
     "merge_run",
     "merged_runs",
     "open_warehouse",
+    "publication_held",
     "publish",
     "read_ledger",
     "read_published_status",

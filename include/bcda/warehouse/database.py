@@ -25,8 +25,8 @@ MEMORY_LIMIT = "1GB"
 """Of one merge; what does not fit is spilled next to the database."""
 
 
-class _LockedError(Exception):
-    """The lock is held; wait and try again."""
+class LockedError(Exception):
+    """The lock is held, by whom the text says; wait and try again."""
 
 
 @contextmanager
@@ -119,28 +119,37 @@ def attach_waiting(
     Raises:
         WarehouseLockedError, StorageError, EncryptionError: see `open_warehouse`.
     """
-
-    def announce(state: tenacity.RetryCallState) -> None:
-        failure = state.outcome.exception() if state.outcome else None
-        # A line a minute: the wait can be long and the log is read by people.
-        if state.attempt_number == 1 or state.attempt_number % 60 == 0:
-            log.info("waiting for the warehouse, held by %s; up to %d s in all", failure, wait_seconds)
-
-    retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(_LockedError),
-        wait=tenacity.wait_fixed(1) + tenacity.wait_random(0, 0.2),
-        stop=tenacity.stop_after_delay(wait_seconds),
-        before_sleep=announce,
-        reraise=True,
-    )
     try:
-        retrying(_attach_once, connection, path, name, key, read_only)
-    except _LockedError as error:
+        retrying("the warehouse", wait_seconds)(_attach_once, connection, path, name, key, read_only)
+    except LockedError as error:
         raise WarehouseLockedError(
             f"The warehouse {path} is held by {error} and was not released within {wait_seconds:.0f} s. "
             "Wait for that process or stop it, then run the task again.",
             holder=str(error),
         ) from error
+
+
+def retrying(what: str, wait_seconds: float) -> tenacity.Retrying:
+    """Return what calls a function again, about once a second, while it raises `LockedError`; the last one is raised.
+
+    Args:
+        what: is waited for, for the log.
+        wait_seconds: how long to wait in all.
+    """
+
+    def announce(state: tenacity.RetryCallState) -> None:
+        failure = state.outcome.exception() if state.outcome else None
+        # A line a minute: the wait can be long and the log is read by people.
+        if state.attempt_number == 1 or state.attempt_number % 60 == 0:
+            log.info("waiting for %s, held by %s; up to %d s in all", what, failure, wait_seconds)
+
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(LockedError),
+        wait=tenacity.wait_fixed(1) + tenacity.wait_random(0, 0.2),
+        stop=tenacity.stop_after_delay(wait_seconds),
+        before_sleep=announce,
+        reraise=True,
+    )
 
 
 def _attach_once(
@@ -149,7 +158,7 @@ def _attach_once(
     try:
         duckdb_files.attach(connection, path, name, key=key, read_only=read_only)
     except duckdb.ResourceInUseException as error:
-        raise _LockedError("this process itself") from error
+        raise LockedError("this process itself") from error
     except duckdb.IOException as error:
         text = str(error)
         if "Could not set lock" not in text:
@@ -157,7 +166,7 @@ def _attach_once(
                 f"The warehouse {path} cannot be opened: {_first_line(error)}. Check owner and space."
             ) from error
         holder = re.search(r"PID (\d+)", text)
-        raise _LockedError(f"process {holder.group(1)}" if holder else "another process") from error
+        raise LockedError(f"process {holder.group(1)}" if holder else "another process") from error
 
 
 def _ensure_schema(connection: duckdb.DuckDBPyConnection, path: Path) -> None:

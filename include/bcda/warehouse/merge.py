@@ -4,7 +4,7 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import duckdb
@@ -47,6 +47,7 @@ def merge_run(
     *,
     now: datetime,
     lock_wait_seconds: float = LOCK_WAIT_SECONDS,
+    before_commit: Callable[[], None] = lambda: None,
 ) -> MergeSummary:
     """Merge a landed run; the rows and the ledger appear together or not at all.
 
@@ -60,6 +61,7 @@ def merge_run(
         batches: every batch of the run.
         now: instant for the ledger.
         lock_wait_seconds: how long to wait for another load.
+        before_commit: called when all is written and nothing is committed; what it raises leaves the warehouse as it was.
 
     Returns:
         What became of the resources, per type.
@@ -93,6 +95,7 @@ def merge_run(
             log.info("merging run %s: the rows of every table are in place; deciding which claims count", run.run_id)
             merge.group_people()
             merge.weigh_claims()
+            before_commit()
             reached(CommitPoint.MERGE_READY)
             connection.execute("COMMIT")
         except duckdb.TransactionException:
@@ -285,9 +288,8 @@ class _Merge:
         if self._show("drift"):
             self._script("ledger/drift", self._version, self._id)
         everything = (self._version, self._id, self._time, self._types, self._interval)
-        if self._show("operation_outcome"):
-            self._script("ledger/gap", *everything)
-        self._script("ledger/gap_unread", *everything)
+        self._sql("ledger/outcome" if self._show("operation_outcome") else "ledger/outcome_nothing")
+        self._script("ledger/gap", *everything)
         self._script("ledger/coverage", *everything, self._list)
         self._sql("ledger/gap_close", self._version)
 

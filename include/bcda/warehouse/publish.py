@@ -4,20 +4,23 @@ import fcntl
 import glob
 import logging
 import os
+import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 import duckdb
 
 from bcda import duckdb_files, model
 from bcda.commit_points import CommitPoint, reached
 from bcda.encryption import EncryptionKey, lake_key_name
-from bcda.errors import DataQualityError, InvalidRequestError, StorageError
+from bcda.errors import DataQualityError, InvalidRequestError, StorageError, WarehouseLockedError
 from bcda.places import Places, private_folder, sync_folder
 from bcda.settings import ApiVersion
-from bcda.warehouse.database import LOCK_WAIT_SECONDS, MEMORY_LIMIT, open_warehouse
+from bcda.warehouse.database import LOCK_WAIT_SECONDS, MEMORY_LIMIT, LockedError, open_warehouse, retrying
 from bcda.warehouse.quality import Level, failures, run_checks
 
 log = logging.getLogger(__name__)
@@ -55,22 +58,26 @@ def publish(
     Args:
         places: lake, warehouse and published database.
         shown_version: version of the API that the views show from now on; None leaves it as it is.
-        lock_wait_seconds: how long to wait for another load.
+        lock_wait_seconds: how long to wait for another publication, and for a load.
 
     Raises:
         InvalidRequestError: no run of the version to show is loaded; nothing was published.
         DataQualityError: a check of level error failed for the newest run of some version; nothing was published.
-        WarehouseLockedError: a load held the warehouse for too long.
+        WarehouseLockedError: a load held the warehouse, or another publication its target, for too long.
         StorageError: no space for the copy, or the copy cannot be read back.
 
     Source: design §2.9; table model §6.
     """
+    with publication_held(places.published, wait_seconds=lock_wait_seconds):
+        return _publish(places, shown_version, lock_wait_seconds)
+
+
+def _publish(places: Places, shown_version: ApiVersion | None, wait_seconds: float) -> Snapshot:
     target = places.published
-    private_folder(target.parent)
     for leftover in target.parent.glob(f".{glob.escape(target.name)}.*.tmp*"):
         leftover.unlink()
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    with open_warehouse(places.warehouse, key=places.key, wait_seconds=lock_wait_seconds) as connection:
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    with open_warehouse(places.warehouse, key=places.key, wait_seconds=wait_seconds) as connection:
         warnings = _check(connection)
         reached(CommitPoint.CHECKED)
         _set_views(connection, places, shown_version)
@@ -91,6 +98,60 @@ def publish(
     snapshot = Snapshot(target, target.stat().st_size, runs, warnings, rows)
     log.info("published %s: %d bytes, %d runs", target, snapshot.bytes, runs)
     return snapshot
+
+
+@contextmanager
+def publication_held(target: Path, *, wait_seconds: float) -> Iterator[None]:
+    """Let nobody else replace a published database meanwhile, or remove what is on its way there.
+
+    The warehouse's own lock does not do that: it is given back when the copy is made, before it is proved and has its name.
+
+    Args:
+        target: the published database; its folder is made when it is not there.
+        wait_seconds: how long to wait for who holds it.
+
+    Raises:
+        WarehouseLockedError: still held after that.
+        StorageError: the lock file beside it cannot be written or locked.
+    """
+    path = private_folder(target.parent) / f".{target.name}.lock"
+    try:
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+")
+    except OSError as error:
+        raise StorageError(f"Cannot open {path}: {error.strerror}. Check the owner.") from error
+    # The file stays: removed, two could hold a lock of the same name. What a process held is free when it ends, however.
+    with file:
+        try:
+            retrying("another publication", wait_seconds)(_lock, file)
+        except LockedError as error:
+            raise WarehouseLockedError(
+                f"{target} is being published by {error}, which took longer than {wait_seconds:.0f} s. Wait for that process or "
+                "stop it, then run the task again.",
+                holder=str(error),
+            ) from error
+        yield
+
+
+def _lock(file: TextIO) -> None:
+    """Lock a file and write down who did.
+
+    Raises:
+        LockedError: somebody else has.
+        StorageError: the file system has no locks.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.seek(0)
+        raise LockedError(file.read() or "another process") from error
+    except OSError as error:
+        raise StorageError(
+            f"Cannot lock {file.name}: {error.strerror}. Publish on a file system with locks."
+        ) from error
+    file.seek(0)
+    file.truncate()
+    file.write(f"process {os.getpid()}")
+    file.flush()
 
 
 def _check(connection: duckdb.DuckDBPyConnection) -> tuple[str, ...]:

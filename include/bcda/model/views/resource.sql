@@ -22,6 +22,8 @@ FROM resource_version AS v
 JOIN read_parquet('{lake}/resource/*/*/*.parquet', hive_partitioning = true, union_by_name = true{encryption}) AS l
   ON l.api_version = v.api_version
   AND l.run_id = v.first_run_id
+  AND l.resource_type = v.resource_type
+  AND l.resource_id = v.resource_id
   AND l.raw_file = v.raw_file
   AND l.raw_line = v.raw_line
 WHERE v.is_latest;
