@@ -378,7 +378,7 @@ def test_the_resolvers_time_counts(monkeypatch, serve, settings_for):
             Fault(FaultKind.ANSWER, "open", status=503, body="none"),
             "Health: 503, BCDA gave no reason. Try again in some minutes",
         ),
-        (Fault(FaultKind.DROP, "open"), "RemoteProtocolError"),
+        (Fault(FaultKind.DROP, "open"), "failed (ReadError)"),
     ],
     ids=["ill", "maintenance-page", "another-server", "busy", "dropped"],
 )
