@@ -38,8 +38,8 @@ def instant(value: datetime | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Return a length of time in words."""
-    return NONE if seconds is None else pendulum.duration(seconds=round(seconds)).in_words()
+    """Return a length of time in words, in whole seconds and at least one."""
+    return NONE if seconds is None else pendulum.duration(seconds=max(1, round(seconds))).in_words()
 
 
 def address(scope: str) -> str:
