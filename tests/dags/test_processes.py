@@ -282,58 +282,6 @@ def test_clearing_the_kick_off_of_a_loaded_run_is_refused_and_clearing_its_plan_
     assert jobs(simulator)[job] == "Completed"
 
 
-def test_a_backfill_created_through_the_api_runs(airflow, simulator, stage):
-    simulator.control("POST", "clock", {"advance_seconds": 14 * 86_400})
-    body = {
-        "dag_id": DAG,
-        "from_date": "2026-10-20T00:00:00Z",
-        "to_date": "2026-10-28T00:00:00Z",
-        "reprocess_behavior": "none",
-        "max_active_runs": 1,
-        "run_backwards": False,
-        "dag_run_conf": {"force": True, "resource_types": ["Patient"]},
-    }
-    backfill = begun(airflow, body)
-    over(airflow, backfill, 120)
-    runs = [
-        run for run in airflow.api("GET", f"/dags/{DAG}/dagRuns?limit=100")["dag_runs"] if run["run_type"] == "backfill"
-    ]
-    assert [run["state"] for run in runs] == ["success"] * len(runs)
-    assert len(runs) >= 1
-    with duckdb.connect(str(stage[2] / "data" / "bcda.duckdb"), read_only=True) as connection:
-        since = {
-            row[0].replace(tzinfo=UTC)
-            for row in connection.execute("SELECT since_ts FROM ops.export_run WHERE since_ts IS NOT NULL").fetchall()
-        }
-    assert {datetime.fromisoformat(run["data_interval_start"]) for run in runs} <= since
-
-
-def test_a_covered_backfill_is_skipped_with_the_reason(airflow, simulator):
-    before = set(jobs(simulator))
-    body = {
-        "dag_id": DAG,
-        "from_date": "2026-09-01T00:00:00Z",
-        "to_date": "2026-09-09T00:00:00Z",
-        "reprocess_behavior": "none",
-        "max_active_runs": 1,
-        "run_backwards": False,
-        "dag_run_conf": {},
-    }
-    backfill = begun(airflow, body)
-    over(airflow, backfill, 120)
-    runs = [
-        run
-        for run in airflow.api("GET", f"/dags/{DAG}/dagRuns?limit=100")["dag_runs"]
-        if run["run_type"] == "backfill" and run["data_interval_start"] < "2026-09-15"
-    ]
-    assert runs
-    for run in runs:
-        plan = airflow.api("GET", f"/dags/{DAG}/dagRuns/{run['dag_run_id']}/taskInstances/plan")
-        assert plan["state"] == "skipped"
-        assert "is covered for" in airflow.task_log(DAG, run["dag_run_id"], plan)
-    assert set(jobs(simulator)) == before
-
-
 def test_the_test_button_answers_in_a_sentence(airflow, simulator):
     connection = {
         "connection_id": "try_it",
@@ -364,7 +312,7 @@ def backfilled(airflow, before):
     return [run for run in runs if run["run_type"] == "backfill" and run["dag_run_id"] not in before]
 
 
-def test_a_backfill_of_eight_weeks_makes_one_export_and_seven_skips(airflow, simulator):
+def test_a_backfill_of_eight_weeks_makes_one_export_and_seven_skips(airflow, simulator, stage):
     jobs_before, runs_before = set(jobs(simulator)), {run["dag_run_id"] for run in backfilled(airflow, ())}
     body = {
         "dag_id": DAG,
@@ -387,6 +335,16 @@ def test_a_backfill_of_eight_weeks_makes_one_export_and_seven_skips(airflow, sim
     assert len(set(jobs(simulator)) - jobs_before) == 1
     first = min(runs, key=lambda run: run["data_interval_start"])
     assert states[runs.index(first)] == "success"
+    # It asked from the start of its interval, and the others say in their log why they need not ask.
+    with duckdb.connect(str(stage[2] / "data" / "bcda.duckdb"), read_only=True) as connection:
+        since = connection.execute(
+            "SELECT since_ts FROM ops.export_run WHERE resource_types = ['ClaimResponse']"
+        ).fetchall()
+    assert [row[0].replace(tzinfo=UTC) for row in since] == [datetime.fromisoformat(first["data_interval_start"])]
+    for run in runs:
+        if run is not first:
+            plan = airflow.api("GET", f"/dags/{DAG}/dagRuns/{run['dag_run_id']}/taskInstances/plan")
+            assert "is covered for" in airflow.task_log(DAG, run["dag_run_id"], plan)
 
     # Run again as a person would, the same weeks are looked at again and nothing is fetched.
     again = begun(airflow, {**body, "reprocess_behavior": "completed", "to_date": "2026-07-08T00:00:00Z"})
