@@ -228,14 +228,20 @@ def first_run(stage):
         return connection.execute("SELECT min_by(run_id, finished_at) FROM ops.export_run").fetchall()[0][0]
 
 
-def test_clearing_the_waiting_task_alone_cancels_its_job_and_says_what_to_do(airflow, simulator):
+def waiting_for_ever(airflow, simulator, resource_type):
+    """Start a run whose job never ends; return it and the job once its trigger has asked for it."""
     simulator.control("POST", "faults", {"kind": "stuck", "endpoint": "kick-off", "times": 1})
     before = set(jobs(simulator))
-    run = airflow.trigger(DAG, {"resource_types": ["Coverage"]})
+    run = airflow.trigger(DAG, {"resource_types": [resource_type]})
     airflow.wait_for_task(DAG, run, "wait_for_job", ["deferred"])
     (job,) = set(jobs(simulator)) - before
     # The trigger reads its connection when it first runs; what it has not started yet it could not cancel.
     wait_until(lambda: any(f"/jobs/{job}" in r["target"] for r in simulator.control("GET", "state")["requests"]))
+    return run, job
+
+
+def test_clearing_the_waiting_task_alone_cancels_its_job_and_says_what_to_do(airflow, simulator):
+    run, job = waiting_for_ever(airflow, simulator, "Coverage")
     body = {"dry_run": False, "dag_run_id": run, "task_ids": ["wait_for_job"], "only_failed": False}
     airflow.api("POST", f"/dags/{DAG}/clearTaskInstances", body)
     wait_until(lambda: jobs(simulator)[job] == "Cancelled")
@@ -245,12 +251,7 @@ def test_clearing_the_waiting_task_alone_cancels_its_job_and_says_what_to_do(air
 
 
 def test_a_wait_that_a_person_marks_failed_cancels_its_job(airflow, simulator):
-    simulator.control("POST", "faults", {"kind": "stuck", "endpoint": "kick-off", "times": 1})
-    before = set(jobs(simulator))
-    run = airflow.trigger(DAG, {"resource_types": ["Claim"]})
-    airflow.wait_for_task(DAG, run, "wait_for_job", ["deferred"])
-    (job,) = set(jobs(simulator)) - before
-    wait_until(lambda: any(f"/jobs/{job}" in r["target"] for r in simulator.control("GET", "state")["requests"]))
+    run, job = waiting_for_ever(airflow, simulator, "Claim")
     airflow.api("PATCH", f"/dags/{DAG}/dagRuns/{run}/taskInstances/wait_for_job", {"new_state": "failed"})
     wait_until(lambda: jobs(simulator)[job] == "Cancelled")
     assert airflow.wait_for_run(DAG, run) == "failed"

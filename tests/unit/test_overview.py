@@ -89,6 +89,14 @@ def test_every_chart_is_drawn(whole):
         assert all(svg.startswith("<svg") and 'role="img" aria-label="' in svg for svg in sizes.values())
 
 
+def test_a_run_that_brought_little_says_no_number_of_it(places, loaded):
+    few, many = loaded(PEOPLE[:1]).runs[0], loaded(PEOPLE[:14], 11).runs[0]
+    lines = dict(ask(places, "SELECT run_id, lines_read FROM ops.export_run"))
+    assert 0 < lines[few["run_id"]] < FEWEST_PEOPLE <= lines[many["run_id"]]
+    assert (few["lines"], few["new_resources"], few["changed"], few["quarantined"]) == (None, None, 0, 0)
+    assert many["lines"] == lines[many["run_id"]]
+
+
 def test_who_joined_is_not_shown_when_few_left(places, loaded):
     after = PEOPLE[2:]
     loaded(PEOPLE[:20])

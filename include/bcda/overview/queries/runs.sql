@@ -1,4 +1,4 @@
--- The newest loaded runs in numbers.
+-- The newest loaded runs in numbers. A resource is of one person, so that ten or fewer are of few people: NULL.
 SELECT
   r.run_id,
   r.api_version,
@@ -13,10 +13,10 @@ SELECT
   r.finished_at,
   r.output_files + r.error_files AS files,
   coalesce(f.wire_bytes, 0) AS bytes,
-  r.lines_read AS lines,
-  r.lines_quarantined AS quarantined,
-  coalesce(c.new_resources, 0) AS new_resources,
-  coalesce(c.changed, 0) AS changed
+  shown(r.lines_read) AS lines,
+  shown(r.lines_quarantined) AS quarantined,
+  shown(coalesce(c.new_resources, 0)) AS new_resources,
+  shown(coalesce(c.changed, 0)) AS changed
 FROM ops.export_run AS r
 LEFT JOIN (SELECT run_id, sum(wire_bytes)::BIGINT AS wire_bytes FROM ops.export_file GROUP BY ALL) AS f USING (run_id)
 LEFT JOIN (
