@@ -24,13 +24,15 @@ KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 ITS_OWN = "SET force_mbedtls_unsafe = 'true'"
 
 START = """
+import hashlib
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from bcda import duckdb_files, export, warehouse
 from bcda.encryption import EncryptionKey
-from bcda.places import Places, private_folder
+from bcda.files import private_folder
+from bcda.places import Places
 source, lines, home, key, duckdb_files.LOAD_CRYPTOGRAPHY = sys.argv[1:]
 places = replace(Places.below(Path(home)), key=EncryptionKey.from_text(key) if key else None)
 NAME, EOB, AT = "00001-ExplanationOfBenefit.ndjson.gz", "ExplanationOfBenefit", datetime(2026, 11, 10, 12, tzinfo=UTC)
@@ -56,7 +58,8 @@ with duckdb_files.connected(spill=Path(home) / "spill", memory="1GB", key=places
 STEPS = {
     "land": """
 (folder / NAME).symlink_to(source)
-land_files(run, manifest, [Receipt(NAME, FileKind.OUTPUT, EOB, "", 0, "", 0, int(lines))], batch=0, places=places)
+digest = hashlib.file_digest((folder / NAME).open("rb"), "sha256").hexdigest()
+land_files(run, manifest, [Receipt(NAME, FileKind.OUTPUT, EOB, "", 0, digest, 0, int(lines))], batch=0, places=places)
 """,
     "merge": "warehouse.merge_run(places, run, manifest, [read_landed(folder, 0)], now=AT)",
     "publish": "from bcda.warehouse import publish as p\np.run_checks = lambda *_: []\nwarehouse.publish(places)",

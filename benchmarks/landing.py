@@ -22,13 +22,15 @@ from generate import write_claims
 RESULTS = Path(__file__).parent / "results" / "landing.json"
 
 LAND = """
+import hashlib
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from bcda.export_request import ExportRequest, Scope
 from bcda.landing import land_files
 from bcda.manifest import FileKind, Manifest
-from bcda.places import Places, private_folder
+from bcda.files import private_folder
+from bcda.places import Places
 from bcda.receipts import Receipt
 from bcda.runs import ExportRun
 from bcda.settings import ApiVersion
@@ -38,7 +40,8 @@ now = datetime.now(UTC)
 run = ExportRun("bench", ExportRequest(ApiVersion.V2, Scope.PATIENT, ("ExplanationOfBenefit",)), now)
 name = "00001-ExplanationOfBenefit.ndjson.gz"
 (private_folder(places.run_folder("bench")) / name).symlink_to(source)
-receipt = Receipt(name, FileKind.OUTPUT, "ExplanationOfBenefit", "", 0, "", 0, lines)
+digest = hashlib.file_digest(source.open("rb"), "sha256").hexdigest()
+receipt = Receipt(name, FileKind.OUTPUT, "ExplanationOfBenefit", "", 0, digest, 0, lines)
 landed = land_files(run, Manifest("1", now, "", None, ()), [receipt], batch=0, places=places)
 assert landed.files[0].rows_landed == lines
 """

@@ -29,8 +29,9 @@ import typer
 
 from bcda.client import BcdaClient
 from bcda.export_request import ExportRequest, Scope
+from bcda.files import private_folder
 from bcda.manifest import Manifest
-from bcda.places import Places, private_folder
+from bcda.places import Places
 from bcda.runs import ExportRun, write_run
 from bcda.settings import ApiVersion, ConnectionSettings, Tuning
 from generate import write_claims

@@ -6,6 +6,7 @@ size), and one that is a hundredth of that size; half of each run's claims are c
 in a process of its own.
 """
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -19,9 +20,10 @@ import typer
 
 from bcda import model
 from bcda.export_request import ExportRequest, Scope
+from bcda.files import private_folder
 from bcda.landing import land_files
 from bcda.manifest import FileKind, Manifest, OutputFile
-from bcda.places import Places, private_folder
+from bcda.places import Places
 from bcda.receipts import Receipt
 from bcda.runs import ExportRun, write_run
 from bcda.settings import ApiVersion
@@ -62,7 +64,8 @@ def land(places: Places, run_id: str, lines: list[bytes], days: int) -> tuple[Ex
     name = f"00001-{EOB}.ndjson.gz"
     content = b"".join(lines)
     subprocess.run(["gzip", "-1"], input=content, stdout=(folder / name).open("wb"), check=True)
-    receipt = Receipt(name, FileKind.OUTPUT, EOB, "", 0, "", len(content), len(lines))
+    digest = hashlib.file_digest((folder / name).open("rb"), "sha256").hexdigest()
+    receipt = Receipt(name, FileKind.OUTPUT, EOB, "", 0, digest, len(content), len(lines))
     manifest = Manifest("1", at, "", None, (OutputFile(name, FileKind.OUTPUT, EOB, ""),))
     return run, manifest, land_files(run, manifest, [receipt], batch=0, places=places)
 
@@ -118,12 +121,12 @@ def main(
             land(places, f"delta-{name}", resources, 7)
         for size in millions:
             home = Path(folder) / f"m{size}"
-            shutil.copytree(base, home)
+            shutil.copytree(base, home, symlinks=True)
             held = multiply(home, size * 1_000_000)
             for name in dict.fromkeys([f"{millions[0]}", f"{size}"]):
                 for _ in range(rounds):
                     copy = Path(folder) / "copy"
-                    shutil.copytree(home, copy)
+                    shutil.copytree(home, copy, symlinks=True)
                     done = subprocess.run(
                         [sys.executable, "-c", MERGE, str(copy), f"delta-{name}"],
                         capture_output=True,

@@ -6,6 +6,7 @@ the API server does, are measured in processes of their own.
 """
 
 import gzip
+import hashlib
 import json
 import subprocess
 import sys
@@ -18,10 +19,11 @@ import duckdb
 import typer
 
 from bcda.export_request import ExportRequest, Scope
+from bcda.files import private_folder
 from bcda.landing import land_files
 from bcda.manifest import FileKind, Manifest, OutputFile
 from bcda.overview.kept import overview_path
-from bcda.places import Places, private_folder
+from bcda.places import Places
 from bcda.receipts import Receipt
 from bcda.runs import ExportRun, write_run
 from bcda.settings import ApiVersion
@@ -81,7 +83,16 @@ def load(places: Places) -> None:
         wire = gzip.compress(content, 1)
         (folder / name).write_bytes(wire)
         receipts.append(
-            Receipt(name, FileKind.OUTPUT, kind, "", len(wire), "0" * 64, len(content), content.count(b"\n"))
+            Receipt(
+                name,
+                FileKind.OUTPUT,
+                kind,
+                "",
+                len(wire),
+                hashlib.sha256(wire).hexdigest(),
+                len(content),
+                content.count(b"\n"),
+            )
         )
         files.append(OutputFile(name, FileKind.OUTPUT, kind, ""))
     manifest = Manifest("1", NOW, "", None, tuple(files))

@@ -35,6 +35,18 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def loopback_without_proxy() -> dict[str, str]:
+    """Return NO_PROXY and no_proxy as they are, with the addresses of this machine added.
+
+    The parts of an Airflow on one machine talk to each other by HTTP; with HTTP_PROXY alone they would ask the proxy for themselves.
+    """
+    names = ("no_proxy", "NO_PROXY")  # the small one counts where both are set
+    given = next((os.environ[name] for name in names if os.environ.get(name)), "")
+    hosts = [host.strip() for host in given.split(",") if host.strip()]
+    value = "*" if "*" in hosts else ",".join(dict.fromkeys([*hosts, "127.0.0.1", "localhost", "::1"]))
+    return dict.fromkeys(names, value)
+
+
 def airflow_environment(home: Path, *, port: int) -> dict[str, str]:
     """Return the settings of a local Airflow below `home`; secrets are made once and kept there."""
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -101,6 +113,7 @@ class AirflowProcesses:
         }
         self.environment = {
             **inherited,
+            **loopback_without_proxy(),
             **(airflow_environment(home, port=self.port) if settings is None else settings),
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
             "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
@@ -108,7 +121,7 @@ class AirflowProcesses:
             **environment,
         }
         self._running: dict[str, subprocess.Popen[bytes]] = {}
-        self._http = httpx.Client(base_url=self.base_url, timeout=60)
+        self._http = httpx.Client(base_url=self.base_url, timeout=60, trust_env=False)
 
     @property
     def password(self) -> str:

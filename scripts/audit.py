@@ -10,7 +10,13 @@ import sys
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
-LOCKS = ("requirements.txt", "requirements-production.txt", "requirements-dev.txt", "requirements-audit.txt")
+LOCKS = (
+    "requirements.txt",
+    "requirements-production.txt",
+    "requirements-dev.txt",
+    "requirements-audit.txt",
+    "requirements-pip.txt",
+)
 
 
 def main() -> int:

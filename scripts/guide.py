@@ -1,6 +1,7 @@
 """Runs the queries of docs/analysts.md on the demo's data and puts their results below them: `python scripts/guide.py`."""
 
 import gzip
+import hashlib
 import re
 import tempfile
 from datetime import UTC, datetime, timedelta
@@ -9,9 +10,10 @@ from pathlib import Path
 import duckdb
 
 from bcda.export_request import ExportRequest, Scope
+from bcda.files import private_folder
 from bcda.landing import land_files
 from bcda.manifest import FileKind, Manifest, OutputFile
-from bcda.places import Places, private_folder
+from bcda.places import Places
 from bcda.receipts import Receipt
 from bcda.runs import ExportRun, write_run
 from bcda.settings import ApiVersion
@@ -38,8 +40,10 @@ def demo_database(home: Path) -> Path:
             content = b"".join(world.lines("v2", kind, people, after=since, up_to=at))
             name = f"{place:05d}-{kind}.ndjson.gz"
             write_gzip(folder / name, content)
+            raw = (folder / name).read_bytes()
+            digest = hashlib.sha256(raw).hexdigest()
             lines = content.count(b"\n")
-            receipts.append(Receipt(name, FileKind.OUTPUT, kind, "", 0, "", len(content), lines))
+            receipts.append(Receipt(name, FileKind.OUTPUT, kind, "", len(raw), digest, len(content), lines))
         listed = tuple(OutputFile(r.name, r.kind, r.resource_type, "") for r in receipts)
         manifest = Manifest(str(number), at, "", None, listed)
         landed = land_files(run, manifest, receipts, batch=0, places=places)

@@ -16,6 +16,12 @@ from celery import Celery
 API = os.environ.get("AIRFLOW__CORE__EXECUTION_API_SERVER_URL", "http://localhost:8080/execution/").split("/execution")[
     0
 ]
+# What is asked here is inside of the containers' own network, which no proxy of the environment reaches; nor is a certificate
+# of interest: whether the process answers is all that is asked.
+_OPEN = urllib.request.build_opener(
+    urllib.request.ProxyHandler({}),
+    urllib.request.HTTPSHandler(context=ssl._create_unverified_context()),  # noqa: S323, SLF001
+).open
 SCHEDULER_PORT = os.environ.get("AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_PORT", "8974")
 
 
@@ -33,15 +39,13 @@ def trouble(component: str, node: str) -> str:
     if component == "worker":
         return _worker(node)
     if component == "simulator":
-        # Its certificate is its own; whether it answers is all that is asked here.
-        context = ssl._create_unverified_context()  # noqa: S323, SLF001
-        urllib.request.urlopen("https://simulator:8888/_health", timeout=10, context=context).close()
+        _OPEN("https://simulator:8888/_health", timeout=10).close()
         return ""
     if component == "scheduler":
         # Answers 503 when this scheduler's heartbeat is old.
-        urllib.request.urlopen(f"http://localhost:{SCHEDULER_PORT}/health", timeout=10).close()
+        _OPEN(f"http://localhost:{SCHEDULER_PORT}/health", timeout=10).close()
         return ""
-    with urllib.request.urlopen(f"{API}/api/v2/monitor/health", timeout=10) as answer:  # noqa: S310 - our own address
+    with _OPEN(f"{API}/api/v2/monitor/health", timeout=10) as answer:
         parts = json.load(answer)
     if component == "api-server":
         return "" if parts["metadatabase"]["status"] == "healthy" else "the API server does not reach its database"

@@ -12,7 +12,7 @@ TRUST = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 """Where the libraries that speak HTTP for us look for the certificates they trust."""
 
 SANDBOX = {"host": "https://simulator:8888", "login": "simulated-client", "password": "simulated-secret"}
-TO_FILL_IN = {"host": "https://api.bcda.cms.gov", "login": "CLIENT_ID", "password": "CLIENT_SECRET"}
+TO_FILL_IN = {"host": "production", "login": "CLIENT_ID", "password": "CLIENT_SECRET"}
 
 
 def contents(

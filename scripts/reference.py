@@ -1,6 +1,6 @@
-"""`make reference`: write docs/reference, and the README's table of faults, from the code.
+"""`make reference`: write docs/reference from the code.
 
-`--check` only tells which are not current.
+`--check` writes nothing and names the pages that are out of date.
 """
 
 import os
@@ -27,7 +27,7 @@ def pages() -> dict[str, Callable[[], str]]:
         "faults.md": faults.page,
         "metrics.md": observability.page,
     }
-    return {f"{FOLDER}/{name}": make for name, make in made.items()} | {"README.md": faults.readme}
+    return {f"{FOLDER}/{name}": make for name, make in made.items()}
 
 
 def main() -> int:
@@ -43,7 +43,7 @@ def main() -> int:
                 stale.append(name)
                 if not check:
                     path.write_text(text, encoding="utf-8")
-    print(f"{'not current' if check else 'written'}: {', '.join(stale) or 'none'}")
+    print(f"{'out of date' if check else 'written'}: {', '.join(stale) or 'none'}")
     return int(check and bool(stale))
 
 

@@ -66,7 +66,8 @@ class SimulatorProcess:
 
     def control(self, method: str, path: str, body: object = None) -> Any:
         """Call the simulator's own endpoints below `/_sim/`."""
-        answer = httpx.request(method, f"{self.facts['base_url']}/_sim/{path}", json=body, timeout=30)
+        url = f"{self.facts['base_url']}/_sim/{path}"
+        answer = httpx.request(method, url, json=body, timeout=30, trust_env=False)
         answer.raise_for_status()
         return answer.json()
 

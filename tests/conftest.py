@@ -1,4 +1,4 @@
-"""What all tests share: an empty home, the samples' folder, a running simulator."""
+"""What all tests share: an empty home, the samples' folder, a running simulator; and what may not be skipped."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -26,6 +26,30 @@ os.environ.update(
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
     }
 )
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """A suite that claims to cover something may not skip it."""
+    parser.addoption("--nothing-skipped", action="store_true", help="fail when a test was skipped")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail the session when tests were skipped and that is not allowed; with several processes the first one counts."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if session.config.getoption("--nothing-skipped") and reporter and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a browser or the samples before markers choose the tests of a suite."""
+    for item in items:
+        if item.path.is_relative_to(PROJECT / "tests" / "browser"):
+            item.add_marker(pytest.mark.browser)
+        if "samples" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.samples)
+
 
 FAST = Tuning(
     backoff_initial_seconds=0.05,

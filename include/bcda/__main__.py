@@ -1,4 +1,4 @@
-"""`python -m bcda`: looking at a source's data and keeping it in order, without Airflow."""
+"""`python -m bcda`: asking BCDA by hand, and looking at a source's data and keeping it in order, without Airflow."""
 
 import logging
 import os
@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from bcda import maintenance, run_report, warehouse
+from bcda.commands import endpoints
 from bcda.encryption import EncryptionKey
 from bcda.errors import BcdaError, InvalidRequestError
 from bcda.export import publish
@@ -17,12 +18,13 @@ from bcda.places import DEFAULT_SOURCE, Places
 from bcda.settings import ApiVersion
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
+app.add_typer(endpoints.app)
 
 Source = Annotated[str, typer.Option(help="Connection id of the source.")]
 
 
 def _places(source: str) -> Places:
-    return Places.from_environment(os.environ, default_home=Path("data")).of_source(source)
+    return Places.from_environment(os.environ).of_source(source)
 
 
 @app.command()
@@ -88,6 +90,18 @@ def rebuild_warehouse(
 
 
 @app.command()
+def repair_timestamps(source: Source = DEFAULT_SOURCE) -> None:
+    """Remove dates in the future from the working database; the next run asks again for what they hid."""
+    done = maintenance.repair_timestamps(_places(source))
+    if done is None:
+        typer.echo("The working database holds no date in the future. Nothing was changed.")
+        return
+    typer.echo(
+        f"Repaired the dates of {done.runs} runs and {done.resources} resources. The next run asks for the data again and publishes it."
+    )
+
+
+@app.command()
 def upload(source: Source = DEFAULT_SOURCE) -> None:
     """Hand everything that is here over to the object store."""
     done = maintenance.upload(_places(source))
@@ -128,7 +142,7 @@ def main() -> None:
     try:
         app()
     except BcdaError as error:
-        typer.echo(str(error), err=True)
+        typer.echo("\n".join([str(error), *getattr(error, "__notes__", ())]), err=True)
         sys.exit(1)
 
 

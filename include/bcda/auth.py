@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import httpx
 
 from bcda import protocol
-from bcda.errors import CredentialsError, ManifestError
+from bcda.errors import CredentialsError, ManifestError, TokenLimitError
 from bcda.settings import AuthMode, ConnectionSettings
 
 _RENEW_EARLY_SECONDS = 60.0
@@ -38,6 +38,8 @@ class BcdaAuth(httpx.Auth):
         Raises:
             ManifestError: the request goes to another server.
             CredentialsError: the token endpoint refuses the credentials.
+            TokenLimitError: the organization has asked for too many tokens.
+            ServerError: something else than the token endpoint answered, or it is not well.
         """
         if protocol.origin(str(request.url)) != protocol.origin(self._settings.base_url):
             raise ManifestError("A request with a token was about to leave the configured server; it was not sent.")
@@ -65,7 +67,7 @@ class BcdaAuth(httpx.Auth):
         basic = httpx.BasicAuth(self._settings.client_id, self._settings.client_secret)
         request = httpx.Request(
             "POST",
-            f"{self._settings.base_url}/auth/token",
+            f"{self._settings.base_url}{protocol.TOKEN_PATH}",
             headers={"Accept": "application/json"},
             # A request that the client did not build has no time limit of its own; silence would be waited out for ever.
             extensions={"timeout": wanted.extensions["timeout"]},
@@ -78,6 +80,17 @@ class BcdaAuth(httpx.Auth):
         return response
 
     def _keep(self, response: httpx.Response) -> None:
+        wished = protocol.wished_wait_seconds(response.headers, datetime.now(UTC))
+        if protocol.is_misrouted(protocol.TOKEN_PATH, response.status_code, response.headers, response.content):
+            raise protocol.misrouted_error(response.status_code, what="Token request")
+        if response.status_code == 429:  # noqa: PLR2004
+            # The body names the organization, so it is not repeated.
+            raise TokenLimitError(
+                "Token request: 429, the token limit: BCDA gives an organization 1,000 tokens in five minutes, all its "
+                "credentials together, refused attempts included. If this happens again, look for another program that requests a "
+                "token with each request.",
+                retry_after_seconds=wished,
+            )
         if response.status_code in {400, 401, 403}:
             raise CredentialsError(
                 f"The token endpoint answered {response.status_code}. Check client id (login) and client secret "
@@ -85,13 +98,7 @@ class BcdaAuth(httpx.Auth):
                 status=response.status_code,
             )
         if response.status_code != 200:  # noqa: PLR2004
-            # The body of a 429 here names the client, so it is not repeated.
-            raise protocol.error_for(
-                response.status_code,
-                b"",
-                what="Token request",
-                retry_after=protocol.wished_wait_seconds(response.headers, datetime.now(UTC)),
-            )
+            raise protocol.error_for(response.status_code, b"", what="Token request", retry_after=wished)
         token, lifetime = protocol.token_of(response.content)
         if self._on_token is not None:
             self._on_token(token)

@@ -42,3 +42,18 @@ def split_into_batches(manifest: Manifest, count: int) -> tuple[Batch, ...]:
     for position, file in enumerate(ordered):
         hands[position % len(hands)].append(file)
     return tuple(Batch(number, tuple(files)) for number, files in enumerate(hands))
+
+
+def files_of_batch(manifest: Manifest, batch: int, count: int) -> tuple[OutputFile, ...]:
+    """Return the files of one batch; none when the manifest has fewer files than there are batches.
+
+    Args:
+        manifest: of a finished job.
+        batch: number of the batch, from 0.
+        count: wanted number of batches.
+
+    Raises:
+        InvalidRequestError: `count` is out of range.
+    """
+    dealt = split_into_batches(manifest, count)
+    return dealt[batch].files if batch < len(dealt) else ()

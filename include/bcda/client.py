@@ -1,4 +1,4 @@
-"""The BCDA client: sends what `protocol` builds, through one connection pool, token and request budget."""
+"""The BCDA client: sends what `protocol` builds, each request on a connection of its own, with one token and request budget."""
 
 import asyncio
 import logging
@@ -7,24 +7,35 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
-from functools import cache
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import httpx
 import tenacity
 
-from bcda import protocol
+from bcda import network, protocol, server_text, single_use
 from bcda.auth import BcdaAuth
-from bcda.errors import BcdaError, NotAllowListedError, ServerError, TransientError
+from bcda.errors import BcdaError, ManifestError, NotAllowListedError, RateLimitedError, ServerError, TransientError
 from bcda.export_request import ExportRequest
 from bcda.governor import Governor
+from bcda.network import Network
 from bcda.protocol import AttributionStatus, JobState, JobStatus, ListedJob
+from bcda.server_text import KeptTexts
 from bcda.settings import ConnectionSettings
+from bcda.single_use import SingleUseTransport
 
 log = logging.getLogger(__name__)
 
+# They write addresses, the server's own words for a status, and whole headers of its answers, all of which can be anything.
+logging.getLogger("httpx").setLevel(logging.WARNING)
+logging.getLogger("httpcore").setLevel(logging.WARNING)
+
 T = TypeVar("T")
+
+HELD_SECONDS = 90.0
+"""Longest time that the tries of one request hold a process. After that, or before a longer Retry-After, the error is raised:
+the scheduler waits without a worker."""
 
 
 class BcdaClient:
@@ -40,6 +51,9 @@ class BcdaClient:
         on_answer: called with the HTTP status of every answer, those of the token endpoint included.
         on_retry: called with the seconds of each wait before something that failed is tried again.
         sleep: waits between tries; replaced in tests.
+
+    Raises:
+        InvalidRequestError: the environment names a proxy or a trust store that cannot be used.
     """
 
     def __init__(
@@ -59,9 +73,13 @@ class BcdaClient:
         self._auth = BcdaAuth(settings, clock=time.monotonic, on_token=on_token)
         self._server_date: datetime | None = None
         self._has_answered = False
+        self._texts: KeptTexts | None = None
+        self._network = Network.to(settings.base_url)
         self._http = httpx.AsyncClient(
             auth=self._auth,
-            verify=_tls(),
+            # The library's own reading of the environment is another one, and raises errors of its own.
+            trust_env=False,
+            transport=SingleUseTransport(_transport(self._network), on_discard=self._discarded),
             timeout=settings.tuning.request_timeout_seconds,
             follow_redirects=False,
             headers={"User-Agent": "airflow-provider-bcda"},
@@ -77,6 +95,14 @@ class BcdaClient:
     ) -> None:
         """Close its connections."""
         await self._http.aclose()
+
+    def keep_texts_in(self, folder: Path) -> None:
+        """Keep answers that no message shows in a run's raw folder from now on, so that messages can name their files.
+
+        Args:
+            folder: of the run; nothing is kept while it is not there.
+        """
+        self._texts = KeptTexts(folder)
 
     @property
     def server_date(self) -> datetime | None:
@@ -98,8 +124,8 @@ class BcdaClient:
             BCDA's job number, as text.
 
         Raises:
-            RateLimitedError: 429; an overlapping job is running.
-            ServerError: 5xx or a broken connection.
+            RateLimitedError: 429; an overlapping job is running, or requests or tokens are limited.
+            ServerError: 5xx, a broken connection, or an answer that is not BCDA's.
             InvalidRequestError: 400.
             AttributionMissingError: 404, with the server's reason.
             CredentialsError: 401 after a renewal, or 403.
@@ -107,8 +133,13 @@ class BcdaClient:
         """
         path = protocol.kick_off_path(request)
         response = await self._send("GET", path, headers=protocol.EXPORT_HEADERS)
+        if response.status_code == 429 and not response.content:  # noqa: PLR2004
+            raise RateLimitedError(
+                "Kick-off: 429, an overlapping job of this organization is running.",
+                retry_after_seconds=protocol.wished_wait_seconds(response.headers, datetime.now(UTC)),
+            )
         if response.status_code != 202:  # noqa: PLR2004
-            raise self._error(response, "Kick-off")
+            raise await self._error(response, "Kick-off")
         return protocol.job_id_of(response.headers.get("Content-Location"), self.settings.base_url)
 
     async def live_jobs(self) -> list[ListedJob]:
@@ -125,8 +156,11 @@ class BcdaClient:
 
         Args:
             states: BCDA's own names of states (wire contract §13), such as `In Progress`; none for all.
+
+        Raises:
+            InvalidRequestError: a name is not one of them; nothing was sent.
         """
-        query = {"_status": ",".join(states)} if states else None
+        query = {"_status": ",".join(protocol.status_names(states))} if states else None
 
         async def ask() -> list[ListedJob]:
             response = await self._send(
@@ -139,8 +173,8 @@ class BcdaClient:
                 if not reason:
                     raise ServerError("Job list: 404 with an answer that was cut short.", status=404)
             if response.status_code != 200:  # noqa: PLR2004
-                raise self._error(response, "Job list")
-            return protocol.jobs_of(response.content)
+                raise await self._error(response, "Job list")
+            return protocol.jobs_of(response.content, as_of=self.server_time)
 
         return await self._patiently(ask)
 
@@ -156,37 +190,66 @@ class BcdaClient:
         """
 
         async def ask() -> JobStatus:
-            response = await self._send("GET", self._job_path(job_id))
-            status = protocol.status_of(
-                response.status_code, response.headers, response.content, base_url=self.settings.base_url
-            )
-            if status is None:
-                raise self._error(response, f"Status of job {job_id}")
-            return status
+            return await self._status_once(job_id)
 
         return await self._patiently(ask)
 
+    async def _status_once(self, job_id: str) -> JobStatus:
+        response = await self._send("GET", self._job_path(job_id))
+        kept = await self._kept(response)
+        try:
+            status = protocol.status_of(
+                response.status_code, response.headers, response.content, base_url=self.settings.base_url, kept=kept
+            )
+        except ManifestError as error:
+            kept = await asyncio.to_thread(self._texts.keep, response.content) if self._texts else ""
+            where = f" {server_text.where(kept)}" if kept else ""
+            raise ManifestError(f"{error}{where}") from error
+        if status is None:
+            raise await self._error(response, f"Status of job {job_id}")
+        return status
+
     async def cancel(self, job_id: str) -> bool:
-        """Cancel a job; return False when it was over already or is not there."""
+        """Cancel a job; return False when it was over already or is not there.
+
+        A canceled job is not gone for good: it can complete all the same, or come back (wire contract §26, rows 3 and 17).
+
+        Raises:
+            ServerError: BCDA cannot cancel it now, and it is not over.
+        """
 
         async def ask() -> bool:
             response = await self._send("DELETE", self._job_path(job_id))
-            if response.status_code in {202, 404, 410}:
+            is_gone = response.status_code == 404 and protocol.is_outcome(response.content)  # noqa: PLR2004
+            if response.status_code in {202, 410} or is_gone:
                 return response.status_code == 202  # noqa: PLR2004
-            raise self._error(response, f"Cancelling job {job_id}")
+            if response.status_code == 500 and (state := await self._ended_as(job_id)):  # noqa: PLR2004
+                return state is JobState.CANCELLED
+            raise await self._error(response, f"Cancelling job {job_id}")
 
         return await self._patiently(ask)
+
+    async def _ended_as(self, job_id: str) -> JobState | None:
+        """Return the state of a job that is over; None when it is not, or BCDA does not say so."""
+        try:
+            status = await self._status_once(job_id)
+        except TransientError:
+            # The cancellation failed too, and its error says more.
+            return None
+        if status.state in {JobState.PENDING, JobState.IN_PROGRESS}:
+            return None
+        return None if status.state is JobState.FAILED and not status.says_that_the_job_failed else status.state
 
     async def attribution_status(self) -> AttributionStatus:
         """Return the dates of the newest lists; each can be missing (wire contract §14)."""
 
         async def ask() -> AttributionStatus:
             response = await self._send("GET", f"/api/{self.settings.api_version}/attribution_status")
-            if response.status_code == 404:  # noqa: PLR2004
+            if response.status_code == 404 and protocol.is_outcome(response.content):  # noqa: PLR2004
                 return AttributionStatus()
             if response.status_code != 200:  # noqa: PLR2004
-                raise self._error(response, "Attribution status")
-            return protocol.attribution_of(response.content)
+                raise await self._error(response, "Attribution status")
+            return protocol.attribution_of(response.content, as_of=self.server_time)
 
         return await self._patiently(ask)
 
@@ -201,8 +264,23 @@ class BcdaClient:
             response = await self._send("GET", "/_health", with_token=False)
             # 502 is how BCDA says that a part of it is not well; a status that it never sends here is another server's.
             if response.status_code in {429, 500, 503, 504}:
-                raise self._error(response, "Health")
+                raise await self._error(response, "Health")
             return protocol.health_of(response.content)
+
+        return await self._patiently(ask)
+
+    async def version(self) -> str:
+        """Return BCDA's release, such as `r297`; sent without a token (wire contract §18).
+
+        Raises:
+            ServerError: the connection failed, or something else than BCDA answers.
+        """
+
+        async def ask() -> str:
+            response = await self._send("GET", "/_version", with_token=False)
+            if response.status_code != 200:  # noqa: PLR2004
+                raise await self._error(response, "Version")
+            return protocol.version_of(response.content)
 
         return await self._patiently(ask)
 
@@ -216,7 +294,7 @@ class BcdaClient:
         async def ask() -> None:
             response = await self._send("GET", "/auth/welcome")
             if response.status_code != 200:  # noqa: PLR2004
-                raise self._error(response, "Welcome")
+                raise await self._error(response, "Welcome")
 
         await self._patiently(ask)
 
@@ -230,7 +308,7 @@ class BcdaClient:
         async def ask() -> dict[str, Any]:
             response = await self._send("GET", f"/api/{self.settings.api_version}/metadata", with_token=False)
             if response.status_code != 200:  # noqa: PLR2004
-                raise self._error(response, "Metadata")
+                raise await self._error(response, "Metadata")
             return protocol.metadata_of(response.content)
 
         return await self._patiently(ask)
@@ -295,6 +373,8 @@ class BcdaClient:
                 auth=self._auth if with_token else None,
             )
         self._server_date = protocol.lenient_instant(response.headers.get("Date")) or self._server_date
+        if protocol.is_misrouted(path, response.status_code, response.headers, response.content):
+            raise protocol.misrouted_error(response.status_code, what=f"{method} {path.partition('?')[0]}")
         return response
 
     async def _patiently(
@@ -305,7 +385,8 @@ class BcdaClient:
     ) -> T:
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(on),
-            stop=tenacity.stop_after_attempt(self.settings.tuning.max_attempts),
+            stop=tenacity.stop_after_attempt(self.settings.tuning.max_attempts)
+            | tenacity.stop_before_delay(HELD_SECONDS),
             wait=self._wait_of,
             sleep=self._sleep,
             before_sleep=self._retried,
@@ -318,6 +399,14 @@ class BcdaClient:
         if self._on_answer is not None:
             self._on_answer(response.status_code)
 
+    async def _discarded(self, response: httpx.Response) -> None:
+        """Account for an answer that another handler gave, and for the request that is sent again."""
+        await self._answered(response)
+        log.info("an answer of %d came from another handler of BCDA; asking on a new connection", response.status_code)
+        if self._on_retry is not None:
+            self._on_retry(0.0)
+        await self._governor.acquire()
+
     def _retried(self, state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         seconds = state.next_action.sleep if state.next_action else 0.0
@@ -329,9 +418,14 @@ class BcdaClient:
         error = state.outcome.exception() if state.outcome else None
         return _back_off(self.settings, state.attempt_number, error)
 
-    def _error(self, response: httpx.Response, what: str) -> Exception:
-        after = protocol.wished_wait_seconds(response.headers, datetime.now(UTC))
-        return protocol.error_for(response.status_code, response.content, what=what, retry_after=after)
+    async def _error(self, response: httpx.Response, what: str) -> Exception:
+        after, kept = protocol.wished_wait_seconds(response.headers, datetime.now(UTC)), await self._kept(response)
+        return protocol.error_for(response.status_code, response.content, what=what, retry_after=after, kept=kept)
+
+    async def _kept(self, response: httpx.Response) -> str:
+        """Keep what no message shows of an answer, and return the name of its file; empty when there is nothing, or no run."""
+        unknown = protocol.unknown_text(response.status_code, response.headers, response.content)
+        return await asyncio.to_thread(self._texts.keep, unknown) if unknown and self._texts else ""
 
     @contextmanager
     def _transport_errors(self, what: str) -> Iterator[None]:
@@ -339,20 +433,51 @@ class BcdaClient:
         base_url = self.settings.base_url
         try:
             yield
+        except httpx.ProxyError as error:
+            raise self._tunnel_error(error, what) from error
         except httpx.ConnectTimeout as error:
-            if self._has_answered:
-                raise ServerError(
-                    f"{what}: no connection to {base_url} in time, although it has answered before. If it stays so, see whether "
-                    "this address is still on the allow list, off which an expired secret takes it; then look at the network."
-                ) from error
-            raise NotAllowListedError(
-                f"{what}: no connection to {base_url} in time. In production this is what an address that is "
-                "not on the allow list sees, and an expired secret takes addresses off it. Check both, then the network."
-            ) from error
+            raise self._connect_timeout(what) from error
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise ServerError(f"{what}: the address cannot be used ({type(error).__name__}).") from error
         except httpx.HTTPError as error:
-            raise ServerError(f"{what}: connection to {base_url} failed ({type(error).__name__}).") from error
+            if _is_of_token_endpoint(error):
+                what = "Token request"
+                # With a proxy in between, it is unknown which of the two closed it.
+                if isinstance(error, httpx.RemoteProtocolError | httpx.ReadError) and self._network.proxy is None:
+                    raise ServerError(
+                        f"{what}: BCDA closed the connection without an answer ({type(error).__name__}), as it does when its token "
+                        "service is slow or down. Jobs continue meanwhile, and the credentials are not the cause."
+                    ) from error
+            for cause in network.causes_of(error):
+                if isinstance(cause, ssl.SSLCertVerificationError):
+                    raise network.untrusted(cause, self._network, base_url=base_url) from error
+            raise ServerError(
+                f"{what}: connection to {base_url}{network.through(self._network.proxy)} failed ({type(error).__name__})."
+            ) from error
+
+    def _tunnel_error(self, error: httpx.ProxyError, what: str) -> BcdaError:
+        proxy, status = self._network.proxy, network.tunnel_status(error)
+        base_url = self.settings.base_url
+        if proxy is None or status is None:
+            return ServerError(f"{what}: connection to {base_url}{network.through(proxy)} failed (ProxyError).")
+        return network.tunnel_error(proxy, status, base_url=base_url, what=what)
+
+    def _connect_timeout(self, what: str) -> BcdaError:
+        base_url, proxy = self.settings.base_url, self._network.proxy
+        if proxy is not None:
+            return ServerError(
+                f"{what}: no connection to {base_url} in time{network.through(proxy)}. Check that the proxy answers; in production, "
+                "check that BCDA's allow list has the address from which the proxy connects."
+            )
+        if self._has_answered:
+            return ServerError(
+                f"{what}: no connection to {base_url} in time, although it has answered before. If it stays so, see whether "
+                "this address is still on the allow list, off which an expired secret takes it; then look at the network."
+            )
+        return NotAllowListedError(
+            f"{what}: no connection to {base_url} in time. In production this is what an address that is "
+            "not on the allow list sees, and an expired secret takes addresses off it. Check both, then the network."
+        )
 
     def _job_path(self, job_id: str) -> str:
         return f"/api/{self.settings.api_version}/jobs/{int(job_id)}"
@@ -360,19 +485,40 @@ class BcdaClient:
 
 def _back_off(settings: ConnectionSettings, attempt: int, error: BaseException | None) -> float:
     tuning = settings.tuning
-    wait = tenacity.wait_exponential_jitter(
-        multiplier=tuning.backoff_initial_seconds, max=tuning.backoff_max_seconds, jitter=tuning.backoff_initial_seconds
+    # Not wait_exponential_jitter, whose first argument has another name before tenacity 9.2.
+    wait = tenacity.wait_exponential(multiplier=tuning.backoff_initial_seconds) + tenacity.wait_random(
+        0, tuning.backoff_initial_seconds
     )
     state = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
     state.attempt_number = attempt
     wished = error.retry_after_seconds if isinstance(error, TransientError) else None
-    return max(wished or 0.0, wait(state))
+    return max(wished or 0.0, min(wait(state), tuning.backoff_max_seconds))
 
 
-@cache
-def _tls() -> ssl.SSLContext:
-    # Building one takes 36 ms and the trust store does not change while a process lives.
-    return httpx.create_ssl_context()
+def _is_of_token_endpoint(error: httpx.HTTPError) -> bool:
+    """Tell whether the connection failed during the token request, and not during the request that needs the token."""
+    try:
+        return error.request.url.path == protocol.TOKEN_PATH
+    except RuntimeError:
+        # The library knows of no request, so none was sent.
+        return False
+
+
+def _transport(way: Network) -> httpx.AsyncBaseTransport:
+    return httpx.AsyncHTTPTransport(
+        verify=way.trust.context(), trust_env=False, limits=single_use.LIMITS, proxy=_proxy(way)
+    )
+
+
+def _proxy(way: Network) -> httpx.Proxy | None:
+    if way.proxy is None:
+        return None
+    has_credentials = way.proxy.username or way.proxy.password
+    return httpx.Proxy(
+        way.proxy.url,
+        auth=(way.proxy.username, way.proxy.password) if has_credentials else None,
+        ssl_context=way.trust.context() if way.proxy.scheme == "https" else None,
+    )
 
 
 __all__ = ["BcdaClient", "JobState"]

@@ -29,6 +29,7 @@ class CommitPoint(StrEnum):
     MERGE_COMMITTED = "merge: committed"
     CHECKED = "publish: the checks have passed"
     SNAPSHOT_COPIED = "publish: the snapshot is copied under a temporary name"
+    LOG_SHUT_OUT = "publish: no log can be beside the published file, which is still the old one"
     PUBLISHED = "publish: the snapshot has its name"
 
 
@@ -40,6 +41,14 @@ class StorePoint(StrEnum):
     DATA_BROUGHT = "store: data is brought and proved, its record is not here yet"
 
 
-def reached(point: CommitPoint | StorePoint) -> None:
+class RestartPoint(StrEnum):
+    """The same for a job that stays Pending and is replaced by another; other runs never reach them."""
+
+    JOB_GIVEN_UP = "restart: the job is recorded as given up, it is not canceled yet"
+    JOB_CANCELLED = "restart: the job is canceled, no other is asked for yet"
+    JOB_REPLACED = "restart: BCDA has the other job, nobody knows it yet"
+
+
+def reached(point: CommitPoint | StorePoint | RestartPoint) -> None:
     """Announce that a commit point is reached."""
     sys.audit(EVENT, point.value)

@@ -6,7 +6,7 @@ people on the current lists, or those of the runout list) and one resource type;
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from bcda.settings import ApiVersion
@@ -22,7 +22,10 @@ OVERLAP = timedelta(days=4)
 """Asked for again where `transactionTime` is no load time, so that data loaded late is not missed (wire contract §8)."""
 
 GAP_TRIES = 3
-"""After so many runs that failed for the same person and type a gap no longer pulls the watermark back; it stays listed."""
+"""After so many runs that failed for the same person and type runs no longer request a gap automatically; it stays listed.
+
+A gap from the beginning costs a full pull of its type, so it is asked for once only. `ops.open_gap` holds both rules.
+"""
 
 _OVERLAPPING_TYPES = frozenset({"Claim", "ClaimResponse"})
 
@@ -61,12 +64,14 @@ class Gap:
     Attributes:
         since: start of the interval; None for the beginning.
         until: its end.
-        is_tried_again: the watermark goes back for it; not so after `GAP_TRIES` runs.
+        is_tried_again: runs request it automatically; not after `GAP_TRIES` runs, or one full pull.
+        opened_by: our export run that met it.
     """
 
     since: datetime | None
     until: datetime
     is_tried_again: bool = True
+    opened_by: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +85,6 @@ class TypeLedger:
 
     covered: tuple[Covered, ...] = ()
     gaps: tuple[Gap, ...] = ()
-
-    @property
-    def pulling_gaps(self) -> tuple[Gap, ...]:
-        """Gaps that the watermark goes back for."""
-        return tuple(gap for gap in self.gaps if gap.is_tried_again)
 
 
 def from_floor(since: datetime | None, api_version: ApiVersion) -> datetime | None:
@@ -110,16 +110,24 @@ def covered_until(covered: Iterable[Covered]) -> datetime | None:
 def next_since(ledger: Mapping[str, TypeLedger], api_version: ApiVersion) -> datetime | None:
     """Return the `_since` of the next export.
 
-    It is where the least covered of the wanted types ends, less its overlap, pulled back to the oldest gap.
+    It is where the least covered of the wanted types ends, less its overlap. Gaps have an export of their own, for their types
+    only: see `oldest`.
 
     Args:
-        ledger: for each wanted resource type what is covered and missing; a type never loaded has an empty entry.
+        ledger: for each wanted resource type what is covered; a type never loaded has an empty entry.
         api_version: decides overlap and floor.
 
     Returns:
         An instant, or None when some type has to be asked for from the beginning.
     """
     starts = [_start(entry, overlap(api_version, name)) for name, entry in ledger.items()]
+    known = [start for start in starts if start is not None]
+    return from_floor(min(known), api_version) if known and len(known) == len(starts) else None
+
+
+def oldest(gaps: Sequence[Gap], api_version: ApiVersion) -> datetime | None:
+    """Return the `_since` from which one export brings all of some gaps; None for the beginning."""
+    starts = [gap.since for gap in gaps]
     known = [start for start in starts if start is not None]
     return from_floor(min(known), api_version) if known and len(known) == len(starts) else None
 
@@ -157,9 +165,7 @@ def loaded_list(covered: Iterable[Covered]) -> datetime | None:
 
 def _start(entry: TypeLedger, back: timedelta) -> datetime | None:
     reached = covered_until(entry.covered)
-    if reached is None or any(gap.since is None for gap in entry.pulling_gaps):
-        return None
-    return min([reached - back, *(gap.since for gap in entry.pulling_gaps if gap.since is not None)])
+    return None if reached is None else reached - back
 
 
 def _by_start(covered: Iterable[Covered]) -> Sequence[Covered]:

@@ -53,7 +53,7 @@ def check_secret(made_on: str, *, today: date) -> Finding | None:
     return Finding(
         is_failure=age >= SECRET_LASTS,
         text=f"The client secret of {made_on} {'ended' if age >= SECRET_LASTS else 'ends'} on {ends.isoformat()}. Rotate it in "
-        "ACO-MS or 4i, then change password and `Secret made on` of the connection.",
+        "ACO-MS or 4i, then change password and `Credentials made on` of the connection.",
     )
 
 

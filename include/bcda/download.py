@@ -1,23 +1,25 @@
 """From the manifest to raw/: temporary name, proof, receipt, resume.
 
-A file is fetched compressed and kept as received. `name.part` grows while bytes come; beside it `name.part.json`
-remembers which version of the file they belong to, so that also a killed process goes on where it stopped. Only a file
-that was proved whole gets its final name, and only then a receipt. While one file is proved the next one comes.
+A file is fetched compressed and kept as received. A part under the attempt's own name (`files`) grows while bytes come; a
+note beside it remembers which version of the file they belong to, so that the next attempt goes on where a killed one stopped.
+Only a file that was proved whole gets its final name, and only then a receipt. Of two attempts that are alive together the
+first gives its file the name, and the other one's receipt is about that file. While one file is proved the next one comes.
 """
 
 import asyncio
 import hashlib
 import json
 import logging
-import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
 from isal import igzip, igzip_lib, isal_zlib
 
-from bcda.client import BcdaClient
+from bcda import server_text
+from bcda.client import HELD_SECONDS, BcdaClient
 from bcda.commit_points import CommitPoint, reached
 from bcda.documents import read_json, read_text
 from bcda.errors import (
@@ -30,10 +32,11 @@ from bcda.errors import (
     StorageError,
     TransientError,
 )
+from bcda.file_format import FormatCheck
+from bcda.files import OwnFile, open_new, open_own, parts_in, private_folder, reason_of, sync_folder, take_over, told
 from bcda.manifest import OutputFile
-from bcda.places import private_folder, sync_folder
 from bcda.protocol import JobState
-from bcda.receipts import Receipt, read_receipt, receipt_path, write_receipt
+from bcda.receipts import Receipt, proved_receipt, receipt_path, write_receipt
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +47,9 @@ _UNPACKS_TO_BYTES = 256 << 20
 _UNPACKS_TO_TIMES = 200
 """What a file may unpack to without being looked at twice. NDJSON of BCDA shrinks to a tenth to a fortieth; gzip can
 shrink nonsense to a thousandth, and a file that fills the disk when unpacked is no export."""
+_EMPTY_MEMBER_BYTES = 23
+_STORED_PLAIN = "/warnings-and-info.ndjson"
+_ENCODINGS = ("gzip", "identity", "")
 _NDJSON_TYPES = ("application/fhir+ndjson", "application/ndjson", "application/x-ndjson")
 
 
@@ -71,7 +77,8 @@ async def fetch_batch(
 ) -> list[Receipt]:
     """Fetch files into a run's raw folder, several at a time.
 
-    A file with a receipt is not requested again. The first error stops the others; what has a receipt by then stays.
+    A file with a receipt is not requested again, unless it is no longer what the receipt says. The first error stops the others;
+    what has a receipt by then stays.
 
     Args:
         client: of the server the files are on.
@@ -99,12 +106,14 @@ async def fetch_batch(
     # As many again are being proved: that takes processor and disk while the transfers take the network.
     in_hand = asyncio.Semaphore(2 * at_once)
     receipts: dict[str, Receipt] = {}
+    with told(f"read the folder {folder}"):
+        left = parts_in(folder)
 
     async def fetch(file: OutputFile) -> None:
         async with in_hand:
-            receipt = read_receipt(folder, file.name)
-            if receipt is None or receipt.url != file.url:
-                receipt = await _Download(client, file, folder, job_id, transfers).run()
+            receipt = await asyncio.to_thread(proved_receipt, folder, file.name, file.url)
+            if receipt is None:
+                receipt = await _Download(client, file, folder, job_id, transfers).run(left.get(file.name, ()))
                 if on_file is not None:
                     on_file(receipt)
             if share is not None:
@@ -132,10 +141,23 @@ class _Download:
         self._folder = folder
         self._job_id = job_id
         self._transfers = transfers
-        self._part = folder / f".{file.name}.part"
-        self._memo = folder / f".{file.name}.part.json"
+        self._target = folder / file.name
+        self._part: OwnFile
 
-    async def run(self) -> Receipt:
+    async def run(self, left: Iterable[Path]) -> Receipt:
+        """Fetch the file, from where a dead attempt left it."""
+        try:
+            self._part = take_over(left) or open_own(self._target, "part")
+        except OSError as error:
+            raise self._unwritable(error) from error
+        try:
+            return await self._fetch()
+        finally:
+            if not self._part.size:
+                self._part.remove()
+            self._part.close()
+
+    async def _fetch(self) -> Receipt:
         attempt = 0
         failure: TransientError | None = None
         while True:
@@ -148,22 +170,26 @@ class _Download:
                         await self._client.wait_before_retry(attempt - 1, failure)
                     await self._transfer()
                 reached(CommitPoint.FILE_COMPLETE)
-                return await asyncio.to_thread(self._prove_and_keep)
+                return await _to_its_end(self._prove_and_keep)
             except TransientError as error:
                 # A cut transfer that brought something is progress and does not count against the file.
                 if isinstance(error, IncompleteFileError) and 0 < held < self._held():
                     attempt -= 1
-                if attempt >= self._client.settings.tuning.file_attempts:
+                wished = error.retry_after_seconds or 0.0
+                if attempt >= self._client.settings.tuning.file_attempts or wished > HELD_SECONDS:
                     raise
                 log.info("%s: download %d failed, trying again: %s", self._file.name, attempt, error)
                 failure = error
             except OSError as error:
-                raise StorageError(
-                    f"Cannot write {self._part}: {error.strerror}. Free some space or check the owner; what is complete stays."
-                ) from error
+                raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> StorageError:
+        return StorageError(
+            f"Cannot write {self._target}: {reason_of(error)}. Free some space or check the owner; what is complete stays."
+        )
 
     def _held(self) -> int:
-        return self._part.stat().st_size if self._part.exists() else 0
+        return self._part.size
 
     async def _transfer(self) -> None:
         """Bring the part file to the end of what the server sends.
@@ -178,6 +204,7 @@ class _Download:
         async with self._client.stream(self._file.url, headers) as response:
             if response.status_code == 416 and held:  # noqa: PLR2004
                 # Everything was there already, or the file changed; the proof tells which.
+                self._drop_beyond(response.headers.get("Content-Range", ""), held)
                 return
             await self._check(response)
             resumed = response.status_code == 206  # noqa: PLR2004
@@ -189,28 +216,38 @@ class _Download:
                 self._remember(response)
             await self._receive(response)
 
+    def _drop_beyond(self, content_range: str, held: int) -> None:
+        """Cut off what was held beyond the end of the stored file.
+
+        BCDA appends an empty gzip member that ranges do not count, so a transfer can break off inside it (wire contract §26, row 8).
+        """
+        size = content_range.removeprefix("bytes */")
+        if re.fullmatch(r"[0-9]{1,18}", size) and 0 < held - int(size) < _EMPTY_MEMBER_BYTES:
+            self._part.file.truncate(int(size))
+
     async def _receive(self, response: httpx.Response) -> None:
-        compressed = "gzip" in _encoding(response) or response.status_code == 206  # noqa: PLR2004
-        descriptor = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        with os.fdopen(descriptor, "ab") as file:
-            # Files that BCDA stores plain (warnings) are compressed here, so that raw/ holds one format.
-            packer = None if compressed else isal_zlib.compressobj(1, isal_zlib.DEFLATED, 31)
-            try:
-                # Without a chunk size nothing waits in a buffer that a broken connection would lose.
-                async for chunk in response.aiter_raw():
-                    file.write(packer.compress(chunk) if packer else chunk)
-                if packer:
-                    file.write(packer.flush())
-            except httpx.HTTPError as error:
-                file.flush()
-                received = file.tell()
-                if packer:
-                    file.truncate(0)
-                raise IncompleteFileError(
-                    f"{self._file.name}: the connection broke after {received} bytes ({type(error).__name__}).",
-                    file_name=self._file.name,
-                    bytes_received=received,
-                ) from error
+        compressed = _encoding(response) == "gzip" or response.status_code == 206  # noqa: PLR2004
+        file = self._part.file
+        file.seek(0, 2)
+        # Files that BCDA stores plain (warnings) are compressed here, so that raw/ holds one format.
+        packer = None if compressed else isal_zlib.compressobj(1, isal_zlib.DEFLATED, 31)
+        try:
+            # Without a chunk size nothing waits in a buffer that a broken connection would lose.
+            async for chunk in response.aiter_raw():
+                file.write(packer.compress(chunk) if packer else chunk)
+            if packer:
+                file.write(packer.flush())
+            file.flush()
+        except httpx.HTTPError as error:
+            file.flush()
+            received = file.tell()
+            if packer:
+                file.truncate(0)
+            raise IncompleteFileError(
+                f"{self._file.name}: the connection broke after {received} bytes ({type(error).__name__}).",
+                file_name=self._file.name,
+                bytes_received=received,
+            ) from error
 
     async def _check(self, response: httpx.Response) -> None:
         """Accept an answer that brings the file.
@@ -222,9 +259,15 @@ class _Download:
             kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
             if kind not in _NDJSON_TYPES:
                 raise ServerError(
-                    f"{self._file.name}: answered with content type {kind or 'none'} instead of NDJSON, so not with the file."
+                    f"{self._file.name}: answered with content type {server_text.media_type(kind) or 'none'} instead of NDJSON, "
+                    "so not with the file."
                 )
-            if "gzip" not in _encoding(response) and "Content-Length" not in response.headers:
+            if _encoding(response) not in _ENCODINGS:
+                raise ServerError(
+                    f"{self._file.name}: came in an encoding that was not asked for, so it was not kept. Only gzip was. Look for a "
+                    "proxy between this machine and BCDA that changes answers."
+                )
+            if _encoding(response) != "gzip" and "Content-Length" not in response.headers:
                 raise ServerError(
                     f"{self._file.name}: came uncompressed and without a length, so nothing could prove it whole; it was not kept. "
                     "Look for a proxy between here and BCDA that unpacks answers."
@@ -264,7 +307,7 @@ class _Download:
         """
         size = self._held()
         try:
-            proof = verify_gzip(self._part)
+            proof = verify_gzip(self._part.path)
         except IncompleteFileError as error:
             # The server ended the body properly, so there is nothing to resume.
             self._discard()
@@ -274,57 +317,101 @@ class _Download:
                 file_name=self._file.name,
                 bytes_received=size,
             ) from error
-        digest = hashlib.sha256()
-        with self._part.open("rb") as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                digest.update(chunk)
-            os.fsync(file.fileno())
-        self._drop_receipt()
-        self._part.replace(self._folder / self._file.name)
-        sync_folder(self._folder)
-        reached(CommitPoint.FILE_NAMED)
         receipt = Receipt(
             name=self._file.name,
             kind=self._file.kind,
             resource_type=self._file.resource_type,
             url=self._file.url,
             wire_bytes=size,
-            wire_sha256=digest.hexdigest(),
+            wire_sha256=_sha256(self._part.path),
             content_bytes=proof.content_bytes,
             lines=proof.lines,
         )
+        return self._keep(receipt)
+
+    def _keep(self, receipt: Receipt) -> Receipt:
+        """Give the proved part its name, unless another attempt was first, and write the receipt of what has the name."""
+        if not self._part.name_first(self._target):
+            other = proved_receipt(self._folder, self._file.name, self._file.url)
+            if other is not None:
+                log.info("%s: another attempt was first", self._file.name)
+                self._part.remove()
+                return other
+            self._drop_receipt()
+            if _have_same_content(self._target, self._part.path):
+                # Of the same content the bytes can differ: a resumed file lacks the empty member that the server adds.
+                size, digest = self._target.stat().st_size, _sha256(self._target)
+                receipt = replace(receipt, wire_bytes=size, wire_sha256=digest)
+            else:
+                # A damaged file, or one of another job.
+                self._part.replace(self._target)
+        reached(CommitPoint.FILE_NAMED)
         write_receipt(self._folder, receipt)
         reached(CommitPoint.FILE_RECEIPTED)
-        self._memo.unlink(missing_ok=True)
+        self._part.remove()
         return receipt
 
     def _drop_receipt(self) -> None:
-        """Remove the receipt of another job's file of the same name: beside this file it would be one that matches nothing."""
-        stale = receipt_path(self._folder, self._file.name)
-        if stale.exists():
-            stale.unlink()
-            sync_folder(self._folder)
+        """Remove a receipt that is not that of this file: beside it, it would be one that matches nothing."""
+        receipt_path(self._folder, self._file.name).unlink(missing_ok=True)
+        sync_folder(self._folder)
 
     def _last_modified(self) -> str | None:
         """Return what guards a resumption, or None when the part file cannot be resumed."""
         try:
-            memo = read_json(self._memo.read_bytes())
+            memo = read_json(self._part.memo.read_bytes())
             return read_text(memo, "last_modified") if read_text(memo, "url") == self._file.url else None
         except (FileNotFoundError, ValueError):
             return None
 
     def _remember(self, response: httpx.Response) -> None:
         last_modified = response.headers.get("Last-Modified")
-        # Ranges count compressed bytes, so only a stored gzip stream can be resumed (wire contract §15).
-        if last_modified and "gzip" in _encoding(response) and "bytes" in response.headers.get("Accept-Ranges", ""):
+        # Ranges count compressed bytes, so only a stored gzip stream can be resumed (wire contract §15); the file of warnings is
+        # stored plain and compressed on the way.
+        is_stored_plain = self._file.url.endswith(_STORED_PLAIN)
+        if (
+            last_modified
+            and not is_stored_plain
+            and _encoding(response) == "gzip"
+            and "bytes" in response.headers.get("Accept-Ranges", "")
+        ):
             # Not synced: when the machine itself stops, the part file's bytes are as uncertain, and the proof decides.
-            descriptor = os.open(self._memo, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                json.dump({"url": self._file.url, "last_modified": last_modified}, file)
+            with open_new(self._part.memo) as file:
+                file.write(json.dumps({"url": self._file.url, "last_modified": last_modified}).encode())
 
     def _discard(self) -> None:
-        self._part.unlink(missing_ok=True)
-        self._memo.unlink(missing_ok=True)
+        self._part.file.seek(0)
+        self._part.file.truncate()
+        self._part.memo.unlink(missing_ok=True)
+
+
+async def _to_its_end(work: Callable[[], Receipt]) -> Receipt:
+    """Call a function in a thread; one that is cancelled meanwhile waits for it, since it is at work on an open file."""
+    thread = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(thread)
+    except asyncio.CancelledError:
+        await asyncio.wait([thread])
+        # Nobody is told of its error, and asyncio would print it otherwise.
+        thread.exception()
+        raise
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _have_same_content(one: Path, other: Path) -> bool:
+    """Tell whether two gzip files unpack to the same; the second one is whole."""
+    try:
+        with igzip.open(one, "rb") as left, igzip.open(other, "rb") as right:
+            while piece := right.read(_CHUNK_BYTES):
+                if left.read(len(piece)) != piece:
+                    return False
+            return not left.read(1)
+    except (EOFError, igzip.BadGzipFile, igzip_lib.IsalError):  # type: ignore[misc]  # the stub declares an instance
+        return False
 
 
 def _check_size(path: Path, wire_bytes: int, unpacked_bytes: int) -> None:
@@ -337,7 +424,7 @@ def _check_size(path: Path, wire_bytes: int, unpacked_bytes: int) -> None:
 
 
 def _encoding(response: httpx.Response) -> str:
-    return str(response.headers.get("Content-Encoding", "")).lower()
+    return str(response.headers.get("Content-Encoding", "")).strip().lower()
 
 
 def verify_gzip(path: Path) -> Proof:
@@ -352,6 +439,7 @@ def verify_gzip(path: Path) -> Proof:
     Raises:
         IncompleteFileError: the stream ends early or is damaged.
         OversizedFileError: it goes on far beyond what an export holds.
+        FileFormatError: it is not NDJSON in UTF-8.
     """
     wire_bytes = path.stat().st_size
     if wire_bytes == 0:
@@ -360,12 +448,15 @@ def verify_gzip(path: Path) -> Proof:
     buffer = bytearray(_UNPACKED_BYTES)
     last = ord("\n")
     try:
+        check = FormatCheck(path.name)
         with igzip.open(path, "rb") as file:
             while got := file.readinto(buffer):
                 size += got
+                check.look(buffer, got)
                 _check_size(path, wire_bytes, size)
                 lines += _newlines(buffer, got)
                 last = buffer[got - 1]
+        check.end()
     except (EOFError, igzip.BadGzipFile, igzip_lib.IsalError) as error:  # type: ignore[misc]  # the stub declares an instance
         raise IncompleteFileError(
             f"{path.name}: the gzip stream {'ends early' if isinstance(error, EOFError) else 'is damaged'}.",

@@ -8,7 +8,8 @@ import duckdb
 
 from bcda.encryption import LAKE_KEY, EncryptionKey
 from bcda.errors import EncryptionError
-from bcda.places import private_files
+from bcda.files import private_files, spill_folder
+from bcda.publication import DEFAULT_STORAGE
 from bcda.sql_text import literal
 
 WAREHOUSE = "warehouse"
@@ -31,7 +32,7 @@ def connected(
     """Give a connection without a database; it is closed at the end.
 
     Args:
-        spill: folder for what does not fit into memory; DuckDB makes it and removes it.
+        spill: folder in which what does not fit into memory gets a folder of this connection's own, removed at the end.
         memory: limit, such as `1GB`.
         key: of the lake; what is spilled is encrypted then.
         threads: how many at most; None for one a core.
@@ -45,21 +46,29 @@ def connected(
     """
     config: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": memory,
-        "temp_directory": str(spill),
         "preserve_insertion_order": keeps_order,
+        # The working database has the version that is published by default, so that a publication is a copy of its bytes.
+        "storage_compatibility_version": DEFAULT_STORAGE,
     }
     if threads is not None:
         config["threads"] = threads
-    with private_files:
-        connection = duckdb.connect(config=config)
+    # Two processes that spill into one folder write each other's files.
+    with spill_folder(spill) as own, private_files:
+        connection = duckdb.connect(config={**config, "temp_directory": str(own)})
         try:
-            # DuckDB draws a bar into whatever a long statement's output is, a task's log included.
-            connection.execute("SET enable_progress_bar = false")
+            _draw_no_bar(connection)
             if key is not None:
                 _encrypt(connection, key)
             yield connection
         finally:
             connection.close()
+
+
+def _draw_no_bar(connection: duckdb.DuckDBPyConnection) -> None:
+    """Turn the bar off that DuckDB draws into whatever a long statement's output is, a task's log included."""
+    # In Jupyter without ipywidgets it is off, and DuckDB refuses to set it to anything.
+    if connection.execute("SELECT current_setting('enable_progress_bar')").fetchall() == [(True,)]:
+        connection.execute("SET enable_progress_bar = false")
 
 
 def attach(
@@ -69,6 +78,7 @@ def attach(
     *,
     key: EncryptionKey | None = None,
     read_only: bool = False,
+    storage: str | None = None,
 ) -> None:
     """Attach a database file.
 
@@ -78,14 +88,24 @@ def attach(
         name: name of the database in statements; ours, never from outside.
         key: of the database; a new one is encrypted with it.
         read_only: several readers may hold it together, none beside a writer.
+        storage: storage version of a new file, one of `publication.STORAGES`; `publication.DEFAULT_STORAGE` when None.
 
     Raises:
         EncryptionError: the file needs a key, another key or none.
         duckdb.Error: it cannot be opened; see `warehouse.open_warehouse`.
     """
-    options = [text for text, wanted in (("READ_ONLY", read_only), ("ENCRYPTION_KEY $key", key is not None)) if wanted]
+    offered = {
+        "READ_ONLY": read_only,
+        "ENCRYPTION_KEY $key": key is not None,
+        "STORAGE_VERSION $storage": storage is not None,
+    }
+    options = [text for text, wanted in offered.items() if wanted]
     listed = f" ({', '.join(options)})" if options else ""
-    values = {"path": str(path)} | ({"key": key.text} if key is not None else {})
+    values = {"path": str(path)}
+    if key is not None:
+        values["key"] = key.text
+    if storage is not None:
+        values["storage"] = storage
     try:
         connection.execute(f"ATTACH $path AS {name}{listed}", values)
     except (duckdb.CatalogException, duckdb.InvalidInputException) as error:
@@ -93,6 +113,19 @@ def attach(
         if reason is None:
             raise
         raise EncryptionError(f"The database {path} {reason}") from None
+
+
+def storage_of(connection: duckdb.DuckDBPyConnection, name: str) -> str:
+    """Return the storage version of an attached database, such as `v1.4.0`; `v1.0.0` for every version before 1.2.
+
+    Args:
+        connection: with the database attached.
+        name: of the database in statements.
+    """
+    found = connection.execute(
+        "SELECT tags['storage_version'] FROM duckdb_databases() WHERE database_name = $name", {"name": name}
+    )
+    return str(found.fetchall()[0][0]).removesuffix("+")
 
 
 _REFUSALS = (

@@ -8,8 +8,9 @@ import shutil
 from pathlib import Path, PurePath
 
 from bcda.errors import StorageError
+from bcda.files import reason_of, sync_folder
 from bcda.object_store import ObjectStore, store_of
-from bcda.places import Places, sync_folder
+from bcda.places import Places
 
 _FETCHED = ("*.receipt.json", "*.ndjson.gz", "*.part", "*.part.json")
 """Names in a run's folder, in the order in which they go: a file without its receipt counts for nothing."""
@@ -17,6 +18,8 @@ _FETCHED = ("*.receipt.json", "*.ndjson.gz", "*.part", "*.part.json")
 
 def forget_landed(places: Places, run_id: str) -> None:
     """Remove this place's accounts of a run's batches, then its lake files; may be called again after it was killed.
+
+    What is still on its way goes too, also under the hands of an attempt that is alive: it could name its files later.
 
     Args:
         places: of the source.
@@ -27,7 +30,7 @@ def forget_landed(places: Places, run_id: str) -> None:
     """
     # The accounts first: whoever reads one relies on its lake files.
     _remove(places.run_folder(run_id), "landed-*.json")
-    for pattern in (f"*/*/*/{run_id}-*.parquet", f"*/*/*/.{run_id}-*", f".spill-{run_id}-*"):
+    for pattern in (f"*/*/*/{run_id}-*.parquet", f"*/*/*/.{run_id}-*", f".spill-{run_id}-*", f".landing-{run_id}-*"):
         _remove(places.lake, pattern)
 
 
@@ -69,7 +72,7 @@ def _remove(folder: Path, pattern: str) -> None:
             sync_folder(parent)
     except OSError as error:
         raise StorageError(
-            f"Cannot remove from {folder} what an earlier job of the run left: {error.strerror}. Check the owner, then run the "
+            f"Cannot remove from {folder} what an earlier job of the run left: {reason_of(error)}. Check the owner, then run the "
             "task again."
         ) from error
 

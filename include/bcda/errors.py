@@ -3,14 +3,19 @@
     BcdaError
     ├─ ActionNeededError            a person must do something before the same call can work
     │    ├─ InvalidRequestError       refused here or by BCDA as malformed; also a ValueError
+    │    ├─ UnknownConnectionError    there is no connection of that id
     │    ├─ CredentialsError          client id, secret or entitlement refused
     │    ├─ NotAllowListedError       nothing has ever answered: address not on the allow list, or network
+    │    ├─ ProxyRefusedError         a proxy refuses its credentials, or the way to BCDA; .status
+    │    ├─ UntrustedServerError      the server's certificate is not trusted
     │    ├─ AttributionMissingError   BCDA has no attribution list that this export could use
     │    ├─ WarehouseLockedError      another process holds the working database
+    │    ├─ UnlikelyExportError       an export with hardly any readable line, person or claim; a person decides
     │    ├─ StorageError              a folder is read-only, the disk is full, or the object store refuses
     │    └─ EncryptionError           the key is missing or another one, or this machine cannot encrypt
     ├─ TransientError               the same call may work later; .retry_after_seconds
-    │    ├─ RateLimitedError          429
+    │    ├─ RateLimitedError          429: too many requests, or an overlapping job
+    │    │    └─ TokenLimitError        429 of the token endpoint
     │    ├─ ServerError               5xx, broken connection, timeout
     │    ├─ StoreUnavailableError     the object store does not answer
     │    └─ IncompleteFileError       a file ended early or is damaged; .file_name .bytes_received
@@ -19,19 +24,31 @@
          ├─ ExportExpiredError        the job's files are gone; .job_id
          ├─ ManifestError             the manifest, or an address in it, cannot be trusted
          ├─ OversizedFileError        a file unpacks to far more than an export holds; .file_name
+         ├─ FileFormatError           a file is not NDJSON in UTF-8; .file_name
          ├─ CountMismatchError        lines read differ from rows landed plus lines quarantined
          ├─ LandingError              the engine could not fill a table; .table
          ├─ WarehouseError            the engine refused a statement
          └─ DataQualityError          what was loaded failed a check; .check_ids
+
+    KeyboardInterrupt
+    └─ ExportInterrupted              an export by hand was interrupted; the message says what remains at BCDA
 
 A message says what was wrong, with what, and what to do next. It never holds a person's data, a token or a secret.
 """
 
 from enum import StrEnum
 
+from bcda.bounds import LONGEST_MESSAGE, shortened
+
 
 class BcdaError(Exception):
-    """Base of all errors of this library."""
+    """Base of all errors of this library.
+
+    A message can quote a server, which may say megabytes; what is longer than `LONGEST_MESSAGE` is cut.
+    """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(shortened(arg, LONGEST_MESSAGE) if isinstance(arg, str) else arg for arg in args))
 
 
 class ActionNeededError(BcdaError):
@@ -40,6 +57,10 @@ class ActionNeededError(BcdaError):
 
 class InvalidRequestError(ActionNeededError, ValueError):
     """The request or a setting is malformed, or BCDA refused it as such (400)."""
+
+
+class UnknownConnectionError(ActionNeededError):
+    """There is no connection of that id."""
 
 
 class CredentialsError(ActionNeededError):
@@ -58,6 +79,22 @@ class CredentialsError(ActionNeededError):
 
 class NotAllowListedError(ActionNeededError):
     """Nothing has ever answered; in production connections of an address that is not on the allow list time out."""
+
+
+class ProxyRefusedError(ActionNeededError):
+    """A proxy of the environment refuses its credentials (407) or the way to BCDA (403 and the like).
+
+    Attributes:
+        status: HTTP status of the proxy's answer.
+    """
+
+    def __init__(self, message: str, *, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class UntrustedServerError(ActionNeededError):
+    """The server's certificate is not trusted: a proxy opens TLS, the certificate has expired, or this is not BCDA."""
 
 
 class MissingList(StrEnum):
@@ -96,12 +133,20 @@ class WarehouseLockedError(ActionNeededError):
         self.holder = holder
 
 
+class UnlikelyExportError(ActionNeededError):
+    """Every file is whole, but what they hold cannot be right: hardly a readable line, nobody, no claim, or half the people."""
+
+
 class StorageError(ActionNeededError):
     """A place of ours cannot be read or written: read-only, missing, out of space, or refused by the object store."""
 
 
 class EncryptionError(ActionNeededError):
     """A store is encrypted and the key is missing or another one, or it is not and there is a key; nothing was changed."""
+
+
+class ExportInterrupted(KeyboardInterrupt):
+    """An export by hand was interrupted (Ctrl-C); nothing was canceled, and the message says what remains at BCDA."""
 
 
 class TransientError(BcdaError):
@@ -120,6 +165,10 @@ class RateLimitedError(TransientError):
     """429: too many requests, or an overlapping job of the same entity is running."""
 
 
+class TokenLimitError(RateLimitedError):
+    """429 of the token endpoint: the organization has asked for too many tokens (wire contract §4); no job is in the way."""
+
+
 class ServerError(TransientError):
     """5xx, a broken connection or a timeout.
 
@@ -130,6 +179,10 @@ class ServerError(TransientError):
     def __init__(self, message: str, *, retry_after_seconds: float | None = None, status: int | None = None) -> None:
         super().__init__(message, retry_after_seconds=retry_after_seconds)
         self.status = status
+
+
+class JobNotCompleteError(ServerError):
+    """A job that was complete is running again, or is not complete yet; wait for it."""
 
 
 class StoreUnavailableError(TransientError):
@@ -161,11 +214,13 @@ class ExportFailedError(TerminalError):
 
     Attributes:
         job_id: BCDA's number of the job, as text.
+        may_work_anew: BCDA's trouble ended the job, so another one may work without a person.
     """
 
-    def __init__(self, message: str, *, job_id: str) -> None:
+    def __init__(self, message: str, *, job_id: str, may_work_anew: bool = False) -> None:
         super().__init__(message)
         self.job_id = job_id
+        self.may_work_anew = may_work_anew
 
 
 class ExportExpiredError(TerminalError):
@@ -189,6 +244,18 @@ class OversizedFileError(TerminalError):
 
     Attributes:
         file_name: our name of the file.
+    """
+
+    def __init__(self, message: str, *, file_name: str) -> None:
+        super().__init__(message)
+        self.file_name = file_name
+
+
+class FileFormatError(TerminalError):
+    """A file is whole, but it is not NDJSON in UTF-8.
+
+    Attributes:
+        file_name: of the raw file.
     """
 
     def __init__(self, message: str, *, file_name: str) -> None:

@@ -9,13 +9,12 @@ workers without a common disk: each hands over through the store what the next o
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from bcda import download, landing, protocol, shared_runs, warehouse
-from bcda.batches import split_into_batches
+from bcda import cancelled_jobs, download, landing, parquet_files, protocol, shared_runs, warehouse
+from bcda.batches import files_of_batch, split_into_batches
 from bcda.client import BcdaClient
 from bcda.commit_points import CommitPoint, reached
 from bcda.earlier_job import forget_job
@@ -24,20 +23,24 @@ from bcda.errors import (
     ExportExpiredError,
     ExportFailedError,
     InvalidRequestError,
+    JobNotCompleteError,
     ManifestError,
     MissingList,
     RateLimitedError,
     ServerError,
 )
-from bcda.export_request import ExportRequest, format_instant
+from bcda.export_request import ExportRequest, Scope, format_instant
+from bcda.files import private_folder, read_bytes, remove_dead, write_durably, write_first
+from bcda.guarded import guarded
 from bcda.landed import LandedBatch, read_landed
 from bcda.manifest import Manifest, is_of_same_job
-from bcda.places import Places, clear_temporaries, private_folder, write_durably
-from bcda.planning import ListDates, NotNeeded, Wish, decide
+from bcda.manifest_check import check_manifest
+from bcda.places import Places
+from bcda.planning import Decision, ListDates, NotNeeded, Wish, decide
 from bcda.progress import Done, Progress
 from bcda.protocol import JobState, ListedJob
 from bcda.receipts import Receipt, parse_receipt, read_receipt, receipt_path
-from bcda.runs import ExportRun, amend_run, read_run, write_run
+from bcda.runs import ExportRun, read_run, write_run
 from bcda.settings import ApiVersion
 from bcda.warehouse import MergeSummary, Snapshot
 from bcda.warehouse_place import claim_place
@@ -55,12 +58,23 @@ class KickedOff:
     Attributes:
         job_id: BCDA's number, as text.
         is_adopted: it was running already.
+        returned_jobs: jobs that had been canceled from here, had come back, and were canceled again.
     """
 
     job_id: str
     is_adopted: bool
+    returned_jobs: tuple[str, ...] = ()
 
 
+@guarded("read the ledger")
+def foresee(places: Places, wish: Wish, *, lists: ListDates | None = None, server: str = "") -> Decision | NotNeeded:
+    """Return what `plan` would decide, and write nothing down; see there."""
+    warehouse.correct_gap_types(places)
+    held = warehouse.read_ledger(places, wish.api_version, wish.scope, wish.resource_types, server=server)
+    return decide(wish, held.types, lists or ListDates())
+
+
+@guarded("plan the run")
 def plan(
     places: Places, wish: Wish, *, now: datetime, lists: ListDates | None = None, server: str = ""
 ) -> ExportRun | NotNeeded:
@@ -77,17 +91,21 @@ def plan(
         The run, which is in `raw/{run_id}/run.json`, or why none is needed.
 
     Raises:
-        InvalidRequestError: the wish is malformed, or the warehouse is another source's.
+        InvalidRequestError: the wish is malformed, the warehouse is another source's, or the installed pyarrow cannot encrypt.
         AttributionMissingError: runout data is gone.
         WarehouseLockedError: a load held the warehouse for too long.
 
     Source: design §2.4, §5.
     """
+    parquet_files.check_library(places.key)
+    warehouse.correct_gap_types(places)
     held = warehouse.read_ledger(places, wish.api_version, wish.scope, wish.resource_types, server=server)
     decision = decide(wish, held.types, lists or ListDates())
     if isinstance(decision, NotNeeded):
         return decision
-    request = ExportRequest(wish.api_version, wish.scope, wish.resource_types, decision.since, wish.type_filter)
+    types = decision.resource_types or wish.resource_types
+    type_filter = wish.type_filter if "ExplanationOfBenefit" in types else None
+    request = ExportRequest(wish.api_version, wish.scope, types, decision.since, type_filter)
     run_id = f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{wish.scope}-{wish.api_version}-{secrets.token_hex(3)}"
     run = ExportRun(
         run_id,
@@ -97,13 +115,19 @@ def plan(
         server=server,
         reason=decision.reason,
         may_ask_for_all=decision.may_ask_for_all,
+        accept_empty=wish.accept_empty,
+        accept_smaller_list=wish.accept_smaller_list,
+        follows_coverage=decision.follows_coverage,
     )
     write_run(private_folder(places.run_folder(run_id)), run)
     shared_runs.share_record(places, run_id, "run.json")
     reached(CommitPoint.RUN_WRITTEN)
-    log.info("run %s asks for %s: %s", run_id, ", ".join(wish.resource_types), decision.reason)
+    log.info("run %s asks for %s: %s", run_id, ", ".join(types), decision.reason)
     if held.gaps_given_up:
-        log.warning("%d gaps are given up after three tries; see ops.open_gap", held.gaps_given_up)
+        log.warning(
+            "Runs no longer request %d gaps automatically; ops.open_gap lists them. To request them, trigger a run with `gaps`.",
+            held.gaps_given_up,
+        )
     return run
 
 
@@ -114,7 +138,8 @@ async def kick_off(
 
     Looking first is what makes a crash between request and record harmless: the job it left is found and adopted, also
     when it is complete by then. The date
-    of the attribution list is written down before the request, so that it can be too old but never too new.
+    of the attribution list is written down before the request, so that it can be too old but never too new. A job that was
+    canceled from here and has come back is in nobody's interest, so it is canceled again and not waited for.
 
     Args:
         client: of the server.
@@ -131,29 +156,51 @@ async def kick_off(
 
     Source: wire contract §7, §22 rules 3 to 5.
     """
+    client.keep_texts_in(places.run_folder(run_id))
     _check_not_merged(places, run_id)
     shared_runs.bring_run(places, run_id)
     run = read_run(places.run_folder(run_id))
+    if run.replacement_job and run.replaced_job in stale_job_ids:
+        stale_job_ids = (*stale_job_ids, run.replacement_job)
     for stale in stale_job_ids:
-        if await client.cancel(stale):
+        if await cancelled_jobs.cancel(client, places, run_id, stale):
             log.info("cancelled job %s of an earlier attempt", stale)
     jobs = await client.usable_jobs()
-    await _cancel_stuck(client, jobs, run.request)
-    mine = [job for job in jobs if job.job_id not in stale_job_ids and _serves(job, run, client.server_time)]
+    found = await cancelled_jobs.cancel_returned(client, places, jobs)
+    await _cancel_stuck(client, places, run, found.others)
+    mine = [job for job in found.others if job.job_id not in stale_job_ids and _serves(job, run, client.server_time)]
     if mine:
         log.info("adopted job %s, which is %s at BCDA for the same request", mine[0].job_id, mine[0].state)
-        _amend(places, run_id, asked_at=mine[0].created_at)
-        return KickedOff(mine[0].job_id, is_adopted=True)
-    live = [job for job in jobs if job.state in protocol.LIVE_STATES and job.job_id not in stale_job_ids]
+        shared_runs.amend(places, run_id, asked_at=mine[0].created_at)
+        return KickedOff(mine[0].job_id, is_adopted=True, returned_jobs=found.canceled_again)
+    live = [job for job in found.others if job.state in protocol.LIVE_STATES and job.job_id not in stale_job_ids]
+    live += found.in_the_way
     _check_free(client, live, run.request)
     if run.newest_job_before is None:
-        run = _amend(places, run_id, newest_job_before=max((int(job.job_id) for job in jobs), default=0))
+        newest = max((int(job.job_id) for job in jobs), default=0)
+        run = shared_runs.amend(places, run_id, newest_job_before=newest)
     # Asked anew with each attempt: a run can have waited weeks for the list that its job is then made from.
-    run = _amend(places, run_id, list_at=(await client.attribution_status()).of(run.request.scope))
+    list_at = await _list_date(client, run.request.scope)
+    run = shared_runs.amend(places, run_id, list_at=list_at)
     job_id = await _start(client, places, run, {job.job_id for job in live})
-    _amend(places, run_id, asked_at=client.server_time)
+    shared_runs.amend(places, run_id, asked_at=client.server_time)
     log.info("BCDA accepted the export as job %s", job_id)
-    return KickedOff(job_id, is_adopted=False)
+    return KickedOff(job_id, is_adopted=False, returned_jobs=found.canceled_again)
+
+
+async def _list_date(client: BcdaClient, scope: Scope) -> datetime | None:
+    """Return the date of the list that a job is made from; None when BCDA does not say and the export can do without.
+
+    Raises:
+        ServerError, ManifestError: it cannot be read, and a Group export would not know what it has brought.
+    """
+    try:
+        return (await client.attribution_status()).of(scope)
+    except (ServerError, ManifestError) as error:
+        if scope is not Scope.PATIENT:
+            raise
+        log.warning("The date of the attribution list is not known; the export runs without it. %s", error)
+        return None
 
 
 def _check_not_merged(places: Places, run_id: str) -> None:
@@ -163,13 +210,6 @@ def _check_not_merged(places: Places, run_id: str) -> None:
             f"Run {run_id} is merged into the warehouse, so no other job can take the place of its own. To ask BCDA again, clear "
             "`plan` with everything after it, which plans a new run, or trigger one with `full` or `since`."
         )
-
-
-def _amend(places: Places, run_id: str, **changes: Any) -> ExportRun:
-    """Write down what has been learnt about a run, for other workers too."""
-    run = amend_run(places.run_folder(run_id), **changes)
-    shared_runs.share_record(places, run_id, "run.json")
-    return run
 
 
 def _serves(job: ListedJob, run: ExportRun, now: datetime) -> bool:
@@ -189,12 +229,17 @@ def _serves(job: ListedJob, run: ExportRun, now: datetime) -> bool:
     return job.created_at is not None and now - job.created_at < _FILES_LAST
 
 
-async def _cancel_stuck(client: BcdaClient, jobs: list[ListedJob], request: ExportRequest) -> None:
-    """Cancel jobs with this request that have been live for more than a day: BCDA never ends them (contract §9)."""
+async def _cancel_stuck(client: BcdaClient, places: Places, run: ExportRun, jobs: list[ListedJob]) -> None:
+    """Cancel jobs with this request that have been live for more than a day: BCDA never ends them (contract §9).
+
+    Only BCDA's clock tells: by ours, which can jump, a job that has just begun could look so old.
+    """
+    if client.server_date is None:
+        return
     for job in jobs:
-        is_stuck = job.state in protocol.LIVE_STATES and not protocol.is_in_force(job, client.server_time)
-        if is_stuck and protocol.same_request(job.request_url, protocol.kick_off_path(request)):
-            await client.cancel(job.job_id)
+        is_stuck = job.state in protocol.LIVE_STATES and not protocol.is_in_force(job, client.server_date)
+        if is_stuck and protocol.same_request(job.request_url, protocol.kick_off_path(run.request)):
+            await cancelled_jobs.cancel(client, places, run.run_id, job.job_id)
             log.warning("job %s has been %s for more than a day; it was cancelled, not adopted", job.job_id, job.state)
 
 
@@ -205,7 +250,7 @@ def _check_free(client: BcdaClient, live: list[ListedJob], request: ExportReques
         why = protocol.in_the_way(job, request, client.server_time, parallel_jobs=parallel_jobs)
         if why is not None:
             raise RateLimitedError(
-                f"Job {job.job_id} of this organization is {job.state} for {job.type_text or 'all types'}: {why}."
+                f"Job {job.job_id} of this organization is {job.state} for {job.shown_types}: {why}."
             )
 
 
@@ -219,7 +264,7 @@ async def _start(client: BcdaClient, places: Places, run: ExportRun, known: set[
         log.warning(
             "BCDA has no attribution list from before %s; asking for everything instead", _show(run.request.since)
         )
-        run = _amend(
+        run = shared_runs.amend(
             places,
             run.run_id,
             request=replace(run.request, since=None),
@@ -227,11 +272,20 @@ async def _start(client: BcdaClient, places: Places, run: ExportRun, known: set[
             reason=f"{run.reason} BCDA has no list from before that, so everything is asked for.",
         )
         return await _start(client, places, run, known)
+    except RateLimitedError as error:
+        # A job that comes back between the look at the list and the request is refused for like any other.
+        found = await cancelled_jobs.cancel_returned(client, places, await client.live_jobs())
+        if not found.canceled_again:
+            raise
+        raise RateLimitedError(
+            f"Job {', '.join(found.canceled_again)} was canceled earlier and was active at BCDA again. It has been canceled again.",
+            retry_after_seconds=error.retry_after_seconds,
+        ) from error
     except ServerError as error:
         if error.status is None:
             # No answer came: the job may well be running, and the next look at the list adopts it.
             raise
-        phantom = await _cancel_phantom(client, run.request, known)
+        phantom = await _cancel_phantom(client, places, run, known)
         raise ServerError(
             f"{error}{f' Job {phantom}, which it left behind, has been cancelled.' if phantom else ''}",
             retry_after_seconds=error.retry_after_seconds,
@@ -242,29 +296,41 @@ async def _start(client: BcdaClient, places: Places, run: ExportRun, known: set[
         return job_id
 
 
-async def _cancel_phantom(client: BcdaClient, request: ExportRequest, known: set[str]) -> str | None:
+async def _cancel_phantom(client: BcdaClient, places: Places, run: ExportRun, known: set[str]) -> str | None:
     """Cancel the Pending job that a kick-off answered with 500 may have left, and return its number (contract §6.3)."""
-    path = protocol.kick_off_path(request)
+    path = protocol.kick_off_path(run.request)
     for job in await client.live_jobs():
         if job.job_id not in known and job.state is JobState.PENDING and protocol.same_request(job.request_url, path):
-            await client.cancel(job.job_id)
+            await cancelled_jobs.cancel(client, places, run.run_id, job.job_id)
             return job.job_id
     return None
 
 
-async def save_manifest(client: BcdaClient, places: Places, run_id: str, job_id: str) -> Manifest:
+async def save_manifest(
+    client: BcdaClient, places: Places, run_id: str, job_id: str, *, is_of_run: bool = True
+) -> Manifest:
     """Write the manifest of a completed job to `raw/{run_id}/manifest.json`; it can be asked for during a day only.
 
     A manifest of the same job stays as it is, since BCDA lists files in another order each time. One of another job goes, and
     before it all that came from that job.
 
+    Args:
+        client: of the server.
+        places: where the run is written down.
+        run_id: of the run.
+        job_id: BCDA's number, as text.
+        is_of_run: the run started the job; if not, it was written from the job's manifest.
+
     Raises:
         ExportFailedError: the job was cancelled.
         ExportExpiredError: its files are gone.
-        ServerError: it is not complete yet, or BCDA answers 500.
+        JobNotCompleteError: it is not complete yet, or not any more; wait for it.
+        ServerError: BCDA answers 500.
         InvalidRequestError: the run is loaded, from another job.
         StorageError: what the other job left cannot be removed.
+        ManifestError: the manifest is not the one that the run asked for; see `check_manifest`.
     """
+    client.keep_texts_in(places.run_folder(run_id))
     status = await client.status(job_id)
     if status.state is JobState.FAILED:
         # A complete job cannot fail any more: BCDA answers so too when its check of the token fails (wire contract §5).
@@ -274,7 +340,8 @@ async def save_manifest(client: BcdaClient, places: Places, run_id: str, job_id:
         )
     if status.manifest is None:
         raise job_error(job_id, status.state, status.reason)
-    manifest = await asyncio.to_thread(_keep_manifest, places, run_id, status.manifest)
+    sent = replace(status.manifest, answered_at=status.manifest.answered_at or datetime.now(UTC))
+    manifest = await asyncio.to_thread(_keep_manifest, places, run_id, sent, job_id, is_of_run=is_of_run)
     reached(CommitPoint.MANIFEST_SAVED)
     log.info(
         "job %s is complete: %d files, transactionTime %s",
@@ -285,19 +352,25 @@ async def save_manifest(client: BcdaClient, places: Places, run_id: str, job_id:
     return manifest
 
 
-def _keep_manifest(places: Places, run_id: str, manifest: Manifest) -> Manifest:
-    """Store a manifest in place of another job's, or return the one that is stored of the same job."""
+def _keep_manifest(places: Places, run_id: str, manifest: Manifest, job_id: str, *, is_of_run: bool) -> Manifest:
+    """Store a manifest in place of another job's, or return the one that is stored of the same job.
+
+    Raises:
+        ManifestError: it is not the one that the run asked for.
+    """
     shared_runs.bring_run(places, run_id)
-    path, content = places.run_folder(run_id) / shared_runs.MANIFEST, manifest.to_bytes()
-    if path.exists() and is_of_same_job(path.read_bytes(), content):
-        manifest = Manifest.from_bytes(path.read_bytes())
-    else:
-        if path.exists():
+    check_manifest(manifest, read_run(places.run_folder(run_id)), job_id, is_of_run=is_of_run)
+    path, content = private_folder(places.run_folder(run_id)) / shared_runs.MANIFEST, manifest.to_bytes()
+    # Another attempt may be here with the same files in another order, which are numbered by it: the first one's counts.
+    if not write_first(path, content):
+        if is_of_same_job(read_bytes(path), content):
+            manifest = Manifest.from_bytes(read_bytes(path))
+        else:
             _check_not_merged(places, run_id)
             log.info("another job is stored for this run; what came from it is removed")
             forget_job(places, run_id)
-        # The last step: until then the other job's manifest says that there is something to remove.
-        write_durably(private_folder(path.parent) / path.name, content)
+            # The last step: until then the other job's manifest says that there is something to remove.
+            write_durably(path, content)
     shared_runs.share_record(places, run_id, path.name)
     return manifest
 
@@ -318,10 +391,12 @@ def job_error(job_id: str, state: JobState, reason: str) -> ExportFailedError | 
         return ExportFailedError(
             f'Job {job_id} failed at BCDA, which said "{reason}". Clear `kick_off` with everything after it to start another.',
             job_id=job_id,
+            may_work_anew=True,
         )
-    return ServerError(f"Job {job_id} is {state}; it is not complete yet.")
+    return JobNotCompleteError(f"Job {job_id} is {state}; it is not complete yet. It is waited for.")
 
 
+@guarded("read the manifest")
 def read_manifest(places: Places, run_id: str) -> Manifest:
     """Return the manifest of a run.
 
@@ -334,7 +409,7 @@ def read_manifest(places: Places, run_id: str) -> Manifest:
             f"{path} is missing. All tasks of a run need the same BCDA_HOME or BCDA_OBJECT_STORE; clear the wait task to save "
             "it again."
         )
-    return Manifest.from_bytes(path.read_bytes())
+    return Manifest.from_bytes(read_bytes(path))
 
 
 def plan_batches(places: Places, run_id: str, count: int) -> list[int]:
@@ -366,8 +441,9 @@ async def fetch_batch(
     """
     there = await asyncio.to_thread(_shared_receipts, places, run_id, batch, count)
     manifest = read_manifest(places, run_id)
-    files = split_into_batches(manifest, count)[batch].files
+    files = files_of_batch(manifest, batch, count)
     folder = places.run_folder(run_id)
+    client.keep_texts_in(folder)
     have = sum(file.name in there or receipt_path(folder, file.name).exists() for file in files)
     log.info("batch %d: %d files to fetch, %d are here already", batch, len(files) - have, have)
     progress, done = Progress(log, f"fetching batch {batch}", "files", len(files) - have), 0
@@ -407,9 +483,10 @@ def _shared_receipts(places: Places, run_id: str, batch: int, count: int) -> dic
     """Bring what a fetch needs, and return the receipts of files that another worker or an earlier try has uploaded."""
     shared_runs.clear_loaded(places)
     shared_runs.bring_run(places, run_id)
-    return shared_runs.fetched(places, run_id, split_into_batches(read_manifest(places, run_id), count)[batch].files)
+    return shared_runs.fetched(places, run_id, files_of_batch(read_manifest(places, run_id), batch, count))
 
 
+@guarded("land the batch")
 def land_batch(places: Places, run_id: str, batch: int, count: int) -> LandedBatch:
     """Turn the fetched files of one batch into Parquet; a batch that has landed, from these very files, is not landed again.
 
@@ -420,7 +497,11 @@ def land_batch(places: Places, run_id: str, batch: int, count: int) -> LandedBat
     folder = places.run_folder(run_id)
     shared_runs.bring_run(places, run_id)
     manifest = read_manifest(places, run_id)
-    names = [file.name for file in split_into_batches(manifest, count)[batch].files]
+    files = files_of_batch(manifest, batch, count)
+    names = [file.name for file in files]
+    if not names:
+        log.info("batch %d has no file", batch)
+        return LandedBatch(run_id, batch, (), ())
     landed = _landed(places, run_id, batch, names)
     if landed is not None:
         log.info("batch %d has landed already", batch)
@@ -428,10 +509,12 @@ def land_batch(places: Places, run_id: str, batch: int, count: int) -> LandedBat
     shared_runs.bring_files(places, run_id, names)
     shared_runs.bring_a_lake_file(places)
     receipts = []
-    for name in names:
-        receipt = read_receipt(folder, name)
-        if receipt is None:
-            raise ManifestError(f"{name} has no receipt; run the fetch task of batch {batch} again.")
+    for file in files:
+        receipt = read_receipt(folder, file.name)
+        if receipt is None or receipt.url != file.url:
+            raise ManifestError(
+                f"{file.name} has no receipt for the address in the manifest. Clear the fetch task of batch {batch}."
+            )
         receipts.append(receipt)
     landed = landing.land_files(read_run(folder), manifest, receipts, batch=batch, places=places)
     return shared_runs.share_batch(places, landed)
@@ -458,12 +541,13 @@ def _landed(places: Places, run_id: str, batch: int, names: list[str]) -> Landed
     return landed if hashes == {file.name: file.wire_sha256 for file in landed.files} else None
 
 
+@guarded("merge the run")
 def merge(places: Places, run_id: str, count: int, *, now: datetime) -> MergeSummary:
     """Merge all batches of a run into the warehouse, rows and ledger in one transaction.
 
     Raises:
         ManifestError: a batch has not landed.
-        CountMismatchError, WarehouseLockedError, StorageError: see `warehouse.merge_run`.
+        UnlikelyExportError, CountMismatchError, WarehouseLockedError, StorageError: see `warehouse.merge_run`.
     """
     folder = places.run_folder(run_id)
     claim_place(places)
@@ -475,44 +559,38 @@ def merge(places: Places, run_id: str, count: int, *, now: datetime) -> MergeSum
             raise ManifestError(f"Batch {number} has not landed; run its tasks again.")
         batches.append(landed)
     shared_runs.bring_lake(places, batches)
+    warehouse.correct_gap_types(places)
     summary = warehouse.merge_run(
         places,
         read_run(folder),
         read_manifest(places, run_id),
         batches,
         now=now,
+        acceptance=places.acceptance,
         # Before the commit, so that no kill can leave a loaded run without the note.
         before_commit=lambda: shared_runs.note_merged(places, run_id, now),
     )
-    clear_temporaries(folder)
-    for entry in summary.counts:
-        log.info(
-            "%s: %d lines, %d new, %d changed, %d unchanged, %d older, %d duplicates, %d quarantined",
-            entry.resource_type,
-            entry.lines,
-            entry.new,
-            entry.changed,
-            entry.unchanged,
-            entry.older,
-            entry.duplicates,
-            entry.quarantined,
-        )
+    remove_dead(folder)
+    remove_dead(places.lake)
+    log.info("the counts of run %s by resource type and outcome are in ops.export_count", run_id)
     return summary
 
 
-def publish(places: Places, *, shown_version: ApiVersion | None = None) -> Snapshot:
+@guarded("publish")
+def publish(places: Places, *, shown_version: ApiVersion | None = None, run_ids: Sequence[str] = ()) -> Snapshot:
     """Check what was loaded and replace the database that analysts open by a snapshot of the warehouse.
 
     Args:
         places: where everything is.
         shown_version: version that the views show from now on; None leaves it.
+        run_ids: runs to check, besides the one that was merged last.
 
     Raises:
         DataQualityError, WarehouseLockedError, StorageError: see `warehouse.publish`.
     """
     if places.store is not None:
         shared_runs.bring_shown(places, warehouse.merged_runs(places))
-    return warehouse.publish(places, shown_version=shown_version)
+    return warehouse.publish(places, shown_version=shown_version, run_ids=run_ids)
 
 
 def _show(instant: datetime | None) -> str:

@@ -32,6 +32,37 @@ class Scope(StrEnum):
         return self is Scope.GROUP_RUNOUT
 
 
+_SCOPES = {"patient": Scope.PATIENT, "group/all": Scope.GROUP_ALL, "group/runout": Scope.GROUP_RUNOUT}
+_REFUSED = {
+    "group/new": "BCDA has no Group/new; the server refuses it. People who are new on the attribution list come with their whole "
+    "history from group-all with `since`.",
+    "explanationofbenefit": "BCDA removed /api/v1/ExplanationOfBenefit/$export. Export patient with the resource type "
+    "ExplanationOfBenefit.",
+    "coverage": "BCDA removed /api/v1/Coverage/$export. Export patient with the resource type Coverage.",
+    "": "BCDA has no export of the whole system. Choose patient, group-all, or group-runout.",
+}
+"""Endpoints that older documentation and the Bulk Data specification name (wire contract §2, §20, §21)."""
+
+
+def scope_of(text: str) -> Scope:
+    """Return the scope that a name means: `patient`, `group-all`, `group-runout`, or BCDA's paths such as `Group/all/$export`.
+
+    Raises:
+        InvalidRequestError: BCDA has no such endpoint; the message says what to use instead.
+
+    Source: wire contract §2, §6.3 row 16.
+    """
+    path = text.strip().strip("/").removesuffix("$export").rstrip("/").lower()
+    for version in ApiVersion:
+        path = path.removeprefix(f"api/{version}").lstrip("/")
+    name = path.replace("group-", "group/")
+    if name in _SCOPES:
+        return _SCOPES[name]
+    if name in _REFUSED:
+        raise InvalidRequestError(_REFUSED[name])
+    raise InvalidRequestError(f"{text!r} is not an export of BCDA. Choose patient, group-all, or group-runout.")
+
+
 @dataclass(frozen=True, slots=True)
 class ExportRequest:
     """One export to ask for.
@@ -123,9 +154,11 @@ def parse_instant(text: str) -> datetime:
         # The first and the last day of the calendar can lie outside of it in UTC.
         instant = value.astimezone(UTC) if has_zone else None
     except (ValueError, OverflowError) as error:
-        raise InvalidRequestError(f"{text!r} is no instant; write it like 2026-11-01T00:00:00Z.") from error
+        raise InvalidRequestError(
+            f"{text!r} is not a valid timestamp. Use a form such as 2026-11-01T00:00:00Z."
+        ) from error
     if instant is None:
-        raise InvalidRequestError(f"{text!r} needs a time and a zone; write it like 2026-11-01T00:00:00Z.")
+        raise InvalidRequestError(f"{text!r} has no time or no time zone. Use a form such as 2026-11-01T00:00:00Z.")
     return instant
 
 

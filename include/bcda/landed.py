@@ -8,8 +8,8 @@ from typing import Any
 
 from bcda.documents import read_fields, read_json, read_text
 from bcda.errors import ManifestError
+from bcda.files import read_bytes, write_durably
 from bcda.manifest import FileKind
-from bcda.places import write_durably
 
 _LAKE_PATH = re.compile(r"[a-z_]+/api_version=v[0-9]+/export_date=[0-9-]{10}/[0-9A-Za-z][0-9A-Za-z_.-]*\.parquet")
 """An account can come from a bucket, and must not name a place outside of the lake."""
@@ -102,7 +102,7 @@ def read_landed(run_folder: Path, batch: int) -> LandedBatch | None:
     if not path.exists():
         return None
     try:
-        document = read_json(path.read_bytes())
+        document = read_json(read_bytes(path))
         if document["batch"] != batch:
             raise ValueError("the account of another batch")  # noqa: TRY301
         if any("/" in file["name"] for file in document["files"]):

@@ -15,6 +15,8 @@ from bcda.errors import ManifestError
 from bcda.export_request import format_instant, parse_instant
 
 _NAME = re.compile(r"[0-9]{5,}-[A-Za-z]{1,64}\.ndjson\.gz")
+_ERRORS, _DATA = "-error.ndjson", ".ndjson"
+"""How the addresses of a part's error file and of its data file end (wire contract §26, row 6)."""
 
 
 class FileKind(StrEnum):
@@ -53,6 +55,8 @@ class Manifest:
         expires_in_seconds: time left until the files may vanish when the manifest was read, by the server's own
             clock (`Expires` minus `Date`); None when the server did not say.
         files: every file once, in manifest order: output, then deleted, then error.
+        answered_at: BCDA's clock when it sent the manifest, UTC; None in manifests that version 1.0 stored.
+        unknown_fields: names in it that this release does not know, each once.
     """
 
     job_id: str
@@ -60,6 +64,21 @@ class Manifest:
     request_url: str
     expires_in_seconds: float | None
     files: tuple[OutputFile, ...]
+    answered_at: datetime | None = None
+    unknown_fields: tuple[str, ...] = ()
+
+    def types_of_errors(self) -> dict[str, str]:
+        """Return of each error file, by our name, the resource type that its errors are about.
+
+        BCDA gives an error file the name of its part's data file: `{uuid}.ndjson` and `{uuid}-error.ndjson`. Our names are
+        numbers, so the addresses tell. An error file without a data file of that name is left out.
+
+        Source: wire contract §26, row 6.
+        """
+        data = {file.url: file.resource_type for file in self.files if file.kind is FileKind.OUTPUT}
+        errors = [file for file in self.files if file.kind is FileKind.ERROR and file.url.endswith(_ERRORS)]
+        paired = {file.name: data.get(f"{file.url.removesuffix(_ERRORS)}{_DATA}") for file in errors}
+        return {name: resource_type for name, resource_type in paired.items() if resource_type is not None}
 
     def to_bytes(self) -> bytes:
         """Return JSON that `from_bytes` reads back."""
@@ -72,6 +91,8 @@ class Manifest:
                 {"name": f.name, "kind": f.kind.value, "resource_type": f.resource_type, "url": f.url}
                 for f in self.files
             ],
+            "answered_at": format_instant(self.answered_at) if self.answered_at else None,
+            "unknown_fields": list(self.unknown_fields),
         }
         return json.dumps(document, indent=1).encode()
 
@@ -85,6 +106,10 @@ class Manifest:
         try:
             document = read_json(content)
             files = tuple(read_fields(OutputFile, file) for file in document["files"])
+            # Earlier releases did not write these two.
+            answered_at, unknown = document.get("answered_at"), document.get("unknown_fields", [])
+            if not isinstance(unknown, list) or not all(isinstance(name, str) for name in unknown):
+                raise ValueError("unknown_fields is no list of names")  # noqa: TRY301
             if not all(_NAME.fullmatch(file.name) for file in files):
                 raise ValueError("a name that is not ours")  # noqa: TRY301
             return cls(
@@ -93,6 +118,8 @@ class Manifest:
                 request_url=read_text(document, "request_url"),
                 expires_in_seconds=_seconds(document["expires_in_seconds"]),
                 files=files,
+                answered_at=parse_instant(read_text(document, "answered_at")) if answered_at is not None else None,
+                unknown_fields=tuple(unknown),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise ManifestError(

@@ -13,13 +13,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 import pyarrow as pa
 from pyarrow import fs
 
 from bcda.errors import BcdaError, StorageError, StoreUnavailableError
-from bcda.places import Places, private_folder, sync_folder
+from bcda.files import own_file, private_folder, reason_of
+from bcda.network import Network, Proxy
+from bcda.places import Places
 from bcda.store_address import StoreAddress
 
 T = TypeVar("T")
@@ -57,15 +59,22 @@ def store_of(places: Places) -> "ObjectStore | None":
 
 
 class ObjectStore:
-    """The objects below one address. Names are relative to it, with slashes; several threads may use it together."""
+    """The objects below one address. Names are relative to it, with slashes; several threads may use it together.
+
+    Raises:
+        InvalidRequestError: the environment names a proxy or a trust store that cannot be used.
+    """
 
     def __init__(self, address: StoreAddress) -> None:
         self._address = address
         self._is_bucket_there = False
-        # A file below the size of a part is one request instead of three. The stubs do not have these two yet.
+        way = Network.to(_url(address))
+        # A file below the size of a part is one request instead of three. The stubs do not have all of these yet.
         newer: dict[str, Any] = {"allow_delayed_open": True}
-        if address.ca_file:
-            newer["tls_ca_file_path"] = address.ca_file
+        if ca_file := address.ca_file or (way.trust.variable and not way.trust.is_folder and way.trust.path):
+            newer["tls_ca_file_path"] = ca_file
+        if way.proxy:
+            newer["proxy_options"] = _proxy_options(way.proxy)
         with _translated(str(address)):
             self._files = fs.S3FileSystem(
                 region=address.region or None,
@@ -100,7 +109,7 @@ class ObjectStore:
             self.delete([name])
             raise StorageError(f"Cannot read {source} to upload it: {error}. Nothing of it was kept.") from None
         except OSError as error:
-            raise StorageError(f"Cannot read {source} to upload it: {error.strerror}.") from error
+            raise StorageError(f"Cannot read {source} to upload it: {reason_of(error)}. Check the owner.") from error
         if sent != size:
             self.delete([name])
             raise StorageError(f"{source} changed while it was uploaded. Nothing of it was kept; run the task again.")
@@ -134,7 +143,7 @@ class ObjectStore:
         return content
 
     def get(self, name: str, target: Path, *, size: int, sha256: str | None = None) -> None:
-        """Bring an object into a file (0600): under a hidden name first, proved, synced, then renamed.
+        """Bring an object into a file (0600): under a name of the attempt's own first, proved, synced, then renamed.
 
         Args:
             name: of the object.
@@ -147,23 +156,17 @@ class ObjectStore:
             StoreUnavailableError: the store does not answer, or breaks off.
         """
         private_folder(target.parent)
-        hidden = target.with_name(f".{target.name}.{os.getpid()}.tmp")
         try:
-            with _open_private(hidden) as file:
-                got = self._receive(name, file.write)
-                file.flush()
-                os.fsync(file.fileno())
-            if got.bytes != size or sha256 not in {None, got.sha256}:
-                raise StorageError(
-                    f"{self._shown(name)} is not what its record says: {got.bytes} bytes came of {size}, or others. Delete it with "
-                    "its record (.receipt.json or landed-NNN.json), then run the task that makes it again."
-                )
-            hidden.replace(target)
-            sync_folder(target.parent)
+            with own_file(target) as own:
+                got = self._receive(name, own.file.write)
+                if got.bytes != size or sha256 not in {None, got.sha256}:
+                    raise StorageError(
+                        f"{self._shown(name)} is not what its record says: {got.bytes} bytes came of {size}, or others. Delete it "
+                        "with its record (.receipt.json or landed-NNN.json), then run the task that makes it again."
+                    )
+                own.replace(target)
         except OSError as error:
-            raise StorageError(f"Cannot write {target}: {error.strerror}. Check owner and free space.") from error
-        finally:
-            hidden.unlink(missing_ok=True)
+            raise StorageError(f"Cannot write {target}: {reason_of(error)}. Check owner and free space.") from error
 
     def _receive(self, name: str, write: Callable[[bytes], object]) -> Digest:
         digest, got = hashlib.sha256(), 0
@@ -281,11 +284,23 @@ def _read(read: Callable[[int], bytes]) -> bytes:
     try:
         return read(_PIECE_BYTES)
     except OSError as error:
-        raise _UnreadableError(error.strerror) from None
+        raise _UnreadableError(reason_of(error)) from None
 
 
-def _open_private(path: Path) -> BinaryIO:
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+def _url(address: StoreAddress) -> str:
+    """Return the address that the proxy rule is asked about; Amazon's own holds the bucket and, if it is known, the region."""
+    if address.endpoint:
+        return f"{'http' if address.is_plain_http else 'https'}://{address.endpoint}"
+    region = f".{address.region}" if address.region else ""
+    return f"https://{address.bucket}.s3{region}.amazonaws.com"
+
+
+def _proxy_options(proxy: Proxy) -> dict[str, str | int]:
+    host = f"[{proxy.host}]" if ":" in proxy.host else proxy.host
+    options: dict[str, str | int] = {"scheme": proxy.scheme, "host": host, "port": proxy.port}
+    if proxy.username or proxy.password:
+        options |= {"username": proxy.username, "password": proxy.password}
+    return options
 
 
 @lru_cache(maxsize=16)

@@ -6,9 +6,9 @@ a column ("Computed AES tag differs" otherwise), which is too little for the mer
 while a file grows: rows come in pieces, which DuckDB cannot append.
 """
 
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import duckdb
 import pyarrow as pa
@@ -16,12 +16,9 @@ import pyarrow.parquet as pq
 from pyarrow.parquet import encryption
 
 from bcda.encryption import LAKE_KEY, EncryptionKey
-from bcda.errors import EncryptionError, ManifestError
+from bcda.errors import EncryptionError, InvalidRequestError, ManifestError
+from bcda.files import sync_file
 from bcda.sql_text import literal
-
-# The stubs do not have them yet.
-_encryption = encryption.create_encryption_properties  # type: ignore[attr-defined]
-_decryption = encryption.create_decryption_properties  # type: ignore[attr-defined]
 
 _LONG_TEXT = frozenset({"body", "line"})
 """Columns whose values are whole resources: no dictionary, no statistics, both would hold copies of them."""
@@ -36,25 +33,48 @@ _FEW_ROWS, _MANY_ROWS = 256, 16_384
 """Rows that are handed over at a time. Measured: 2,048 resources at a time take 100 MiB more."""
 
 
-def writer(path: Path, schema: pa.Schema, key: EncryptionKey | None) -> pq.ParquetWriter:
-    """Return a writer of a file that its owner alone can read.
+def writer(file: BinaryIO, schema: pa.Schema, key: EncryptionKey | None) -> pq.ParquetWriter:
+    """Return a writer of a Parquet file.
 
     Args:
-        path: the file; replaced when it is there.
+        file: open and empty; it is not closed by the writer.
         schema: of its rows.
         key: for a file that `encrypt` takes up; None for one that stays as it is.
     """
-    path.touch(mode=0o600)
     short = [name for name in schema.names if name not in _LONG_TEXT]
     return pq.ParquetWriter(
-        path,
+        file,
         schema,
         compression="zstd" if key is None else "lz4",
         use_dictionary=short,  # type: ignore[arg-type]  # names of columns are as good
         write_statistics=short,
         store_schema=False,
-        encryption_properties=_encryption(key.value) if key is not None else None,
+        encryption_properties=_properties("encryption")(key.value) if key is not None else None,
     )
+
+
+def check_library(key: EncryptionKey | None) -> None:
+    """Make sure that the installed pyarrow can write the files of the lake.
+
+    Args:
+        key: of the lake; None for files that stay as they are.
+
+    Raises:
+        InvalidRequestError: there is a key, and this pyarrow cannot encrypt with it.
+    """
+    if key is not None:
+        _properties("encryption")
+
+
+def _properties(kind: str) -> Callable[[bytes], Any]:
+    """Return pyarrow's function for properties of a kind, `encryption` or `decryption`; pyarrow has them since release 25."""
+    found: Callable[[bytes], Any] | None = getattr(encryption, f"create_{kind}_properties", None)
+    if found is None:
+        raise InvalidRequestError(
+            f"Encryption at rest needs pyarrow 25 or newer; this is {pa.__version__}. Upgrade pyarrow, or unset the encryption key "
+            "if nothing is encrypted yet."
+        )
+    return found
 
 
 def encrypt(connection: duckdb.DuckDBPyConnection, source: Path, target: Path, key: EncryptionKey) -> int:
@@ -69,7 +89,7 @@ def encrypt(connection: duckdb.DuckDBPyConnection, source: Path, target: Path, k
     Raises:
         OSError, duckdb.Error: the disk is full, or a file cannot be read.
     """
-    with pq.ParquetFile(source, decryption_properties=_decryption(key.value)) as file:
+    with pq.ParquetFile(source, decryption_properties=_properties("decryption")(key.value)) as file:
         names = file.schema_arrow.names
         rows = _FEW_ROWS if _LONG_TEXT & set(names) else _MANY_ROWS
         connection.register("grown", pa.RecordBatchReader.from_batches(file.schema_arrow, file.iter_batches(rows)))
@@ -204,16 +224,14 @@ def _check_mark(path: Path, *, has_key: bool) -> None:
 
 
 def _copy(connection: duckdb.DuckDBPyConnection, source: str, target: Path, key_name: str | None) -> int:
-    """Write a relation into a file, sync it to disk and return the number of rows."""
-    target.unlink(missing_ok=True)
+    """Write a relation into a new file, sync it to disk and return the number of rows."""
     options = f"FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false, {_ROW_GROUP}{_config(key_name)}".replace(
         " = ", " "
     )
     # Row groups are bounded by size only where rows may change their order; one thread keeps it all the same.
     connection.execute("SET preserve_insertion_order = false")
     rows = connection.execute(f"COPY (FROM {source}) TO {literal(str(target))} ({options})").fetchall()[0][0]
-    with target.open("rb") as made:
-        os.fsync(made.fileno())
+    sync_file(target)
     return int(rows)
 
 

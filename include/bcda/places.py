@@ -1,21 +1,32 @@
 """Where everything lies: raw bytes, lake, warehouse, published database."""
 
-import os
 import re
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bcda import home
+from bcda.acceptance import Acceptance
 from bcda.encryption import EncryptionKey
-from bcda.errors import InvalidRequestError, StorageError
+from bcda.errors import InvalidRequestError
+from bcda.publication import Publication
 from bcda.store_address import StoreAddress
 
 DEFAULT_SOURCE = "bcda_default"
 """Connection whose data lies at the top of BCDA_HOME."""
 
 _SOURCE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_PATHS = ("raw", "lake", "warehouse", "published")
 _RUN_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.-]{0,99}")
+
+
+def is_run_id(text: str) -> bool:
+    """Tell whether a text can be the id of a run, and so the name of a file.
+
+    Args:
+        text: from anywhere.
+    """
+    return _RUN_ID.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +45,8 @@ class Places:
         key: encrypts lake, warehouse and published database; None leaves them as they are. Raw files are not encrypted.
         store: object store through which workers without a common disk share raw and lake; raw and lake are working copies
             then. None for workers that have a disk in common.
+        publication: how the published database is written.
+        acceptance: how much of an export may be unreadable.
     """
 
     raw: Path
@@ -43,43 +56,50 @@ class Places:
     source_id: str = DEFAULT_SOURCE
     key: EncryptionKey | None = field(default=None, repr=False)
     store: StoreAddress | None = None
+    publication: Publication = field(default_factory=Publication)
+    acceptance: Acceptance = field(default_factory=Acceptance)
 
     def __post_init__(self) -> None:
-        """Refuse a place that DuckDB would not write to.
+        """Refuse what DuckDB would not write.
 
         Raises:
-            InvalidRequestError: a database's path has a question mark, after which DuckDB expects parameters.
+            InvalidRequestError: a database's path has a question mark, after which DuckDB expects parameters; or there is
+                a key, and the published database's storage version cannot be encrypted.
         """
+        self.publication.check_key(has_key=self.key is not None)
         if "?" in f"{self.warehouse}{self.published}":
             raise InvalidRequestError("BCDA_HOME and its overrides cannot have a question mark in their paths.")
 
     @classmethod
-    def below(cls, home: Path) -> "Places":
+    def below(cls, folder: Path) -> "Places":
         """Return the places in their usual names below one folder."""
-        return cls(home / "raw", home / "lake", home / "warehouse" / "working.duckdb", home / "bcda.duckdb")
+        return cls(folder / "raw", folder / "lake", folder / "warehouse" / "working.duckdb", folder / "bcda.duckdb")
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str], *, default_home: Path) -> "Places":
+    def from_environment(cls, environment: Mapping[str, str], *, default_home: Path | None = None) -> "Places":
         """Return the places named by `BCDA_HOME` and its overrides.
 
         Args:
             environment: such as `os.environ`; reads BCDA_HOME, BCDA_RAW, BCDA_LAKE, BCDA_WAREHOUSE, BCDA_PUBLISHED,
-                BCDA_ENCRYPTION_KEY and BCDA_OBJECT_STORE.
-            default_home: used when BCDA_HOME is not set.
+                BCDA_ENCRYPTION_KEY, BCDA_OBJECT_STORE, and what `Publication` and `Acceptance` read.
+            default_home: used when BCDA_HOME is not set; that of a checkout by default. Not needed when each place is named.
 
         Raises:
-            InvalidRequestError: a path, the key or the object store's address is malformed.
+            InvalidRequestError: BCDA_HOME is needed and not set; or a path, the key, the object store's address or a setting of
+                the publication is malformed.
         """
         key = environment.get("BCDA_ENCRYPTION_KEY")
         store = environment.get("BCDA_OBJECT_STORE")
-        usual = cls.below(Path(environment.get("BCDA_HOME") or default_home).expanduser().absolute())
+        paths = paths_in(environment, default_home)
         return cls(
-            raw=Path(environment.get("BCDA_RAW") or usual.raw),
-            lake=Path(environment.get("BCDA_LAKE") or usual.lake),
-            warehouse=Path(environment.get("BCDA_WAREHOUSE") or usual.warehouse),
-            published=Path(environment.get("BCDA_PUBLISHED") or usual.published),
+            raw=paths["raw"],
+            lake=paths["lake"],
+            warehouse=paths["warehouse"],
+            published=paths["published"],
             key=EncryptionKey.from_text(key) if key else None,
             store=StoreAddress.from_text(store) if store else None,
+            publication=Publication.from_environment(environment),
+            acceptance=Acceptance.from_environment(environment),
         )
 
     def of_source(self, source_id: str) -> "Places":
@@ -104,6 +124,8 @@ class Places:
             source_id=source_id,
             key=self.key,
             store=self.store.of_source(source_id) if self.store else None,
+            publication=self.publication,
+            acceptance=self.acceptance,
         )
 
     @property
@@ -117,89 +139,30 @@ class Places:
         Raises:
             InvalidRequestError: the run id could leave the raw folder.
         """
-        if not _RUN_ID.fullmatch(run_id):
+        if not is_run_id(run_id):
             raise InvalidRequestError("A run id holds letters, digits, dot, hyphen and underscore only.")
         return self.raw / run_id
 
 
-def private_folder(path: Path) -> Path:
-    """Make a folder and its missing parents readable by their owner alone (0700), and return it.
+def paths_in(environment: Mapping[str, str], default_home: Path | None = None) -> dict[str, Path]:
+    """Return the path of each place, by its name in `Places`.
+
+    Args:
+        environment: such as `os.environ`; reads BCDA_HOME, BCDA_RAW, BCDA_LAKE, BCDA_WAREHOUSE and BCDA_PUBLISHED.
+        default_home: used when BCDA_HOME is not set; that of a checkout by default.
 
     Raises:
-        StorageError: it cannot be made.
+        InvalidRequestError: BCDA_HOME is needed and not set, and this code is not in a checkout.
     """
-    missing = []
-    current = path
-    while not current.exists():
-        missing.append(current)
-        current = current.parent
-    try:
-        for folder in reversed(missing):
-            folder.mkdir(mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"Cannot make the folder {path}: {error.strerror}. Check owner and free space.") from error
-    return path
-
-
-class _PrivateFiles:
-    """Files and folders that a library makes by itself are their owner's alone (0600, 0700) while this is entered.
-
-    The umask belongs to the process, so it is narrowed by the first who enters and given back by the last who leaves;
-    other threads make private files meanwhile, which harms nobody.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._umask = 0
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._inside == 0:
-                self._umask = os.umask(0o077)
-            self._inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if self._inside == 0:
-                os.umask(self._umask)
-
-
-private_files = _PrivateFiles()
-"""For `with`: around whatever lets DuckDB make its log, its spilled data or a database."""
-
-
-def write_durably(path: Path, content: bytes) -> None:
-    """Write a small file so that it is there whole or not at all, also after a crash (0600).
-
-    Raises:
-        StorageError: the disk is full or the folder cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        sync_folder(path.parent)
-    except OSError as error:
-        raise StorageError(f"Cannot write {path}: {error.strerror}. Check owner and free space.") from error
-
-
-def clear_temporaries(folder: Path) -> None:
-    """Remove what killed writers left in a folder that nobody writes to any more: hidden files, whatever their age."""
-    for leftover in folder.glob(".*"):
-        if leftover.is_file():
-            leftover.unlink(missing_ok=True)
-
-
-def sync_folder(path: Path) -> None:
-    """Make renames in a folder survive a crash of the machine."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    named = {name: environment.get(f"BCDA_{name.upper()}") for name in _PATHS}
+    paths = {name: Path(path) for name, path in named.items() if path}
+    if len(paths) == len(_PATHS):
+        return paths
+    at = environment.get("BCDA_HOME") or default_home or home.default_home()
+    if at is None:
+        raise InvalidRequestError(
+            "BCDA_HOME is not set. Set it to the folder for the claims in the environment of each Airflow process. Choose a folder "
+            "that remains when the package or the image is replaced. Nothing was sent or written."
+        )
+    usual = Places.below(Path(at).expanduser().absolute())
+    return {name: paths.get(name, getattr(usual, name)) for name in _PATHS}

@@ -7,13 +7,15 @@ import email.utils
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
+from bcda import server_text
+from bcda.bounds import LONGEST_QUOTE, shortened
 from bcda.documents import read_json, read_text
 from bcda.errors import (
     AttributionMissingError,
@@ -25,8 +27,11 @@ from bcda.errors import (
     RateLimitedError,
     ServerError,
 )
-from bcda.export_request import ExportRequest, Scope, format_instant, parse_instant
+from bcda.export_request import ExportRequest, Scope, format_instant, parse_instant, scope_of
 from bcda.manifest import FileKind, Manifest, OutputFile
+from bcda.server_clock import is_future
+from bcda.settings import ApiVersion
+from bcda.type_filter import TypeFilter
 
 EXPORT_HEADERS = {"Accept": "application/fhir+json", "Prefer": "respond-async"}
 """Sent exactly so: releases before August 2026 compare the whole value (wire contract §6.1)."""
@@ -48,8 +53,27 @@ _NEXT_STEPS = {
     "oldest list.",
     MissingList.UNKNOWN: "Look at the attribution status and the job list.",
 }
+_LISTS = {"last_attribution_update": "current", "last_runout_update": "runout"}
+"""BCDA's names of the lists, and ours (wire contract §14)."""
+
+TOKEN_PATH = "/auth/token"  # noqa: S105 - a path, no secret
+
+_TOKEN_REFUSED = b"Unauthorized"
+"""All that the token endpoint says with 401, as plain text (wire contract §4)."""
+
+_TOKEN_SERVICE_DOWN = "Internal Error"  # noqa: S105 - an answer, no secret
+"""What BCDA says with 500 or 503 when it cannot check a token (wire contract §5; §26, row 12)."""
+
+_NOT_OF_THE_JOB = frozenset({_TOKEN_SERVICE_DOWN, "Database Error"})
+"""Reasons of a 500 that are BCDA's own trouble, whatever was asked for."""
+
 _FOREIGN_TOKEN = "Request Error"  # noqa: S105 - an answer, no secret
 """What BCDA says with 400 to a token that it did not issue (wire contract §5)."""
+
+_PARTS = frozenset({"database", "ssas", "ssas_introspect"})
+"""Parts of BCDA that its health names (wire contract §18)."""
+
+_JOB_FAILED = "Service encountered numerous errors"
 
 _BLOCKS_FOR = timedelta(hours=24)
 """Age from which on BCDA does not look at a job any more (wire contract §7), and nothing ends one that is stuck (§9)."""
@@ -57,14 +81,29 @@ _BLOCKS_FOR = timedelta(hours=24)
 _LONGEST_WAIT_SECONDS = 86_400.0
 """Files live a day, so a server that asks for a longer wait is mistaken."""
 
+_PARAMETERS = ("_type", "_since", "_typeFilter")
+"""What a kick-off asks with."""
+
+_FIELDS = frozenset(
+    {"transactionTime", "request", "requiresAccessToken", "outputFormat", "output", "deleted", "error", "link", "JobID"}
+)
+"""Fields of a manifest that are known: BCDA's, and those of the Bulk Data specification that change what it means (§11)."""
+
+_FORMATS = frozenset({"ndjson", "application/ndjson", "application/fhir+ndjson"})
+"""Formats of files that can be read (wire contract §6.1)."""
+
+_ENTRY_FIELDS = frozenset({"type", "url"})
+
+_FIELD_NAME = 80
+_MOST_UNKNOWN_FIELDS = 50
+
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _TYPE_NAME = re.compile(r"[A-Za-z]{1,64}")
 _TYPE_LIST = re.compile(r"[A-Za-z,]*")
 _JOB_NUMBER = re.compile(r"[0-9]{1,18}")
 # Addresses are ASCII without blanks; a backslash is read in two ways by the parsers of this world.
 _URL = re.compile(r"[!-\[\]-~]+")
 _TOKEN = re.compile(r"[!-~]+")
-# An MBI is eleven letters and digits that begin with a digit from 1 to 9; no text of the server's goes on with one.
-_MBI_LIKE = re.compile(r"(?<![A-Za-z0-9])[1-9][A-Za-z0-9]{3}-?[A-Za-z0-9]{3}-?[A-Za-z0-9]{4}(?![A-Za-z0-9])")
 
 
 class JobState(StrEnum):
@@ -81,6 +120,19 @@ class JobState(StrEnum):
 
 LIVE_STATES = frozenset({JobState.PENDING, JobState.IN_PROGRESS})
 
+JOB_STATUSES = (
+    "Pending",
+    "In Progress",
+    "Completed",
+    "Failed",
+    "Cancelled",
+    "Archived",
+    "Expired",
+    "FailedExpired",
+    "CancelledExpired",
+)
+"""BCDA's own names of job states, by which its job list can be filtered (wire contract §13)."""
+
 _TASK_STATES = {
     "accepted": JobState.PENDING,
     "in-progress": JobState.IN_PROGRESS,
@@ -96,15 +148,20 @@ class JobStatus:
 
     Attributes:
         state: where the job stands.
-        progress: `X-Progress` as sent; its percentage says nothing (wire contract §10).
+        progress: `X-Progress` as it may be shown; its percentage says nothing (wire contract §10).
         manifest: of a completed job, else None.
-        reason: the server's text of a failure, without anything that looks like an MBI.
+        reason: the server's text of a failure, as it may be shown (`server_text`).
     """
 
     state: JobState
     progress: str | None = None
     manifest: Manifest | None = None
     reason: str = ""
+
+    @property
+    def says_that_the_job_failed(self) -> bool:
+        """Whether the text is that of a failed job; BCDA answers 500 for other reasons too (wire contract §10; §26, row 12)."""
+        return self.state is JobState.FAILED and self.reason.startswith(_JOB_FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,21 +192,43 @@ class ListedJob:
         text = next(iter(parse_qs(urlsplit(self.request_url).query).get("_type", [])), "")
         return text if _TYPE_LIST.fullmatch(text) else ""
 
+    @property
+    def shown_types(self) -> str:
+        """Its types as a message may name them."""
+        return server_text.types(self.type_text)
+
+    @property
+    def shown_request(self) -> str:
+        """Path and query of its request as they may be shown."""
+        return server_text.request(self.request_url)
+
 
 @dataclass(frozen=True, slots=True)
 class AttributionStatus:
-    """Dates of the newest attribution lists; None for a list that BCDA does not name.
+    """Dates of the newest attribution lists; None for a list that BCDA does not name, or whose date cannot be read.
 
     Attributes:
         current_at: of the monthly list.
         runout_at: of last year's people, for runout.
+        unreadable: lists, `current` or `runout`, whose date is no timestamp or lies in the future.
     """
 
     current_at: datetime | None = None
     runout_at: datetime | None = None
+    unreadable: frozenset[str] = frozenset()
 
     def of(self, scope: Scope) -> datetime | None:
-        """Return the date of the list that an export of a scope is made from."""
+        """Return the date of the list that an export of a scope is made from.
+
+        Raises:
+            ServerError: BCDA names the list, and its date cannot be read.
+        """
+        name = "runout" if scope.is_runout else "current"
+        if name in self.unreadable:
+            raise ServerError(
+                f"BCDA's attribution status dates the {name} list in the future, or with something that is not a timestamp. Nothing "
+                "was asked for. If this persists, tell BCDA's help desk."
+            )
         return self.runout_at if scope.is_runout else self.current_at
 
 
@@ -167,6 +246,56 @@ def same_request(listed_url: str, path_and_query: str) -> bool:
     """Tell whether a listed job was started by this path and query, whatever host name it was asked under."""
     listed, wanted = urlsplit(listed_url), urlsplit(path_and_query)
     return (unquote(listed.path), unquote(listed.query)) == (unquote(wanted.path), unquote(wanted.query))
+
+
+def differs(came: str, request: ExportRequest) -> str:
+    """Return what of a request did not arrive at BCDA as it was sent, in words; nothing when all of it did.
+
+    BCDA drops a parameter whole that it cannot decode, answers 202 all the same, and exports without it. The host is not
+    compared, since a proxy may have another name for it, nor how a value is written, only what it means.
+
+    Args:
+        came: the kick-off URL as the manifest shows it; empty when it shows none.
+        request: what was asked.
+
+    Source: wire contract §11; §26, row 10.
+    """
+    if not came:
+        return "the manifest names no request"
+    wanted_path, _, wanted_query = kick_off_path(request).partition("?")
+    try:
+        came_parts = urlsplit(came)
+    except ValueError:
+        return "an address that cannot be read"
+    if unquote(came_parts.path) != unquote(wanted_path):
+        return f"the path {server_text.path(unquote(came_parts.path))} instead of {unquote(wanted_path)}"
+    wanted, found = _understood(wanted_query), _understood(came_parts.query)
+    names = [name for name in _PARAMETERS if _meaning(name, wanted.get(name)) != _meaning(name, found.get(name))]
+    differing = [
+        f"{name} {server_text.parameter(name, found[name]) if name in found else 'missing'} instead of {wanted.get(name, 'none')}"
+        for name in names
+    ]
+    if others := len(found.keys() - set(_PARAMETERS)):
+        differing.append(f"{others} parameters that were not asked for")
+    return ", ".join(differing)
+
+
+def _meaning(name: str, value: str | None) -> object:
+    """Return what a parameter asks for, however it is written: types in any order, a timestamp in any zone."""
+    if value is None:
+        return None
+    if name == "_type":
+        return frozenset(value.split(","))
+    try:
+        return parse_instant(value) if name == "_since" else value
+    except InvalidRequestError:
+        return value
+
+
+def _understood(query: str) -> dict[str, str]:
+    """Return the parameters that BCDA takes from a query: decoded, the first of each name, none that it cannot decode."""
+    pairs = [pair for pair in query.split("&") if ";" not in pair and not _BAD_ESCAPE.search(pair)]
+    return {name: values[0] for name, values in parse_qs("&".join(pairs), keep_blank_values=True).items()}
 
 
 def is_in_force(job: ListedJob, now: datetime) -> bool:
@@ -260,11 +389,37 @@ def check_origin(url: str, base_url: str) -> str:
     """
     if origin(url) != origin(base_url):
         scheme, host, port = origin(url)
+        shown_host = server_text.host(host, origin(base_url)[1])
         raise ManifestError(
-            f"BCDA named an address on {scheme}://{_without_mbi(host)}:{port}, which is not the configured server {base_url}. "
+            f"BCDA named an address on {scheme}://{shown_host}:{port}, which is not the configured server {base_url}. "
             "Nothing was sent there. Check the connection's base URL, then start a new run."
         )
     return url
+
+
+def request_of(manifest: Manifest) -> ExportRequest:
+    """Return what was asked for with a job, as its manifest says; the types of its files when the request names none.
+
+    Raises:
+        InvalidRequestError: the manifest names no request that this library could have made.
+
+    Source: wire contract §6.1, §11.
+    """
+    parts = urlsplit(manifest.request_url)
+    version, _, rest = parts.path.removeprefix("/api/").partition("/")
+    query = parse_qs(parts.query)
+    types = query.get("_type", [""])[0].split(",") if query.get("_type") else []
+    types = (
+        types or sorted({file.resource_type for file in manifest.files if file.kind is FileKind.OUTPUT}) or ["Patient"]
+    )
+    since, type_filter = query.get("_since"), query.get("_typeFilter")
+    return ExportRequest(
+        ApiVersion(version) if version in list(ApiVersion) else ApiVersion.V2,
+        scope_of(rest),
+        tuple(types),
+        parse_instant(since[0]) if since else None,
+        TypeFilter.from_parameter(type_filter[0]) if type_filter else None,
+    )
 
 
 def job_id_of(content_location: str | None, base_url: str) -> str:
@@ -342,40 +497,91 @@ def _lifetime(value: object) -> float:
     return seconds
 
 
-def status_of(status: int, headers: Mapping[str, str], body: bytes, *, base_url: str) -> JobStatus | None:
+def is_misrouted(path: str, status: int, headers: Mapping[str, str], body: bytes) -> bool:
+    """Tell whether an answer comes from another handler than the one that was asked, or from something in BCDA's place.
+
+    The token endpoint refuses with the plain text `Unauthorized` and nothing else; a 404 of a path that BCDA knows is an
+    OperationOutcome, but for a file that is gone, of which only the job's status tells.
+
+    Args:
+        path: that was asked for; BCDA knows all that this library asks for.
+        status: of the answer.
+        headers: of the answer; names in any case.
+        body: of the answer; looked at only when the token endpoint answers 401.
+
+    Source: wire contract §26, row 1.
+    """
+    is_text = headers.get("content-type", "").partition(";")[0].strip().lower() == "text/plain"
+    if path == TOKEN_PATH and status == 401:  # noqa: PLR2004
+        return not is_text or body.strip() != _TOKEN_REFUSED
+    return status == 404 and is_text  # noqa: PLR2004
+
+
+def misrouted_error(status: int, *, what: str) -> ServerError:
+    """Return the error of an answer that came from another handler, twice."""
+    return ServerError(
+        f"{what}: the answer was {status} twice, in a form that does not belong to this request. Most likely, a proxy "
+        "between this machine and BCDA shares connections among requests. A later attempt may succeed. If not, check the "
+        "base URL, then ask the proxy's administrator to turn off connection reuse for BCDA.",
+        status=status,
+    )
+
+
+def status_of(
+    status: int, headers: Mapping[str, str], body: bytes, *, base_url: str, kept: str = ""
+) -> JobStatus | None:
     """Read a status answer.
 
+    Args:
+        status: HTTP status.
+        headers: of the answer; names in any case.
+        body: of the answer.
+        base_url: of the configured server.
+        kept: name of the file that keeps what `unknown_text` returns of the answer; empty for none.
+
     Returns:
-        The job's state, or None when the answer says nothing about the job (401, 429, gateway errors).
+        The job's state, or None when the answer says nothing about the job: 401, 429, gateway errors, a 404 that is no
+        OperationOutcome, and a 500 that is of BCDA's token check or database.
 
     Raises:
         ManifestError: a completed job's manifest cannot be trusted.
 
-    Source: wire contract §10.
+    Source: wire contract §10; §26, rows 1 and 12.
     """
-    reason = reason_of(body)
+    said = reason_of(body)
+    reason = server_text.shown(said, kept=kept)
     if status == 202:  # noqa: PLR2004
-        progress = _plain(headers.get("x-progress", ""))[:100] or None
+        progress = server_text.progress(headers.get("x-progress", ""), kept=kept) or None
         pending = progress is None or progress.lower().startswith("pending")
         return JobStatus(JobState.PENDING if pending else JobState.IN_PROGRESS, progress=progress)
     if status == 200:  # noqa: PLR2004
         left = expires_in_seconds(headers.get("expires"), headers.get("date"))
-        return JobStatus(JobState.COMPLETED, manifest=manifest_of(body, base_url=base_url, expires_in=left))
+        at = lenient_instant(headers.get("date"))
+        manifest = manifest_of(body, base_url=base_url, expires_in=left, answered_at=at)
+        return JobStatus(JobState.COMPLETED, manifest=manifest)
     if status == 410:  # noqa: PLR2004
         return JobStatus(JobState.EXPIRED, reason=reason or "the files are older than a day")
-    if status == 404:  # noqa: PLR2004
-        if "cancelled" in reason.lower():
+    if status == 404 and is_outcome(body):  # noqa: PLR2004
+        if "cancelled" in said.lower():
             return JobStatus(JobState.CANCELLED, reason=reason)
         return JobStatus(JobState.UNKNOWN, reason=reason or "archived, expired, or never there")
-    if status == 500 and b"OperationOutcome" in body:  # noqa: PLR2004
+    if status == 500 and is_outcome(body) and said not in _NOT_OF_THE_JOB:  # noqa: PLR2004
         return JobStatus(JobState.FAILED, reason=reason)
     return None
 
 
-def manifest_of(body: bytes, *, base_url: str, expires_in: float | None) -> Manifest:
+def manifest_of(
+    body: bytes, *, base_url: str, expires_in: float | None, answered_at: datetime | None = None
+) -> Manifest:
     """Read a manifest.
 
     Every address is checked against the configured server; an address that is listed twice is one file.
+
+    Args:
+        body: of the answer.
+        base_url: of the configured server.
+        expires_in: seconds that its files will last; None when BCDA did not say.
+        answered_at: `Date` of the answer; None when it has none.
 
     Raises:
         ServerError: not JSON, so cut short or not from BCDA; asked again it may be whole.
@@ -391,10 +597,13 @@ def manifest_of(body: bytes, *, base_url: str, expires_in: float | None) -> Mani
             "The answer was cut short, or something between here and BCDA answered in its place."
         ) from error
     except ValueError as error:
-        raise ManifestError(f"BCDA's manifest cannot be read ({error}); nothing was fetched.") from error
+        raise ManifestError(
+            f"BCDA's manifest cannot be read ({shortened(str(error), LONGEST_QUOTE)}); nothing was fetched."
+        ) from error
     try:
         if not isinstance(document, dict) or document.get("output") is None:
             raise ValueError("no output")  # noqa: TRY301
+        _check_one_whole(document)
         files: dict[str, OutputFile] = {}
         for kind in (FileKind.OUTPUT, FileKind.DELETED, FileKind.ERROR):
             for entry in _entries(document, kind.value):
@@ -408,14 +617,51 @@ def manifest_of(body: bytes, *, base_url: str, expires_in: float | None) -> Mani
         return Manifest(
             job_id=_job_number(document.get("JobID")),
             transaction_time=_sent_instant(read_text(document, "transactionTime")),
-            request_url=_plain(read_text(document, "request")) if "request" in document else "",
+            request_url=server_text.without_mbi(server_text.one_line(read_text(document, "request")))
+            if "request" in document
+            else "",
             expires_in_seconds=expires_in,
             files=tuple(files.values()),
+            answered_at=answered_at,
+            unknown_fields=_unknown_fields(document),
         )
     except ValueError as error:
+        what = shortened(str(error), LONGEST_QUOTE)
         raise ManifestError(
-            f"BCDA's manifest cannot be read ({error}); nothing was fetched. Ask for the status again, then start a new run."
+            f"BCDA's manifest cannot be read ({what}); nothing was fetched. Ask for the status again, then start a new run."
         ) from error
+
+
+def _check_one_whole(document: Mapping[str, Any]) -> None:
+    """Refuse a manifest that is only a part of one, or whose files are of another format; BCDA sends neither.
+
+    Raises:
+        ManifestError: it names a further manifest, or a format that cannot be read.
+    """
+    if document.get("link"):
+        raise ManifestError(
+            "BCDA's manifest names a further one in `link`, so it does not list every file; nothing was fetched. This release "
+            "cannot follow it. Update it, or tell its authors."
+        )
+    output_format = document.get("outputFormat")
+    if output_format is not None and str(output_format).partition(";")[0].strip().lower() not in _FORMATS:
+        raise ManifestError(
+            "BCDA's manifest names an `outputFormat` other than NDJSON, which is what was asked for; nothing was fetched. Tell "
+            "BCDA's help desk, then start a new run."
+        )
+
+
+def _field_name(name: str) -> str:
+    return server_text.without_mbi(server_text.one_line(name))[:_FIELD_NAME]
+
+
+def _unknown_fields(document: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names in a manifest that are not known, in order; those of a file's entry behind the list's name."""
+    found = {_field_name(name) for name in document.keys() - _FIELDS}
+    for kind in FileKind:
+        names = {name for entry in _entries(document, kind.value) for name in entry.keys() - _ENTRY_FIELDS}
+        found |= {f"{kind.value}[].{_field_name(name)}" for name in names}
+    return tuple(sorted(found)[:_MOST_UNKNOWN_FIELDS])
 
 
 def _entries(document: Any, name: str) -> list[Any]:
@@ -457,8 +703,47 @@ def _sent_instant(text: str) -> datetime:
     raise ValueError("an instant that is none")
 
 
-def jobs_of(body: bytes) -> list[ListedJob]:
+def status_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Return names of job states as BCDA spells them, each once; upper case, blanks, and hyphens do not matter here.
+
+    Raises:
+        InvalidRequestError: one is not a state; BCDA would refuse it.
+
+    Source: wire contract §13.
+    """
+    known = {_letters(name): name for name in JOB_STATUSES} | {
+        "canceled": "Cancelled",
+        "canceledexpired": "CancelledExpired",
+    }
+    for name in names:
+        if _letters(name) not in known:
+            raise InvalidRequestError(f"{name!r} is not a job status. Choose from {', '.join(JOB_STATUSES)}.")
+    return tuple(dict.fromkeys(known[_letters(name)] for name in names))
+
+
+def _letters(name: str) -> str:
+    return "".join(filter(str.isalpha, name)).lower()
+
+
+def check_job_id(text: str) -> str:
+    """Return the number of a job as text.
+
+    Raises:
+        InvalidRequestError: it is not a number.
+    """
+    if not _JOB_NUMBER.fullmatch(text.strip()):
+        raise InvalidRequestError(
+            f"{text!r} is not a job number. Job numbers are digits, such as 42; see the job list."
+        )
+    return text.strip()
+
+
+def jobs_of(body: bytes, *, as_of: datetime) -> list[ListedJob]:
     """Read the job list; entries that cannot be read are left out, since the list is advice, not truth.
+
+    Args:
+        body: of the answer.
+        as_of: by BCDA's clock; of a job that was accepted after that the time is not known.
 
     Raises:
         ServerError: the body is no job list at all.
@@ -477,6 +762,7 @@ def jobs_of(body: bytes) -> list[ListedJob]:
             request = read_text(task["input"][0], "valueString").removeprefix("GET ")
             urlsplit(request)
             created = lenient_instant((task.get("executionPeriod") or {}).get("start"))
+            created = None if created is None or is_future(created, as_of) else created
             number = _job_number(task["identifier"][0]["value"])
             jobs.append(ListedJob(number, _TASK_STATES[task["status"]], request, created))
         except (ValueError, KeyError, IndexError, TypeError, AttributeError):
@@ -484,8 +770,12 @@ def jobs_of(body: bytes) -> list[ListedJob]:
     return jobs
 
 
-def attribution_of(body: bytes) -> AttributionStatus:
+def attribution_of(body: bytes, *, as_of: datetime) -> AttributionStatus:
     """Return the dates of the newest attribution lists.
+
+    Args:
+        body: of the answer.
+        as_of: by BCDA's clock.
 
     Raises:
         ServerError: the body cannot be read.
@@ -493,17 +783,26 @@ def attribution_of(body: bytes) -> AttributionStatus:
     Source: wire contract §14.
     """
     try:
-        dates = {
-            read_text(entry, "type"): _sent_instant(read_text(entry, "timestamp"))
-            for entry in read_json(body)["ingestion_dates"]
-        }
+        sent = {read_text(entry, "type"): entry.get("timestamp") for entry in read_json(body)["ingestion_dates"]}
     except (ValueError, KeyError, TypeError) as error:
         raise ServerError("BCDA's attribution status cannot be read; try again.") from error
-    return AttributionStatus(dates.get("last_attribution_update"), dates.get("last_runout_update"))
+    named = {name: sent[kind] for kind, name in _LISTS.items() if kind in sent}
+    dates = {name: _list_date(value, as_of) for name, value in named.items()}
+    unreadable = frozenset(name for name, at in dates.items() if at is None)
+    return AttributionStatus(dates.get("current"), dates.get("runout"), unreadable)
+
+
+def _list_date(value: object, as_of: datetime) -> datetime | None:
+    """Return the date of an attribution list; None when it cannot be one."""
+    try:
+        at = _sent_instant(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    return None if at is None or is_future(at, as_of) else at
 
 
 def health_of(body: bytes) -> dict[str, str]:
-    """Return BCDA's parts with their states, `ok` when well.
+    """Return BCDA's parts with their states, `ok` when well; other texts than BCDA's own as they may be shown.
 
     Raises:
         ServerError: the body is not BCDA's, so something else answers for it.
@@ -511,7 +810,38 @@ def health_of(body: bytes) -> dict[str, str]:
     Source: wire contract §18.
     """
     parts = _open_answer(body, "Health")
-    return {_plain(part): _plain(state) if isinstance(state, str) else "unreadable" for part, state in parts.items()}
+    return {
+        part if part in _PARTS else f"part {number}": server_text.shown(state)
+        if isinstance(state, str)
+        else "unreadable"
+        for number, (part, state) in enumerate(parts.items(), 1)
+    }
+
+
+def unwell(parts: Mapping[str, str]) -> str:
+    """Return what BCDA says is not well with it, in words; nothing when all is well.
+
+    Args:
+        parts: of `health_of`.
+
+    Source: wire contract §18; §26, row 12.
+    """
+    ill = {part: state for part, state in parts.items() if state != "ok"}
+    if not ill:
+        return ""
+    who = "its token service" if all(part.startswith("ssas") for part in ill) else "something of its own"
+    return f"{who} is not well ({', '.join(f'{part}: {state}' for part, state in ill.items())})"
+
+
+def version_of(body: bytes) -> str:
+    """Return BCDA's release, such as `r297`.
+
+    Raises:
+        ServerError: the body is not BCDA's, so something else answers for it.
+
+    Source: wire contract §18.
+    """
+    return server_text.version(_open_answer(body, "Version").get("version"))
 
 
 def metadata_of(body: bytes) -> dict[str, Any]:
@@ -537,11 +867,16 @@ def _open_answer(body: bytes, what: str) -> dict[str, Any]:
     return document
 
 
+def is_outcome(body: bytes) -> bool:
+    """Tell whether a body is an OperationOutcome, as the errors of BCDA's API are, and not a page of something in its place."""
+    return b"OperationOutcome" in body or bool(reason_of(body))
+
+
 def reason_of(body: bytes) -> str:
     """Return the server's reason from the first JSON value of an error body, or nothing when there is none.
 
-    One line of at most 500 characters; whatever looks like an MBI is replaced. Only for answers of the API itself: texts of
-    data and error files name people and are never read with this.
+    It is what the server sent, in one line, and decides what an answer means; `server_text.shown` says what of it a message may
+    hold. Only for answers of the API itself: texts of data and error files name people and are never read with this.
 
     Source: wire contract §3; two documents in one body occur (§10, §12, §13).
     """
@@ -551,16 +886,26 @@ def reason_of(body: bytes) -> str:
         text = issue.get("diagnostics") or (issue.get("details") or {}).get("text") or ""
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
         return ""
-    return _plain(text)[:500] if isinstance(text, str) else ""
+    return server_text.one_line(text) if isinstance(text, str) else ""
 
 
-def _plain(text: str) -> str:
-    """Return a text of the server as one line that can be logged: nothing that a terminal obeys, and no MBI."""
-    return _without_mbi("".join(letter if letter.isprintable() else " " for letter in text).strip())
+def unknown_text(status: int, headers: Mapping[str, str], body: bytes) -> bytes:
+    """Return what the server said in an answer that no message shows as it is; nothing when all of it is shown.
 
-
-def _without_mbi(text: str) -> str:
-    return _MBI_LIKE.sub("[MBI]", text)
+    Args:
+        status: HTTP status; the body of a success is data.
+        headers: of the answer; names in any case.
+        body: of the answer.
+    """
+    progress = headers.get("x-progress", "")
+    if not server_text.is_known_progress(progress):
+        return progress.encode("utf-8", "replace")
+    if status < 300 or not body.strip():  # noqa: PLR2004
+        return b""
+    reason = reason_of(body)
+    if reason or is_outcome(body):
+        return b"" if server_text.is_known(reason) else body
+    return b"" if server_text.is_known(body.decode("utf-8", "replace")) else body
 
 
 def missing_list(reason: str) -> MissingList:
@@ -568,7 +913,7 @@ def missing_list(reason: str) -> MissingList:
     return next((case for start, case in _MISSING_LISTS if start in reason), MissingList.UNKNOWN)
 
 
-def error_for(status: int, body: bytes, *, what: str, retry_after: float | None) -> BcdaError:
+def error_for(status: int, body: bytes, *, what: str, retry_after: float | None, kept: str = "") -> BcdaError:
     """Return the error that an answer of the API means.
 
     Args:
@@ -576,28 +921,33 @@ def error_for(status: int, body: bytes, *, what: str, retry_after: float | None)
         body: of the answer.
         what: what was being done, such as `kick-off`, for the message.
         retry_after: seconds the server asked to wait, or None.
+        kept: name of the file that keeps what `unknown_text` returns of the answer; empty for none.
 
     Source: wire contract §5, §6.3.
     """
     reason = reason_of(body)
-    said = f'BCDA said "{reason}"' if reason else "BCDA gave no reason"
+    shown = server_text.shown(reason, kept=kept)
+    said = f'BCDA said "{shown}"' if shown else f"BCDA gave no reason{_instead(body, kept)}"
     if status == 429:  # noqa: PLR2004
         return RateLimitedError(
-            f"{what}: 429, too many requests or an overlapping job is running.", retry_after_seconds=retry_after
+            f"{what}: 429, too many requests: about 3,000 pass in five minutes from one address. If other programs share it, lower "
+            "requests_per_five_minutes on the connection.",
+            retry_after_seconds=retry_after,
         )
-    if status < 300:  # noqa: PLR2004
+    if status < 300 or (status == 404 and not is_outcome(body)):  # noqa: PLR2004
         return ServerError(
-            f"{what}: {status} without what belongs to it, so something between here and BCDA answered in its place.",
+            f"{what}: {status} without what belongs to it, so something between here and BCDA answered in its place{_instead(body, kept)}.",
             retry_after_seconds=retry_after,
             status=status,
         )
     if status >= 500 or status == 408:  # noqa: PLR2004
-        return ServerError(f"{what}: {status}, {said}.", retry_after_seconds=retry_after, status=status)
+        trouble = ServerError(f"{what}: {status}, {said}.", retry_after_seconds=retry_after, status=status)
+        return _token_outage(trouble, what) if reason == _TOKEN_SERVICE_DOWN else trouble
     if status in {401, 403} or (status, reason) == (400, _FOREIGN_TOKEN):
-        return CredentialsError(f"{what}: {status}, {said}. {_access_step(reason)}", status=status, reason=reason)
+        return CredentialsError(f"{what}: {status}, {said}. {_access_step(reason)}", status=status, reason=shown)
     if status == 404:  # noqa: PLR2004
         case = missing_list(reason)
-        return AttributionMissingError(f"{what}: 404, {said}. {_NEXT_STEPS[case]}", reason=reason, case=case)
+        return AttributionMissingError(f"{what}: 404, {said}. {_NEXT_STEPS[case]}", reason=shown, case=case)
     if 300 <= status < 400:  # noqa: PLR2004
         return ManifestError(
             f"{what}: {status}, a redirect, which BCDA never sends. Check the base URL; nothing was followed."
@@ -605,6 +955,22 @@ def error_for(status: int, body: bytes, *, what: str, retry_after: float | None)
     if "SharedSystem" in reason:
         return InvalidRequestError(f"{what}: {status}, {said}. Set shared_system to false on the connection.")
     return InvalidRequestError(f"{what}: {status}, {said}. Change the request; the same one will be refused again.")
+
+
+def _instead(body: bytes, kept: str) -> str:
+    """Return what an answer holds in place of a reason; nothing when it is an outcome, or empty."""
+    text = server_text.one_line(body.decode("utf-8", "replace"))
+    return f", but {server_text.shown(text, kept=kept)}" if text and not is_outcome(body) else ""
+
+
+def _token_outage(trouble: ServerError, what: str) -> ServerError:
+    """Return what trouble of the token service is; no job has failed then (wire contract §26, row 12)."""
+    return ServerError(
+        f'{what}: {trouble.status}, BCDA said "Internal Error", as it does when its token service is slow or down. Jobs continue '
+        "meanwhile, and the credentials are not the cause.",
+        retry_after_seconds=trouble.retry_after_seconds,
+        status=trouble.status,
+    )
 
 
 def _access_step(reason: str) -> str:

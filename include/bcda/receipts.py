@@ -3,14 +3,18 @@
 A file without a receipt does not exist for the stages that follow.
 """
 
+import hashlib
 import json
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bcda.documents import read_fields, read_json
-from bcda.errors import ManifestError
+from bcda.errors import IncompleteFileError, ManifestError, StorageError
+from bcda.files import read_bytes, reason_of, write_durably
 from bcda.manifest import FileKind
-from bcda.places import write_durably
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +68,60 @@ def read_receipt(folder: Path, name: str) -> Receipt | None:
     receipt = parse_receipt(path)
     raw = folder / name
     if not raw.exists() or raw.stat().st_size != receipt.wire_bytes:
-        raise ManifestError(f"The raw file {raw} does not match its receipt; delete both and run the fetch task again.")
+        raise ManifestError(
+            f"The raw file {raw} does not match its receipt. Clear the fetch task of its batch, which fetches it again."
+        )
     return receipt
+
+
+def proved_receipt(folder: Path, name: str, url: str) -> Receipt | None:
+    """Return the receipt of a raw file that is what its receipt says, to the last byte; None for one to fetch again.
+
+    Args:
+        folder: raw folder of the run.
+        name: of the raw file.
+        url: where it is to come from; the receipt of another address does not count.
+
+    Raises:
+        StorageError: receipt or file cannot be read.
+    """
+    path = receipt_path(folder, name)
+    if not path.exists():
+        return None
+    try:
+        receipt = parse_receipt(path)
+        if receipt.url != url:
+            return None
+        check_bytes(folder, receipt)
+    except (ManifestError, IncompleteFileError) as error:
+        log.warning("%s is fetched again. %s", name, error)
+        return None
+    return receipt
+
+
+def check_bytes(folder: Path, receipt: Receipt) -> None:
+    """Compare a raw file with its receipt.
+
+    Raises:
+        IncompleteFileError: it is missing, or its bytes are others.
+        StorageError: it cannot be read.
+    """
+    path = folder / receipt.name
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+            size = file.tell()
+    except FileNotFoundError:
+        found, size = "", 0
+    except OSError as error:
+        raise StorageError(f"Cannot read {path}: {reason_of(error)}. Check the owner and the disk.") from error
+    if found != receipt.wire_sha256:
+        raise IncompleteFileError(
+            f"The raw file {path} is damaged on disk: it does not have the bytes that its receipt says. Clear the fetch task of "
+            "its batch, which fetches it again.",
+            file_name=receipt.name,
+            bytes_received=size,
+        )
 
 
 def parse_receipt(path: Path, content: bytes | None = None) -> Receipt:
@@ -79,6 +135,8 @@ def parse_receipt(path: Path, content: bytes | None = None) -> Receipt:
         ManifestError: it cannot be read.
     """
     try:
-        return read_fields(Receipt, read_json(path.read_bytes() if content is None else content))
+        return read_fields(Receipt, read_json(read_bytes(path) if content is None else content))
     except ValueError as error:
-        raise ManifestError(f"The receipt {path} cannot be read; delete it and run the fetch task again.") from error
+        raise ManifestError(
+            f"The receipt {path} cannot be read. Clear the fetch task of its batch, which writes it again."
+        ) from error

@@ -9,7 +9,8 @@ from typing import Any
 from bcda.documents import read_json, read_number, read_text
 from bcda.errors import ManifestError
 from bcda.export_request import ExportRequest, format_instant, parse_instant
-from bcda.places import DEFAULT_SOURCE, private_folder, write_durably
+from bcda.files import private_folder, read_bytes, write_durably
+from bcda.places import DEFAULT_SOURCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,11 @@ class ExportRun:
         list_at: date of the attribution list that was the newest before the kick-off; None when not known.
         asked_at: when BCDA accepted the export, by its own clock; None when it did not say.
         newest_job_before: highest job number of the organization in BCDA's list before the run first asked; None before that.
+        replaced_job: number of the job that stayed Pending and was given up for another one, as text; empty when there is none.
+        replacement_job: number of that other job; empty until BCDA has accepted it.
+        accept_empty: a person has accepted that a full export holds no people or no claims.
+        accept_smaller_list: a person has accepted that a full export holds fewer than half of the people of the last one.
+        follows_coverage: `since` is no later than a `transactionTime` of BCDA's, so this export's cannot be earlier than it.
     """
 
     run_id: str
@@ -39,6 +45,11 @@ class ExportRun:
     list_at: datetime | None = None
     asked_at: datetime | None = None
     newest_job_before: int | None = None
+    replaced_job: str = ""
+    replacement_job: str = ""
+    accept_empty: bool = False
+    accept_smaller_list: bool = False
+    follows_coverage: bool = False
 
     @property
     def is_full(self) -> bool:
@@ -75,6 +86,11 @@ def write_run(run_folder: Path, run: ExportRun) -> None:
         "list_at": format_instant(run.list_at) if run.list_at else None,
         "asked_at": format_instant(run.asked_at) if run.asked_at else None,
         "newest_job_before": run.newest_job_before,
+        "replaced_job": run.replaced_job,
+        "replacement_job": run.replacement_job,
+        "accept_empty": run.accept_empty,
+        "accept_smaller_list": run.accept_smaller_list,
+        "follows_coverage": run.follows_coverage,
     }
     write_durably(run_folder / "run.json", json.dumps(document, indent=1).encode())
 
@@ -87,7 +103,7 @@ def read_run(run_folder: Path) -> ExportRun:
     """
     path = run_folder / "run.json"
     try:
-        document = read_json(path.read_bytes())
+        document = read_json(read_bytes(path))
         return ExportRun(
             read_text(document, "run_id"),
             ExportRequest.from_json(document["request"]),
@@ -99,6 +115,12 @@ def read_run(run_folder: Path) -> ExportRun:
             list_at=parse_instant(read_text(document, "list_at")) if document["list_at"] else None,
             asked_at=parse_instant(read_text(document, "asked_at")) if document["asked_at"] else None,
             newest_job_before=read_number(document, "newest_job_before"),
+            # Earlier releases did not write these.
+            replaced_job=read_text(document, "replaced_job") if "replaced_job" in document else "",
+            replacement_job=read_text(document, "replacement_job") if "replacement_job" in document else "",
+            accept_empty=bool(document.get("accept_empty")),
+            accept_smaller_list=bool(document.get("accept_smaller_list")),
+            follows_coverage=document.get("follows_coverage") is True,
         )
     except FileNotFoundError as error:
         raise ManifestError(
@@ -152,7 +174,7 @@ def read_wait(run_folder: Path) -> Wait | None:
     """
     path = run_folder / "waiting.json"
     try:
-        document = read_json(path.read_bytes())
+        document = read_json(read_bytes(path))
         return Wait(read_text(document, "reason"), parse_instant(read_text(document, "until")))
     except FileNotFoundError:
         return None

@@ -19,17 +19,20 @@ from dataclasses import replace
 from datetime import datetime
 from hashlib import file_digest
 from pathlib import Path
+from typing import Any
 
 from bcda.commit_points import StorePoint, reached
 from bcda.documents import read_json, read_text
 from bcda.earlier_job import forget_landed
-from bcda.errors import ManifestError
+from bcda.errors import IncompleteFileError, ManifestError
 from bcda.export_request import format_instant, parse_instant
+from bcda.files import private_folder, read_bytes, remove_dead, told, write_durably
 from bcda.landed import LakeFile, LandedBatch, landed_path, read_landed, write_landed
 from bcda.manifest import OutputFile, is_of_same_job
 from bcda.object_store import SMALL_AT_ONCE, ObjectStore, in_parallel, store_of
-from bcda.places import Places, private_folder, write_durably
+from bcda.places import Places
 from bcda.receipts import Receipt, parse_receipt, receipt_path
+from bcda.runs import ExportRun, amend_run
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +55,24 @@ def share_record(places: Places, run_id: str, name: str) -> None:
     """
     store = store_of(places)
     if store is not None:
-        store.write(_raw(run_id, name), (places.run_folder(run_id) / name).read_bytes())
+        store.write(_raw(run_id, name), read_bytes(places.run_folder(run_id) / name))
         reached(StorePoint.RECORD_UPLOADED)
+
+
+def amend(places: Places, run_id: str, **changes: Any) -> ExportRun:
+    """Write down what has been learned about a run, for other workers too, and return it.
+
+    Args:
+        places: of the source.
+        run_id: of the run.
+        changes: fields of `ExportRun`.
+
+    Raises:
+        StorageError, StoreUnavailableError: the store refuses it, or does not answer.
+    """
+    run = amend_run(places.run_folder(run_id), **changes)
+    share_record(places, run_id, "run.json")
+    return run
 
 
 def bring_run(places: Places, run_id: str) -> None:
@@ -69,7 +88,7 @@ def bring_run(places: Places, run_id: str) -> None:
     manifest, here = store.read(_raw(run_id, MANIFEST)), places.run_folder(run_id) / MANIFEST
     if manifest is None:
         return
-    if here.exists() and not is_of_same_job(here.read_bytes(), manifest):
+    if here.exists() and not is_of_same_job(read_bytes(here), manifest):
         # Another worker has given up the job whose files this one has landed.
         forget_landed(places, run_id)
     _write_record(here, manifest)
@@ -101,19 +120,27 @@ def fetched(places: Places, run_id: str, files: Sequence[OutputFile]) -> dict[st
 
 
 def share_file(places: Places, run_id: str, receipt: Receipt) -> None:
-    """Upload a raw file, then its receipt.
+    """Upload a raw file, then its receipt; what another attempt has uploaded of the same address stays.
 
     Raises:
+        IncompleteFileError: the file is no longer what its receipt says; the next try fetches it again.
         StorageError, StoreUnavailableError: the store refuses them, or does not answer.
     """
     store = store_of(places)
     if store is None:
         return
     folder = places.run_folder(run_id)
+    there = _read_receipt(store, run_id, receipt.name)
+    is_there = there is not None and there.url == receipt.url
+    if is_there and there is not None and store.size(_raw(run_id, receipt.name)) == there.wire_bytes:
+        return
     sent = store.put(folder / receipt.name, _raw(run_id, receipt.name))
     if sent.sha256 != receipt.wire_sha256:
-        raise ManifestError(
-            f"The raw file {folder / receipt.name} is no longer what its receipt says; delete both and run the fetch task again."
+        store.delete([_raw(run_id, receipt.name)])
+        raise IncompleteFileError(
+            f"The raw file {folder / receipt.name} is no longer what its receipt says. The next try fetches it again.",
+            file_name=receipt.name,
+            bytes_received=sent.bytes,
         )
     reached(StorePoint.DATA_UPLOADED)
     share_record(places, run_id, receipt_path(folder, receipt.name).name)
@@ -359,6 +386,8 @@ def clear_loaded(places: Places) -> int:
         # Another task of this worker may be clearing too.
         shutil.rmtree(folder, ignore_errors=True)
     if loaded:
+        for left in (places.lake, *places.lake.glob("*/*/*/")):
+            remove_dead(left)
         log.info("removed this worker's copies of %d loaded runs; they are in the object store", len(loaded))
     return len(loaded)
 
@@ -369,7 +398,8 @@ def _bring_file(store: ObjectStore, places: Places, run_id: str, name: str) -> N
     if receipt is None:
         return
     target, proof = folder / name, receipt_path(folder, name)
-    if not (proof.exists() and parse_receipt(proof) == receipt and _has_size(target, receipt.wire_bytes)):
+    is_here = proof.exists() and parse_receipt(proof) == receipt
+    if not (is_here and _is(target, receipt.wire_bytes, receipt.wire_sha256)):
         # Never a moment in which a receipt stands beside another file than its own.
         proof.unlink(missing_ok=True)
         store.get(_raw(run_id, name), target, size=receipt.wire_bytes, sha256=receipt.wire_sha256)
@@ -393,14 +423,14 @@ def _bring_record(store: ObjectStore, places: Places, run_id: str, name: str) ->
 
 def _write_record(target: Path, content: bytes) -> None:
     private_folder(target.parent)
-    if not target.exists() or target.read_bytes() != content:
+    if not target.exists() or read_bytes(target) != content:
         write_durably(target, content)
 
 
 def _is(path: Path, size: int, sha256: str) -> bool:
     if not _has_size(path, size):
         return False
-    with path.open("rb") as file:
+    with told(f"read {path}"), path.open("rb") as file:
         return file_digest(file, "sha256").hexdigest() == sha256
 
 

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
 
 from bcda.errors import InvalidRequestError
 
+_BOUNDS = {"ge": "service_from", "le": "service_through"}
 _SYSTEMS = "https://bluebutton.cms.gov/fhir/CodeSystem"
 
 
@@ -133,6 +134,28 @@ class TypeFilter:
             raise
         except (TypeError, ValueError) as error:
             raise InvalidRequestError(f"The type filter is malformed: {error}.") from error
+
+    @classmethod
+    def from_parameter(cls, text: str) -> "TypeFilter":
+        """Read the value of `_typeFilter`, decoded once as from a URL, as far as `to_parameter` writes it.
+
+        Raises:
+            InvalidRequestError: it holds something else, so which claims it names is not known.
+        """
+        found: dict[str, object] = {}
+        for name, value in parse_qsl(text.removeprefix("ExplanationOfBenefit?")):
+            values = [part.partition("|")[2] for part in value.split(",")]
+            if name == "_tag" and value.startswith(f"{_SYSTEMS}/System-Type|"):
+                found["systems"] = values
+            elif name == "_tag" and value.startswith(f"{_SYSTEMS}/Final-Action|"):
+                found["final_action"] = values[0]
+            elif name == "outcome":
+                found["outcome"] = value
+            elif name == "service-date" and value[:2] in _BOUNDS:
+                found[_BOUNDS[value[:2]]] = value[2:]
+            else:
+                raise InvalidRequestError(f"The job has a type filter that this release does not know: {name[:40]}.")
+        return cls.from_json(found)
 
 
 def _day(value: object) -> date | None:

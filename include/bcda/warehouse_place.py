@@ -8,8 +8,9 @@ import secrets
 from pathlib import Path
 
 from bcda.errors import StorageError
+from bcda.files import private_folder, read_bytes, write_durably
 from bcda.object_store import store_of
-from bcda.places import Places, private_folder, write_durably
+from bcda.places import Places
 
 _MARK = "warehouse.mark"
 
@@ -59,4 +60,4 @@ def _path(places: Places) -> Path:
 
 
 def _here(places: Places) -> bytes | None:
-    return _path(places).read_bytes() if _path(places).exists() else None
+    return read_bytes(_path(places)) if _path(places).exists() else None

@@ -11,7 +11,6 @@ from datetime import timedelta
 from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -21,15 +20,24 @@ from bcda_simulator import control, kickoff
 from bcda_simulator.clock import Clock
 from bcda_simulator.downloads import Bandwidth, BodyCutError, send_file
 from bcda_simulator.faults import Fault, FaultKind, Faults
+from bcda_simulator.handlers import Connections, Handler, handler_of
 from bcda_simulator.jobs import Job, JobStore
 from bcda_simulator.metadata import capability_statement
 from bcda_simulator.outcomes import go_json, outcome
+from bcda_simulator.rewriting import rewritten
 from bcda_simulator.settings import Entity, SimulatorSettings
 from bcda_simulator.source import Source
 from bcda_simulator.tokens import BearerError, Tokens
 
 _FHIR = {"Content-Type": "application/fhir+json"}
 _JSON = {"Content-Type": "application/json"}
+_SECURITY = {
+    "Strict-Transport-Security": "max-age=31536000; includeSubDomains; preload",
+    "Cache-Control": "no-cache; no-store; must-revalidate; max-age=0",
+    "Pragma": "no-cache",
+    "X-Content-Type-Options": "nosniff",
+}
+"""Of every answer over TLS, but those of the token check (wire contract §1; §26, row 1)."""
 _STATES = (
     "Archived",
     "Cancelled",
@@ -77,6 +85,7 @@ class Simulator:
         self.tokens = Tokens(entities, settings, clock)
         self.store = JobStore(source, settings, clock, self.faults, folder)
         self._bandwidth = Bandwidth(settings.bytes_per_second)
+        self._connections = Connections()
         self.requests: list[LoggedRequest] = []
         api = r"/api/(?P<version>v[123])"
         self._routes: list[tuple[str, str, re.Pattern[str], Callable[..., Awaitable[Response]]]] = [
@@ -102,12 +111,16 @@ class Simulator:
         if path.startswith("/_sim/"):
             await (await control.answer(self, request, path))(scope, receive, send)
             return
-        endpoint, response = await self._answer(request, path)
+        endpoint, response = await self._answer(request, path, self._handler(send, path))
         if response is None:
             _reset(send)
             self._log(request, endpoint, 0, 0)
             return
-        response.headers["Connection"] = "close"
+        if isinstance(response, _NoAnswer):
+            _transport(send).close()
+            self._log(request, endpoint, 0, 0)
+            return
+        self._finish_headers(response, request)
         response.headers["Date"] = format_datetime(self.clock.now(), usegmt=True)
         sent = 0
         broken, is_reset = self._break(response, request, endpoint)
@@ -126,9 +139,25 @@ class Simulator:
             if cut.is_reset:
                 _reset(send)
             else:
-                send.__self__.transport.close()  # type: ignore[attr-defined]
+                _transport(send).close()
         finally:
             self._log(request, endpoint, response.status_code, sent)
+
+    def _handler(self, send: Send, path: str) -> Handler:
+        if not self.settings.quirks.refusals_keep_connections:
+            return handler_of(path)
+        # The server makes one protocol object for each connection.
+        connection = send.__self__.on_response.__self__  # type: ignore[attr-defined]
+        return self._connections.choose(connection, path)
+
+    def _finish_headers(self, response: Response, request: Request) -> None:
+        """Close the connection, but after a refusal by the token check, which comes before what does that (§26, row 1)."""
+        if isinstance(response, _TokenRefusal) and self.settings.quirks.refusals_keep_connections:
+            return
+        response.headers["Connection"] = "close"
+        if request.scope["scheme"] == "https":
+            for name, value in _SECURITY.items():
+                response.headers.setdefault(name, value)
 
     def _break(self, response: Response, request: Request, endpoint: str) -> tuple[bytes | None, bool]:
         """Shorten the body of an answer that is no file; return what is sent before the connection breaks, and whether by a reset."""
@@ -157,14 +186,23 @@ class Simulator:
             )
         )
 
-    async def _answer(self, request: Request, path: str) -> tuple[str, Response | None]:
+    async def _answer(self, request: Request, path: str, handler_asked: Handler) -> tuple[str, Response | None]:
         matching = [(m, e, pattern.fullmatch(path), h) for m, e, pattern, h in self._routes if pattern.fullmatch(path)]
-        if not matching:
-            return "", Response("404 page not found\n", 404, {"Content-Type": "text/plain; charset=utf-8"})
+        if not matching or handler_of(path) is not handler_asked:
+            return "", self._unknown(request, handler_asked)
         for method, endpoint, match, handler in matching:
             if method == request.method and match is not None:
                 return endpoint, await self._with_faults(request, endpoint, handler, match.groupdict())
         return "", Response(status_code=405, headers={"Allow": ", ".join(sorted({entry[0] for entry in matching}))})
+
+    def _unknown(self, request: Request, handler: Handler) -> Response:
+        """Answer a path that a handler does not know."""
+        if handler.checks_tokens_first and "authorization" in request.headers:
+            try:
+                self._entity(request)
+            except BearerError as error:
+                return _token_refusal("v1", error)
+        return Response("404 page not found\n", 404, {"Content-Type": "text/plain; charset=utf-8"})
 
     async def _with_faults(
         self, request: Request, endpoint: str, handler: Callable[..., Awaitable[Response]], found: dict[str, str]
@@ -184,7 +222,7 @@ class Simulator:
         try:
             return await handler(request, **found)
         except BearerError as error:
-            return Response(outcome(version, error.status, error.text), error.status, _FHIR)
+            return _token_refusal(version, error)
         except kickoff.Refusal as refusal:
             headers = {"Retry-After": refusal.retry_after} if refusal.retry_after is not None else {}
             if not refusal.has_body:
@@ -192,9 +230,18 @@ class Simulator:
             return Response(outcome(version, refusal.status, refusal.text), refusal.status, headers | _FHIR)
 
     def _entity(self, request: Request) -> Entity:
+        """Return who asks.
+
+        Raises:
+            BearerError: the token is not accepted, or the token service is gone (§26, row 12).
+        """
+        if self.faults.strike(FaultKind.TOKEN_SERVICE_GONE, "check", _target(request)):
+            raise BearerError(500, "Internal Error")
         return self.tokens.check(request.headers.get("authorization"))
 
     async def _token(self, request: Request) -> Response:
+        if self.faults.strike(FaultKind.TOKEN_SERVICE_GONE, "token", _target(request)):
+            return _NoAnswer()
         status, headers, body = self.tokens.answer(request.headers.get("authorization"))
         return Response(body, status, headers)
 
@@ -216,7 +263,7 @@ class Simulator:
             group=group,
             accept=", ".join(request.headers.getlist("accept")),
             prefer=", ".join(request.headers.getlist("prefer")),
-            query=parse_qsl(query, keep_blank_values=True),
+            query=kickoff.read_query(query),
             path_and_query=_target(request),
             url=_base(request) + _target(request),
         )
@@ -228,7 +275,13 @@ class Simulator:
         job = self.store.jobs.get(int(number))
         if job is None:
             return Response(outcome(version, 404), 404, _FHIR)
-        return job if job.entity == entity else Response(outcome(version, 401), 401, _FHIR)
+        if job.entity == entity:
+            return job
+        return Response(outcome(version, 401) + self._second_outcome(version), 401, _FHIR)
+
+    def _second_outcome(self, version: str) -> bytes:
+        """Return what follows the answer for an archived or foreign job (§26, row 14)."""
+        return outcome(version, 401, code="forbidden") if self.settings.quirks.second_outcome_forbidden else b""
 
     async def _status(self, request: Request, version: str, number: str) -> Response:
         job = self._job(request, version, number)
@@ -245,11 +298,14 @@ class Simulator:
         if state in {"Archived", "Expired"}:
             status = 404 if quirks.archived_is_404 else 410
             body = outcome(version, status)
-            return Response(body * 2 if quirks.double_bodies else body, status, _FHIR)
+            second = self._second_outcome(version) or (body if quirks.double_bodies else b"")
+            return Response(body + second, status, _FHIR)
+        if self.faults.strike(FaultKind.BACK_TO_RUNNING, "status", _target(request)):
+            return Response(status_code=202, headers={"X-Progress": "In Progress"})
         completed = job.completed_at or self.clock.now()
         expires = completed + timedelta(hours=self.settings.file_hours)
         text = (
-            expires.strftime("%Y-%m-%d %H:%M:%S.%f +0000 UTC")
+            f"{expires.strftime('%Y-%m-%d %H:%M:%S.%f').rstrip('0').rstrip('.')} +0000 UTC"
             if quirks.odd_expires
             else format_datetime(expires, usegmt=True)
         )
@@ -273,14 +329,17 @@ class Simulator:
             for kind, kinds in (("output", {"output"}), ("error", {"warning", "error"}))
         }
         instant = job.transaction_time.strftime("%Y-%m-%dT%H:%M:%S.%f").rstrip("0").rstrip(".") + "Z"
-        return {
+        changed = self.faults.strike(FaultKind.MANIFEST, "status", _target(request))
+        fields = {
             "transactionTime": instant,
             "request": job.request_url,
             "requiresAccessToken": True,
             "output": entries["output"],
             "error": entries["error"],
             "JobID": job.number,
+            **(changed.fields if changed else {}),
         }
+        return {name: value for name, value in fields.items() if value is not None}
 
     async def _cancel(self, request: Request, version: str, number: str) -> Response:
         job = self._job(request, version, number)
@@ -289,7 +348,8 @@ class Simulator:
         state = self.store.state(job)
         over = outcome(version, 410, "job was not cancelled because it is not Pending or In Progress")
         if state in {"Pending", "In Progress"}:
-            job.cancelled_at = self.clock.now()
+            if not self.faults.strike(FaultKind.CANCEL_LOST, "cancel", _target(request)):
+                job.cancelled_at = self.clock.now()
             return Response(status_code=202)
         if state in {"Archived", "Expired"}:
             return Response(outcome(version, 404) + (over if self.settings.quirks.double_bodies else b""), 404, _FHIR)
@@ -321,6 +381,7 @@ class Simulator:
     def _task(self, request: Request, version: str, job: Job) -> dict[str, object]:
         state = self.store.state(job)
         changed = job.cancelled_at or job.completed_at or job.created_at
+        fault = self.faults.strike(FaultKind.JOB_DATE, "jobs", _target(request))
         return {
             "resourceType": "Task",
             "identifier": [
@@ -330,7 +391,7 @@ class Simulator:
             "intent": "order",
             "input": [{"type": {"text": "BULK FHIR Export"}, "valueString": f"GET {job.request_url}"}],
             "executionPeriod": {
-                "start": job.created_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+                "start": fault.text if fault else job.created_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
                 "end": changed.strftime("%Y-%m-%dT%H:%M:%SZ"),
             },
         }
@@ -340,7 +401,9 @@ class Simulator:
         for kind, name in (("all", "last_attribution_update"), ("runout", "last_runout_update")):
             lists = self.store.source.attribution_lists(entity.cms_id, kind, self.clock.now())  # type: ignore[arg-type]
             if lists:
-                dates.append({"timestamp": lists[-1].dated_at.strftime("%Y-%m-%dT%H:%M:%SZ"), "type": name})
+                fault = self.faults.strike(FaultKind.LIST_DATE, "attribution", _target(request))
+                dated = fault.text if fault else lists[-1].dated_at.strftime("%Y-%m-%dT%H:%M:%SZ")
+                dates.append({"timestamp": dated, "type": name})
         if not dates:
             return Response(outcome(version, 404), 404, _FHIR)
         return Response(go_json({"ingestion_dates": dates}) + b"\n", headers=_JSON)
@@ -358,8 +421,14 @@ class Simulator:
             "auth": {"auth_provider": "ssas", "version": "r297"},
             "health": {"database": "ok", "ssas": "ok", "ssas_introspect": "ok"},
         }
+        status = 200
+        if what == "health" and self.faults.strike(FaultKind.TOKEN_SERVICE_GONE, "open", _target(request)):
+            status = 502
+            bodies["health"] |= dict.fromkeys(("ssas", "ssas_introspect"), "Cannot connect to SSAS")
         return Response(
-            go_json(bodies[what]), headers={"Content-Type": "text/plain; charset=utf-8"} if what == "health" else _JSON
+            go_json(bodies[what]),
+            status,
+            headers={"Content-Type": "text/plain; charset=utf-8"} if what == "health" else _JSON,
         )
 
     async def _data(self, request: Request, number: str, file: str) -> Response:
@@ -368,7 +437,8 @@ class Simulator:
             return job
         plain = {"Content-Type": "text/plain; charset=utf-8"}
         if self.store.state(job) in {"Archived", "Expired"}:
-            body = outcome("v1", 404) + (b"Not Found\n" if self.settings.quirks.double_bodies else b"")
+            second = self._second_outcome("v1") or (b"Not Found\n" if self.settings.quirks.double_bodies else b"")
+            body = outcome("v1", 404) + second
             return Response(body, 404, _FHIR)
         if file not in {entry.name for entry in job.files}:
             return Response(outcome("v1", 404, "Job not found"), 404, _FHIR)
@@ -384,6 +454,8 @@ class Simulator:
             content = gzip.decompress(path.read_bytes())
             sent = content[: int(len(content) * fault.fraction)]
             return Response(sent, headers=fhir | {"Content-Length": str(len(content))})
+        if fault := strike(FaultKind.REWRITTEN, "data", target):
+            return rewritten(path.read_bytes(), fault.text)
         return send_file(
             path,
             range_header=request.headers.get("range"),
@@ -396,9 +468,22 @@ class Simulator:
         )
 
 
+class _TokenRefusal(Response):
+    """An answer of the token check."""
+
+
+class _NoAnswer(Response):
+    """The connection is closed without an answer."""
+
+
+def _token_refusal(version: str, error: BearerError) -> Response:
+    return _TokenRefusal(outcome(version, error.status, error.text), error.status, _FHIR)
+
+
 def _faulty_answer(fault: Fault, version: str) -> Response:
     headers = {"Retry-After": fault.retry_after} if fault.retry_after is not None else {}
     headers |= {"Location": fault.location} if fault.location is not None else {}
+    headers |= {"X-Progress": fault.progress} if fault.progress is not None else {}
     if fault.body == "html":
         return Response("<html><body>Down for maintenance</body></html>", fault.status, headers, "text/html")
     if fault.body == "outcome":
@@ -408,9 +493,14 @@ def _faulty_answer(fault: Fault, version: str) -> Response:
 
 def _reset(send: Send) -> None:
     """Reset a connection; the only place for that is below the framework, at the server's transport."""
-    transport = send.__self__.transport  # type: ignore[attr-defined]
+    transport = _transport(send)
     transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
+
+
+def _transport(send: Send) -> Any:
+    """Return the connection below the framework."""
+    return send.__self__.transport  # type: ignore[attr-defined]
 
 
 def _target(request: Request) -> str:

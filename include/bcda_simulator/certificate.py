@@ -51,7 +51,7 @@ def make_certificate(folder: Path, host: str) -> Certificate:
     secret = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    with os.fdopen(os.open(paths.key, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+    with os.fdopen(os.open(paths.key, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as file:
         file.write(secret)
     paths.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     return paths

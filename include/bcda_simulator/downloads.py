@@ -1,6 +1,7 @@
 """Sending stored files: compressed as they lie, Range on the compressed form (wire contract §15)."""
 
 import email.utils
+import gzip
 import re
 import threading
 import time
@@ -14,6 +15,10 @@ from bcda_simulator.faults import Fault
 
 EMPTY_MEMBER = bytes.fromhex("1f8b08000000000000ff010000ffff0000000000000000")
 """What the real server's compressor adds to an already compressed body."""
+
+_NO_OVERLAP = b"invalid range: failed to overlap\n"
+_LENGTH_BELOW = 2048
+"""The server's language gives a shorter answer a length by itself, the empty member included (wire contract §26, row 7)."""
 
 _CHUNK = 1 << 20
 _SHARED_CHUNK = 1 << 18
@@ -76,7 +81,8 @@ def send_file(
     modified = email.utils.formatdate(path.stat().st_mtime, usegmt=True)
     headers = {"Content-Type": "application/fhir+ndjson"}
     if not stored_gzip:
-        return Response(path.read_bytes(), headers=headers | {"Accept-Ranges": "bytes", "Last-Modified": modified})
+        headers |= {"Accept-Ranges": "bytes", "Last-Modified": modified}
+        return _plain(path.read_bytes(), headers, range_header, is_packed=gzip_asked)
     if not gzip_asked:
         return StreamingResponse(_inflated(path), headers=headers)
     headers |= {"Content-Encoding": "gzip", "Accept-Ranges": "bytes", "Last-Modified": modified}
@@ -85,12 +91,39 @@ def send_file(
     if wanted and (if_range is None or if_range == modified):
         start, end = int(wanted.group(1)), min(int(wanted.group(2) or size - 1), size - 1)
         if start >= size:
-            return Response(status_code=416, headers={"Content-Range": f"bytes */{size}"})
+            text = _NO_OVERLAP + (EMPTY_MEMBER if extra_member else b"")
+            return _text(text, 416, {"Content-Range": f"bytes */{size}"})
         headers |= {"Content-Range": f"bytes {start}-{end}/{size}", "Content-Length": str(end - start + 1)}
         return StreamingResponse(_body(path, start, end + 1, b"", damage, bandwidth), status_code=206, headers=headers)
-    return StreamingResponse(
-        _body(path, 0, size, EMPTY_MEMBER if extra_member else b"", damage, bandwidth), headers=headers
-    )
+    tail = EMPTY_MEMBER if extra_member else b""
+    if size + len(tail) < _LENGTH_BELOW:
+        headers["Content-Length"] = str(_sent_bytes(size, tail, damage))
+    return StreamingResponse(_body(path, 0, size, tail, damage, bandwidth), headers=headers)
+
+
+def _plain(content: bytes, headers: dict[str, str], range_header: str | None, *, is_packed: bool) -> Response:
+    """Answer for a file that is stored plain: ranges count its plain bytes, and it is compressed on the way."""
+    wanted = re.fullmatch(r"bytes=(\d+)-", range_header or "")
+    start, status = int(wanted.group(1)) if wanted else 0, 206 if wanted else 200
+    if start >= len(content):
+        # Compressed like any answer, and without the header that says so (wire contract §26, row 8).
+        text = gzip.compress(_NO_OVERLAP, mtime=0) if is_packed else _NO_OVERLAP
+        return _text(text, 416, {"Content-Range": f"bytes */{len(content)}"})
+    if wanted:
+        headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+    if is_packed:
+        return Response(gzip.compress(content[start:], mtime=0), status, headers | {"Content-Encoding": "gzip"})
+    return Response(content[start:], status, headers)
+
+
+def _text(content: bytes, status: int, headers: dict[str, str]) -> Response:
+    return Response(content, status, headers | {"Content-Type": "text/plain; charset=utf-8"})
+
+
+def _sent_bytes(size: int, tail: bytes, damage: list[Fault]) -> int:
+    """Return the length that a short answer names: with the empty member, and of a body that ends early but properly, its own."""
+    short = next((fault for fault in damage if fault.kind == "short"), None)
+    return min(size, int(size * short.fraction)) if short else size + len(tail)
 
 
 def _body(path: Path, start: int, stop: int, tail: bytes, damage: list[Fault], bandwidth: Bandwidth) -> Iterator[bytes]:
@@ -116,6 +149,8 @@ def _body(path: Path, start: int, stop: int, tail: bytes, damage: list[Fault], b
             bandwidth.take(len(chunk))
             position += len(chunk)
             yield chunk
+    if cut and cut.fraction > 1:
+        yield tail[: int((cut.fraction - 1) * len(tail))]
     if cut and cut.kind != "short":
         raise BodyCutError(is_reset=cut.kind == "reset")
     if tail and not cut:

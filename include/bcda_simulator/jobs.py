@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import unquote
 
-from bcda_simulator import typefilter
+from bcda_simulator import flaws, typefilter
 from bcda_simulator.clock import Clock
 from bcda_simulator.faults import Fault, FaultKind, Faults
 from bcda_simulator.outcomes import go_json
@@ -18,6 +18,15 @@ from bcda_simulator.settings import Entity, SimulatorSettings
 from bcda_simulator.source import Source
 
 log = logging.getLogger(__name__)
+
+PREPARATIONS = 8
+"""Tries to prepare a job; when all have failed, it stays Pending (wire contract §26, row 2)."""
+
+_PREPARED_AFTER = tuple(timedelta(seconds=sum(n**4 for n in range(1, tries + 1))) for tries in range(PREPARATIONS))
+"""When each try is, from the creation of the job on: the n-th pause is n to the power of four, in seconds."""
+
+_LOOKING_NOBODY_UP = frozenset({"Claim", "ClaimResponse"})
+"""Types whose parts ask with the MBI itself (wire contract §26, row 6)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +73,9 @@ class Job:
     has_default_warning: bool = False
     type_filter: tuple[str, ...] = ()
     is_stuck: bool = False
-    will_fail: bool = False
+    fails_after_seconds: float | None = None
+    preparations: int = 0
+    prepared_at: datetime | None = None
     cancelled_at: datetime | None = None
     files: list[JobFile] = field(default_factory=list)
     written: threading.Event = field(default_factory=threading.Event)
@@ -88,8 +99,7 @@ class JobStore:
     def add(self, job: Job) -> Job:
         """Accept a job and begin to write its files in the background."""
         self.jobs[job.number] = job
-        if not (job.is_stuck or job.will_fail):
-            threading.Thread(target=self._write, args=(job,), daemon=True).start()
+        self._prepare(job, self.clock.now())
         return job
 
     def next_number(self) -> int:
@@ -100,19 +110,43 @@ class JobStore:
     def state(self, job: Job) -> str:
         """Return the internal state at the present instant: one of the nine names of §13."""
         now = self.clock.now()
+        self._prepare(job, now)
         if job.cancelled_at:
             return "CancelledExpired" if now - job.cancelled_at > timedelta(hours=24) else "Cancelled"
-        started = job.created_at + timedelta(seconds=self.settings.pending_seconds)
+        if job.prepared_at is None:
+            return "Pending"
+        started = job.prepared_at + timedelta(seconds=self.settings.pending_seconds)
         if now < started:
             return "Pending"
-        if job.write_failed or job.will_fail:
+        if job.write_failed:
             return "Failed"
+        if job.fails_after_seconds is not None:
+            return "In Progress" if now < started + timedelta(seconds=job.fails_after_seconds) else "Failed"
         done = started + timedelta(seconds=len(job.parts) / self.settings.parts_per_second)
         if job.is_stuck or now < done or not job.written.is_set():
             return "In Progress"
         if job.completed_at is None:
             job.completed_at = now if now - done < timedelta(minutes=5) else done
         return self._age_state(job, job.completed_at, now)
+
+    def _prepare(self, job: Job, now: datetime) -> None:
+        """Do the tries to prepare a job that are due by now, in one thread at a time."""
+        with self._lock:
+            while job.prepared_at is None and job.preparations < PREPARATIONS:
+                at = job.created_at + _PREPARED_AFTER[job.preparations]
+                if at > now or (job.cancelled_at is not None and not self.settings.cancelled_jobs_return):
+                    return
+                job.preparations += 1
+                # On v3 preparing asks nothing of the upstream; the job fails later instead (wire contract §26, row 13).
+                if job.version != "v3" and self.faults.strike(FaultKind.UPSTREAM_GONE, "kick-off", job.path_and_query):
+                    continue
+                # Of several tries that are due at once, the one of the present finds the upstream as it is.
+                job.prepared_at = at if job.preparations == 1 else now
+                if job.cancelled_at is not None:
+                    log.info("job %d was cancelled and comes back", job.number)
+                    job.cancelled_at = None
+                if not job.is_stuck and job.fails_after_seconds is None:
+                    threading.Thread(target=self._write, args=(job,), daemon=True).start()
 
     def _age_state(self, job: Job, completed_at: datetime, now: datetime) -> str:
         lifetime = timedelta(hours=self.settings.file_hours)
@@ -169,10 +203,7 @@ class JobStore:
             job.written.set()
 
     def _write_part(self, job: Job, part: Part, place: int, folder: Path, failing: Sequence[Fault]) -> None:
-        striking = [fault for fault in failing if part.people and fault.resource_type in {"", part.resource_type}]
-        for fault in striking:
-            fault.struck += 1
-        failed = {part.people[number % len(part.people)] for fault in striking for number in fault.people}
+        failed = self._failed(part, failing)
         if part.people and failed and len(failed) / len(part.people) >= self.settings.failure_threshold:
             job.write_failed = True
         name = uuid.uuid5(uuid.NAMESPACE_URL, f"{self.settings.seed}/{job.number}/{place}")
@@ -188,15 +219,41 @@ class JobStore:
         if job.version == "v3" and part.resource_type == "ExplanationOfBenefit":
             drops = self.settings.quirks.drops_service_date
             lines = (line for line in lines if typefilter.passes(line, job.type_filter, drops_service_date=drops))
-        has_data = self._store(folder / f"{name}.ndjson", lines)
+        has_data = self._store(folder / f"{name}.ndjson", self._spoiled(lines, job, part))
         if has_data:
             job.files.append(JobFile(f"{name}.ndjson", "output", part.resource_type, is_listed=True))
         if failed:
             self._store(
-                folder / f"{name}-error.ndjson", (self._failure(job, part, person) for person in sorted(failed))
+                folder / f"{name}-error.ndjson",
+                (self._failure(job, part, person, failed[person]) for person in sorted(failed)),
             )
             listed = has_data or not self.settings.quirks.unlisted_errors
             job.files.append(JobFile(f"{name}-error.ndjson", "error", "OperationOutcome", is_listed=listed))
+
+    def _spoiled(self, lines: Iterator[bytes], job: Job, part: Part) -> Iterator[bytes]:
+        """Return the lines of a part with the faults in force that are in the resources themselves."""
+        if part.resource_type == "ExplanationOfBenefit" and (
+            fault := self.faults.strike(FaultKind.FLAWED_CLAIM, "upstream")
+        ):
+            return flaws.flawed(lines, fault.text)
+        if part.resource_type == "Patient" and (fault := self.faults.strike(FaultKind.SHARED_MBI, "upstream")):
+            whose, given_to = (self.source.mbi(part.people[place], job.up_to) for place in fault.people)
+            return flaws.sharing(lines, whose=whose, given_to=given_to)
+        return lines
+
+    def _failed(self, part: Part, failing: Sequence[Fault]) -> dict[str, Fault]:
+        """Return the people of a part that cannot be retrieved, each with the fault that says so."""
+        failed: dict[str, Fault] = {}
+        for fault in failing:
+            if part.people and fault.resource_type in {"", part.resource_type}:
+                fault.struck += 1
+                failed |= {part.people[number % len(part.people)]: fault for number in fault.people}
+        for person in part.people:
+            # The server sends a failed request again without its body, which cannot succeed (wire contract §26, row 5).
+            outage = self.faults.strike(FaultKind.SHORT_OUTAGE, "upstream", resource_type=part.resource_type)
+            if outage is not None:
+                failed[person] = outage
+        return failed
 
     def _store(self, path: Path, lines: Iterator[bytes]) -> bool:
         """Write lines compressed; return whether there were any."""
@@ -210,11 +267,12 @@ class JobStore:
                 file.write(line)
         return True
 
-    def _failure(self, job: Job, part: Part, person: str) -> bytes:
-        text = (
-            f"Error retrieving {part.resource_type} for beneficiary MBI {self.source.mbi(person, job.up_to)} "
-            f"in ACO {uuid.uuid5(uuid.NAMESPACE_URL, job.entity.cms_id)}"
-        )
+    def _failure(self, job: Job, part: Part, person: str, fault: Fault) -> bytes:
+        mbi, aco = self.source.mbi(person, job.up_to), uuid.uuid5(uuid.NAMESPACE_URL, job.entity.cms_id)
+        if fault.look_up and part.resource_type not in _LOOKING_NOBODY_UP:
+            text = f"Error retrieving BlueButton ID for cclfBeneficiary MBI {mbi}"
+        else:
+            text = f"Error retrieving {part.resource_type} for beneficiary MBI {mbi} in ACO {aco}"
         issue = {"severity": "error", "code": "not-found", "diagnostics": text}
         return go_json({"resourceType": "OperationOutcome", "issue": [issue]}) + b"\n"
 

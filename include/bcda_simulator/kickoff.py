@@ -4,15 +4,17 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from urllib.parse import unquote_plus
 
 from bcda_simulator import typefilter
-from bcda_simulator.faults import FaultKind
-from bcda_simulator.jobs import Job, JobStore, Part
+from bcda_simulator.faults import Fault, FaultKind
+from bcda_simulator.jobs import PREPARATIONS, Job, JobStore, Part
 from bcda_simulator.settings import Entity
 from bcda_simulator.source import AttributionList
 
 _FORMATS = ("ndjson", "application/fhir+ndjson", "application/ndjson")
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _BASE_TYPES = ("Patient", "ExplanationOfBenefit", "Coverage")
 
 
@@ -43,6 +45,16 @@ class KickOff:
     def first(self, name: str) -> str | None:
         """Return the first value of a parameter, or None."""
         return next((value for key, value in self.query if key == name), None)
+
+
+def read_query(text: str) -> list[tuple[str, str]]:
+    """Return the parameters of a query; one with a bad `%` escape or a `;` is dropped whole, without a word (§26, row 10).
+
+    Args:
+        text: of the query, as it was received.
+    """
+    pairs = (pair for pair in text.split("&") if pair and ";" not in pair and not _BAD_ESCAPE.search(pair))
+    return [(unquote_plus(name), unquote_plus(value)) for name, _, value in (pair.partition("=") for pair in pairs)]
 
 
 def check_request(store: JobStore, asked: KickOff) -> tuple[tuple[str, ...], datetime | None]:
@@ -94,9 +106,8 @@ def start(store: JobStore, asked: KickOff) -> Job:
     types = _entitled(asked, types)
     current, older = _lists(store, asked, since)
     job = _job(store, asked, types, since, current, older)
-    if store.faults.strike(FaultKind.PHANTOM, "kick-off", asked.path_and_query):
-        job.is_stuck = True
-        job.created_at = store.clock.now() + timedelta(hours=12)
+    if _strikes(store, FaultKind.PHANTOM, asked):
+        job.preparations = PREPARATIONS
         store.add(job)
         raise Refusal(500)
     return store.add(job)
@@ -143,7 +154,8 @@ def _check_headers(asked: KickOff) -> None:
 def _entitled(asked: KickOff, types: tuple[str, ...]) -> tuple[str, ...]:
     partially = ("Claim", "ClaimResponse") if asked.version == "v2" else ()
     if not types:
-        return _BASE_TYPES + (partially if asked.entity.has_partially_adjudicated else ())
+        base = _BASE_TYPES if asked.entity.has_adjudicated else ()
+        return base + (partially if asked.entity.has_partially_adjudicated else ())
     known = _BASE_TYPES + partially + (("Observation",) if asked.version == "v1" else ())
     for name in types:
         if name not in known:
@@ -201,6 +213,8 @@ def _job(
             parts += [Part(name, tuple(people[i : i + size]), after) for i in range(0, len(people), size)]
     loaded = now if asked.version == "v3" else store.source.last_load_at(now)
     filters = [value for key, value in asked.query if key == "_typeFilter"]
+    # A job without parts is never begun, and nothing ends it (wire contract §26, row 15).
+    stays_pending = not types or _strikes(store, FaultKind.STUCK_PENDING, asked) is not None
     return Job(
         number=store.next_number(),
         entity=asked.entity,
@@ -218,7 +232,21 @@ def _job(
         has_default_warning=asked.version == "v3"
         and "ExplanationOfBenefit" in types
         and not typefilter.names_system_type(filters),
-        is_stuck=store.faults.strike(FaultKind.STUCK, "kick-off", asked.path_and_query) is not None,
-        will_fail="Observation" in types
-        or store.faults.strike(FaultKind.JOB_FAILS, "kick-off", asked.path_and_query) is not None,
+        is_stuck=_strikes(store, FaultKind.STUCK, asked) is not None,
+        fails_after_seconds=_fails_after(store, asked, types),
+        preparations=PREPARATIONS if stays_pending else 0,
     )
+
+
+def _fails_after(store: JobStore, asked: KickOff, types: tuple[str, ...]) -> float | None:
+    """Return how long the job is In Progress before it fails, which ends it for good (wire contract §26, rows 4 and 13)."""
+    fault = _strikes(store, FaultKind.JOB_FAILS, asked)
+    if fault is None and asked.version == "v3":
+        fault = _strikes(store, FaultKind.UPSTREAM_GONE, asked)
+    if fault is None and "Observation" in types:
+        return 0.0
+    return fault.seconds if fault else None
+
+
+def _strikes(store: JobStore, kind: FaultKind, asked: KickOff) -> Fault | None:
+    return store.faults.strike(kind, "kick-off", asked.path_and_query)

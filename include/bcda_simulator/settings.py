@@ -14,6 +14,8 @@ class Entity:
         client_secret: for the token endpoint.
         has_partially_adjudicated: whether v2 Claim and ClaimResponse are exported.
         is_exempt: test entities are exempt from the refusal of overlapping jobs (§7).
+        has_adjudicated: whether Patient, Coverage and ExplanationOfBenefit are exported when no type is named. Without them a
+            job on v1 or v3 that names no type has no parts and stays Pending (§26, row 15).
     """
 
     cms_id: str = "A9999"
@@ -21,11 +23,12 @@ class Entity:
     client_secret: str = "simulated-secret"  # noqa: S105 - a made-up secret of a local test server
     has_partially_adjudicated: bool = True
     is_exempt: bool = False
+    has_adjudicated: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Quirks:
-    """Odd habits of the real server, all on, so that clients meet them.
+    """Odd habits of the real server, on but where it says otherwise, so that clients meet them.
 
     Attributes:
         double_bodies: two documents in one body (§10, §12, §13).
@@ -37,6 +40,10 @@ class Quirks:
         odd_expires: `Expires` in a private format (§10).
         text_expires_in: `expires_in` as text (§4).
         drops_service_date: service dates with a time of day are accepted and dropped (§17).
+        refusals_keep_connections: a refused token leaves the connection open, and each connection has one handler, chosen by
+            its first request (§26, row 1).
+        second_outcome_forbidden: what follows the answer for an archived or foreign job is an outcome of code `forbidden`
+            (§26, row 14); off.
     """
 
     double_bodies: bool = True
@@ -48,6 +55,8 @@ class Quirks:
     odd_expires: bool = True
     text_expires_in: bool = True
     drops_service_date: bool = True
+    refusals_keep_connections: bool = True
+    second_outcome_forbidden: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +78,8 @@ class SimulatorSettings:
         failure_threshold: share of failed people of a part that fails the job.
         v3_entities: entities that may use v3; None for all.
         pending_seconds: how long a job stays Pending.
+        cancelled_jobs_return: whether a job that was cancelled while its preparation fails is prepared at the next try, and so
+            comes back (§26, row 3).
         parts_per_second: how fast parts are done after that.
         seed: makes file names repeatable.
         gzip_level: of the stored files.
@@ -97,6 +108,7 @@ class SimulatorSettings:
     failure_threshold: float = 1.0
     v3_entities: frozenset[str] | None = None
     pending_seconds: float = 0.2
+    cancelled_jobs_return: bool = False
     parts_per_second: float = 200.0
     seed: int = 1
     gzip_level: int = 1

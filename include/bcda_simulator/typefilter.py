@@ -14,6 +14,7 @@ _TAGS = {
     f"{_FINAL_ACTION}|FinalAction",
     f"{_FINAL_ACTION}|NotFinalAction",
 }
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _DATE = re.compile(r"(eq|lt|gt|le|ge)?\d{4}(-\d\d(-\d\d(T[\d:.]+(Z|[+-]\d\d:\d\d))?)?)?")
 
 
@@ -29,9 +30,11 @@ def refusal(values: Sequence[str]) -> str | None:
             return f"invalid _typeFilter Resource Type (Only EOBs valid): {resource_type}"
         for pair in query.split("&"):
             name, equals, raw = pair.partition("=")
-            text = unquote_plus(raw)
             if not equals:
                 return f"invalid _typeFilter parameter/value: {pair}"
+            if _BAD_ESCAPE.search(raw):
+                return f"failed to unescape {raw}"
+            text = unquote_plus(raw)
             if problem := _pair_refusal(name, text):
                 return problem
     return None

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from bcda.bounds import LONGEST_REASON, shortened
 from bcda.errors import ManifestError
 from bcda.protocol import JobState
 
@@ -15,6 +16,7 @@ class Outcome(StrEnum):
     ENDED = "ended"
     DEADLINE = "deadline"
     REFUSED = "refused"
+    STUCK = "stuck"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class JobEvent:
 
     def to_json(self) -> dict[str, str]:
         """Return a JSON object for the trigger event."""
-        return {key: str(value) for key, value in asdict(self).items()}
+        return {key: shortened(str(value), LONGEST_REASON) for key, value in asdict(self).items()}
 
     @classmethod
     def from_json(cls, value: Any) -> "JobEvent":
@@ -46,6 +48,7 @@ class JobEvent:
             ManifestError: the value is of another shape, as after an upgrade in mid-wait.
         """
         try:
-            return cls(str(value["job_id"]), Outcome(value["outcome"]), JobState(value["state"]), str(value["reason"]))
+            reason = shortened(str(value["reason"]), LONGEST_REASON)
+            return cls(str(value["job_id"]), Outcome(value["outcome"]), JobState(value["state"]), reason)
         except (TypeError, KeyError, ValueError) as error:
             raise ManifestError("The trigger's event cannot be read; clear the wait task.") from error

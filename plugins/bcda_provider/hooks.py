@@ -3,33 +3,47 @@
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from ssl import SSLCertVerificationError
+from typing import TYPE_CHECKING, Any
 
-from airflow.providers.http.hooks.http import HttpHook
-from airflow.sdk import BaseHook, Connection, Variable
+from airflow.sdk import BaseHook, Variable
+from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.sdk.log import mask_secret
-from requests import RequestException, Response
+from requests import ConnectionError as RequestsConnectionError
+from requests import RequestException, Response, Timeout
 
-from bcda import protocol
+from bcda import network, protocol
 from bcda.client import BcdaClient
 from bcda.encryption import EncryptionKey
-from bcda.errors import InvalidRequestError, ServerError, TransientError
-from bcda.export_request import Scope
+from bcda.errors import ActionNeededError, BcdaError, ServerError, TransientError
+from bcda.export_request import DEFAULT_RESOURCE_TYPES, Scope
+from bcda.network import Network
 from bcda.places import DEFAULT_SOURCE, Places
 from bcda.planning import ListDates
-from bcda.settings import ApiVersion, AuthMode, ConnectionSettings, Tuning
-from bcda_provider import metrics
+from bcda.protocol import AttributionStatus, JobStatus, ListedJob
+from bcda.runs import scope_and_version
+from bcda.settings import ConnectionSettings
+from bcda_provider import arguments, metrics
+from bcda_provider.connections import CONN_TYPE, remark_on, settings_of, unknown
+from bcda_provider.masking import mask_proxy_passwords
+from bcda_provider.open_endpoints import OpenEndpointsHook
+
+if TYPE_CHECKING:
+    from bcda.by_hand import Bcda, ExportResult
 
 # One line per request is noise in a task log that counts files.
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
-_PROJECT = Path(__file__).resolve().parents[2]
+log = logging.getLogger(__name__)
+
+HEALTH_SECONDS = 10.0
+"""How long one silence of the health check may last; the run goes on without it then."""
 
 
 class BcdaHook(BaseHook):
@@ -42,7 +56,7 @@ class BcdaHook(BaseHook):
 
     conn_name_attr = "bcda_conn_id"
     default_conn_name = DEFAULT_SOURCE
-    conn_type = "bcda"
+    conn_type = CONN_TYPE
     hook_name = "BCDA"
 
     def __init__(self, bcda_conn_id: str = default_conn_name, *, api_version: str | None = None) -> None:
@@ -54,33 +68,47 @@ class BcdaHook(BaseHook):
         """Return the connection as the library's settings.
 
         Raises:
-            InvalidRequestError: a field is missing, unknown or malformed.
+            InvalidRequestError: the connection has another type, or a field is missing or malformed.
+            UnknownConnectionError: there is no such connection.
         """
-        return settings_of(self.get_connection(self.bcda_conn_id), self._api_version)
+        return settings_of(self._connection(), self._api_version)
 
     async def asettings(self) -> ConnectionSettings:
         """Return the same from inside an event loop."""
-        return settings_of(await self.aget_connection(self.bcda_conn_id), self._api_version)
+        try:
+            connection = await self.aget_connection(self.bcda_conn_id)
+        except AirflowNotFoundException as error:
+            raise unknown(self.bcda_conn_id) from error
+        return settings_of(connection, self._api_version)
+
+    def _connection(self) -> Any:
+        try:
+            return self.get_connection(self.bcda_conn_id)
+        except AirflowNotFoundException as error:
+            raise unknown(self.bcda_conn_id) from error
 
     def check_open_endpoints(self, settings: ConnectionSettings) -> str:
         """Ask `/_health` and the version's metadata, which need no token; return the FHIR version.
 
+        What `/_health` answers counts only if BCDA itself says there that it is not well. A server without it, or one that
+        redirects it or hangs, can export all the same.
+
         Raises:
+            InvalidRequestError: the environment names a proxy or a trust store that cannot be used.
+            ProxyRefusedError: the proxy refuses its credentials, or the way to BCDA.
+            UntrustedServerError: the server's certificate is not trusted.
             ServerError: the server cannot be reached, is not healthy, or does not know the version.
         """
-        open_hook = _OpenEndpoints(settings.base_url)
-        # The hook's own check raises an error of Airflow's and logs the body.
-        options = {"timeout": settings.tuning.request_timeout_seconds, "check_response": False}
+        mask_proxy_passwords()
+        way = Network.to(settings.base_url)
+        open_hook = OpenEndpointsHook(settings.base_url, way, settings.tuning.request_timeout_seconds)
         try:
-            _check_answer(settings, open_hook.run("/_health", extra_options=options))
-            metadata = open_hook.run(f"/api/{settings.api_version}/metadata", extra_options=options)
+            _check_health(open_hook)
+            metadata = open_hook.ask(f"/api/{settings.api_version}/metadata")
             _check_answer(settings, metadata)
             return str(metadata.json()["fhirVersion"])
         except (RequestException, ValueError, KeyError) as error:
-            raise ServerError(
-                f"{settings.base_url} does not answer as BCDA {settings.api_version} does ({type(error).__name__}). "
-                "Check the base URL and the network; in production, whether this address is on the allow list."
-            ) from error
+            raise _open_error(settings, way, error) from error
 
     def test_connection(self) -> tuple[bool, str]:
         """Look at everything between this process and an export, as `airflow bcda doctor` does.
@@ -90,48 +118,176 @@ class BcdaHook(BaseHook):
         """
         from bcda import doctor
 
+        mask_proxy_passwords()
         try:
-            settings = self.settings()
-        except InvalidRequestError as error:
+            settings, remark = self.settings(), remark_on(self._connection())
+        except ActionNeededError as error:
             return False, str(error)
         checks = doctor.check_connection(settings, clock=lambda: datetime.now(UTC), on_token=mask_secret)
-        return not doctor.has_failed(checks), doctor.in_short(checks)
+        return not doctor.has_failed(checks), "\n".join(filter(None, (doctor.in_short(checks), remark)))
+
+    def by_hand(self) -> "Bcda":
+        """Return BCDA with this connection: every endpoint as a method. Airflow masks the tokens.
+
+        Raises:
+            InvalidRequestError, UnknownConnectionError: as of `settings`.
+        """
+        from bcda.by_hand import Bcda
+
+        return Bcda(self.settings(), client_of=partial(client_of, source_id=self.bcda_conn_id))
+
+    def export(
+        self,
+        folder: Path | str,
+        scope: str = Scope.PATIENT,
+        *,
+        resource_types: Sequence[str] = DEFAULT_RESOURCE_TYPES,
+        since: datetime | str | None = None,
+        land: bool = True,
+    ) -> "ExportResult":
+        """Export to a folder of its own, outside of BCDA_HOME and its ledger; see `bcda.run_export`.
+
+        Args:
+            folder: new, empty, or the one in which the same export was begun.
+            scope: `patient`, `group-all` or `group-runout`.
+            resource_types: FHIR type names.
+            since: only resources updated after it; None for everything.
+            land: load the files into Parquet and a DuckDB database too.
+        """
+        return self.by_hand().export(folder, scope, resource_types=resource_types, since=since, land=land)
+
+    def download(self, job_id: str, folder: Path | str, *, land: bool = True) -> "ExportResult":
+        """Download the files of a job that exists, waiting for it if it is running.
+
+        Args:
+            job_id: BCDA's number.
+            folder: new, empty, or the one in which the same download was begun.
+            land: load the files into Parquet and a DuckDB database too.
+        """
+        return self.by_hand().download(job_id, folder, land=land)
+
+    def jobs(self, statuses: Sequence[str] = ()) -> list[ListedJob]:
+        """Return the organization's jobs of every version, the newest first.
+
+        Args:
+            statuses: BCDA's names of states, such as `In Progress`; none for all.
+        """
+        return self.by_hand().jobs(statuses)
+
+    def job(self, job_id: str) -> JobStatus:
+        """Return where a job stands, with its manifest if it is complete.
+
+        Args:
+            job_id: BCDA's number.
+        """
+        return self.by_hand().job(job_id)
+
+    def cancel(self, job_id: str) -> bool:
+        """Cancel a job; return False if it was over already.
+
+        Args:
+            job_id: BCDA's number.
+        """
+        return self.by_hand().cancel(job_id)
+
+    def attribution(self) -> AttributionStatus:
+        """Return the dates of the newest attribution lists."""
+        return self.by_hand().attribution()
+
+    def metadata(self) -> dict[str, Any]:
+        """Return the CapabilityStatement of the API version."""
+        return self.by_hand().metadata()
+
+    def version(self) -> str:
+        """Return BCDA's release, such as `r297`."""
+        return self.by_hand().version()
+
+    def health(self) -> dict[str, str]:
+        """Return BCDA's parts with their states, `ok` if well."""
+        return self.by_hand().health()
 
 
-class _OpenEndpoints(HttpHook):
-    """The http provider's hook on the same server, without credentials: open endpoints check them all the same."""
+def _open_error(settings: ConnectionSettings, way: Network, error: Exception) -> BcdaError:
+    """Return what an error of the HTTP library means."""
+    for cause in network.causes_of(error):
+        if isinstance(cause, SSLCertVerificationError):
+            return network.untrusted(cause, way, base_url=settings.base_url)
+        status = network.tunnel_status(cause) if way.proxy and isinstance(cause, OSError) else None
+        if way.proxy and status:
+            return network.tunnel_error(way.proxy, status, base_url=settings.base_url, what="First check")
+    if way.proxy and isinstance(error, RequestsConnectionError | Timeout):
+        return ServerError(
+            f"{settings.base_url} does not answer{network.through(way.proxy)} ({type(error).__name__}). Check that the proxy answers; "
+            "in production, check that BCDA's allow list has the address from which the proxy connects."
+        )
+    return ServerError(
+        f"{settings.base_url} does not answer as BCDA {settings.api_version} does ({type(error).__name__}). "
+        "Check the base URL and the network; in production, whether this address is on the allow list."
+    )
 
-    def __init__(self, base_url: str) -> None:
-        super().__init__(method="GET", http_conn_id="bcda_open_endpoints")
-        self._open_base_url = base_url
 
-    def get_connection(self, conn_id: str) -> Connection:  # type: ignore[override]
-        return Connection(conn_id=conn_id, conn_type="http", host=self._open_base_url)
+def _check_health(open_hook: OpenEndpointsHook) -> None:
+    """Raise what BCDA says of itself when it is not well (wire contract §18).
+
+    Raises:
+        ServerError: with BCDA's own words of which part of it is not well.
+    """
+    try:
+        answer = open_hook.ask("/_health", timeout_seconds=HEALTH_SECONDS)
+        parts = protocol.health_of(answer.content)
+    except (RequestException, ServerError) as error:
+        log.warning("The health check gave no usable answer (%s); the run goes on without it.", type(error).__name__)
+        return
+    if answer.status_code == HTTPStatus.BAD_GATEWAY and (ill := protocol.unwell(parts)):
+        raise ServerError(
+            f"BCDA says that {ill}. Nothing was asked for. Wait; if it stays so for an hour, ask BCDA's help desk.",
+            retry_after_seconds=protocol.wished_wait_seconds(answer.headers, datetime.now(UTC)),
+            status=answer.status_code,
+        )
 
 
 def _check_answer(settings: ConnectionSettings, answer: Response) -> None:
-    """Raise what an open endpoint's answer means when it is no success.
+    """Raise what the answer of an open endpoint means when it is no success.
 
     Raises:
-        ServerError: with BCDA's own words of which part of it is not well, when it says so (wire contract §18).
+        ServerError: it is not one that BCDA gives when it is well.
     """
     if answer.ok:
         return
-    status, after = answer.status_code, protocol.wished_wait_seconds(answer.headers, datetime.now(UTC))
-    parts = protocol.health_of(answer.content) if status == HTTPStatus.BAD_GATEWAY else {}
-    if ill := ", ".join(f"{part}: {state}" for part, state in parts.items() if state != "ok"):
-        raise ServerError(
-            f"BCDA says that something of its own is not well ({ill}). Nothing was asked for. Wait; if it stays so for an hour, "
-            "ask BCDA's help desk.",
-            retry_after_seconds=after,
-            status=status,
-        )
     raise ServerError(
-        f"{settings.base_url} answers with {status}, which BCDA {settings.api_version} does not when it is well. If it stays so, "
-        "check the base URL and the API version, and whether a proxy or a maintenance page answers.",
-        retry_after_seconds=after,
-        status=status,
+        f"{settings.base_url} answers with {answer.status_code}, which BCDA {settings.api_version} does not when it is well. If it "
+        "stays so, check the base URL and the API version, and whether a proxy or a maintenance page answers.",
+        retry_after_seconds=protocol.wished_wait_seconds(answer.headers, datetime.now(UTC)),
+        status=answer.status_code,
     )
+
+
+def settings_of_run(conn_id: str, run_id: Any, api_version: str | None = None) -> ConnectionSettings:
+    """Return the settings for a run that was planned: its version of the API is in its id, whatever the connection says now.
+
+    Args:
+        conn_id: connection id.
+        run_id: of the export run.
+        api_version: overrides the run's version; empty or None for none.
+
+    Raises:
+        InvalidRequestError: there is no run, as when its plan was skipped, or the connection is of another type or malformed.
+        UnknownConnectionError: there is no such connection.
+        ManifestError: that is no run's id.
+    """
+    _, version = scope_and_version(arguments.text("run_id", run_id))
+    return BcdaHook(conn_id, api_version=api_version or version).settings()
+
+
+def is_runout(run_id: Any) -> bool:
+    """Tell whether a run that was planned exports runout data.
+
+    Raises:
+        InvalidRequestError: there is no run, as when its plan was skipped.
+        ManifestError: that is no run's id.
+    """
+    scope, _ = scope_and_version(arguments.text("run_id", run_id))
+    return scope == Scope.GROUP_RUNOUT
 
 
 def list_dates(settings: ConnectionSettings, scope: Scope, source_id: str) -> ListDates:
@@ -157,44 +313,17 @@ def client_of(settings: ConnectionSettings, source_id: str) -> BcdaClient:
     Args:
         settings: of the connection.
         source_id: connection id, for the metrics.
+
+    Raises:
+        InvalidRequestError: the environment names a proxy or a trust store that cannot be used.
     """
+    mask_proxy_passwords()
     return BcdaClient(
         settings,
         on_token=mask_secret,
         on_answer=partial(metrics.answered, source_id),
         on_retry=partial(metrics.retried, source_id),
     )
-
-
-def settings_of(connection: Any, api_version: str | None = None) -> ConnectionSettings:
-    """Return a connection as the library's settings.
-
-    Args:
-        connection: an Airflow connection of type `bcda`.
-        api_version: overrides the connection's version; empty or None for none.
-
-    Raises:
-        InvalidRequestError: a field is missing, unknown or malformed.
-    """
-    extra: Mapping[str, Any] = {key: value for key, value in connection.extra_dejson.items() if value not in (None, "")}
-    known = {field.name for field in fields(Tuning)}
-    unknown = sorted(extra.keys() - known - {"api_version", "auth"})
-    if unknown:
-        raise InvalidRequestError(f"The connection's extra has unknown fields: {', '.join(unknown)}.")
-    tuning: dict[str, Any] = {key: _tuned(key, value) for key, value in extra.items() if key in known}
-    try:
-        return ConnectionSettings(
-            base_url=_base_url(connection),
-            client_id=connection.login or "",
-            client_secret=connection.password or "",
-            api_version=ApiVersion(api_version or extra.get("api_version", "v2")),
-            auth=AuthMode(extra.get("auth", "basic")),
-            tuning=Tuning(**tuning),
-        )
-    except InvalidRequestError:
-        raise
-    except ValueError as error:
-        raise InvalidRequestError(f"The connection's extra is malformed: {error}.") from error
 
 
 def _variable(name: str) -> str | None:
@@ -204,7 +333,7 @@ def _variable(name: str) -> str | None:
 
 
 def places(source_id: str = DEFAULT_SOURCE, *, variable: Callable[[str], str | None] = _variable) -> Places:
-    """Return where a source's data lies, from BCDA_HOME and its overrides, `data/` in the project by default; with its key.
+    """Return where a source's data lies, from BCDA_HOME and its overrides, with its key; in a checkout `data/` by default.
 
     The key is that of the environment variable BCDA_ENCRYPTION_KEY, or of the Airflow Variable that
     BCDA_ENCRYPTION_VARIABLE names, which Airflow looks up in its secrets backends. Without either nothing is encrypted.
@@ -214,7 +343,7 @@ def places(source_id: str = DEFAULT_SOURCE, *, variable: Callable[[str], str | N
         variable: looks an Airflow Variable up; Airflow has another way outside of tasks.
 
     Raises:
-        InvalidRequestError: the key is malformed.
+        InvalidRequestError: BCDA_HOME is not set, or a path or the key is malformed.
         TransientError: the Variable is named, and no secrets backend gives it.
     """
     found = raw_places(source_id)
@@ -239,30 +368,8 @@ def raw_places(source_id: str = DEFAULT_SOURCE) -> Places:
 
     Args:
         source_id: connection id; each has places of its own.
+
+    Raises:
+        InvalidRequestError: BCDA_HOME is not set, or a path is malformed.
     """
-    return Places.from_environment(os.environ, default_home=_PROJECT / "data").of_source(source_id)
-
-
-def _base_url(connection: Any) -> str:
-    """Return the base URL; a connection URI keeps scheme, host and port apart."""
-    host = connection.host or ""
-    if "://" in host:
-        return f"{host}:{connection.port}" if connection.port else host
-    scheme = connection.schema or "https"
-    return f"{scheme}://{host}:{connection.port}" if connection.port else f"{scheme}://{host}"
-
-
-def _tuned(name: str, value: Any) -> int | float | bool | str:
-    """Return a field in the type of its default; forms and URIs send text."""
-    default = getattr(Tuning(), name)
-    if isinstance(default, str):
-        return str(value)
-    if isinstance(default, bool):
-        if str(value).lower() not in {"true", "false", "1", "0"}:
-            raise InvalidRequestError(f"The connection's extra field {name} must be true or false.")
-        return str(value).lower() in {"true", "1"}
-    try:
-        number = float(value)
-        return int(number) if isinstance(default, int) else number
-    except (TypeError, ValueError, OverflowError):
-        raise InvalidRequestError(f"The connection's extra field {name} must be a number.") from None
+    return Places.from_environment(os.environ).of_source(source_id)

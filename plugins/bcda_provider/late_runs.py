@@ -5,9 +5,8 @@ import logging
 import math
 import os
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
-from airflow.sdk import Context
 from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 
@@ -54,7 +53,7 @@ async def run_is_late(source: str, hours: float, context: dict[str, Any]) -> Non
     text = late_text(dag_id, dag_run_id, hours, now=datetime.now(UTC))
     log.warning("%s", text)
     # Notifiers wait for their servers, and one that did so in the loop would stop every trigger of the process.
-    await asyncio.to_thread(notify_late, f"BCDA {dag_id} is late", text, cast("Context", context))
+    await asyncio.to_thread(notify_late, f"BCDA {dag_id} is late", text)
 
 
 def late_text(dag_id: str, dag_run_id: str, hours: float, *, now: datetime) -> str:

@@ -17,7 +17,8 @@ from openlineage.client.facet_v2 import input_statistics_input_dataset as readin
 from openlineage.client.facet_v2 import output_statistics_output_dataset as writing
 
 from bcda import model, protocol
-from bcda.batches import split_into_batches
+from bcda.batches import files_of_batch
+from bcda.files import read_bytes
 from bcda.landed import LandedBatch, read_landed
 from bcda.manifest import Manifest
 from bcda.places import Places
@@ -29,6 +30,9 @@ Lineage = OperatorLineage[Any, Any]
 
 _TOTALS = ("resource", "resource_version")
 """Tables with a row for each resource of any type."""
+
+_MAIN = ("patient", "coverage", "claim", "partial_claim", "partial_claim_response")
+"""Tables with a row for each resource of a type."""
 
 _FEW = range(1, FEWEST_PEOPLE)
 
@@ -44,8 +48,8 @@ def fetched(places: Places, run_id: str, batch: int, count: int) -> Lineage:
     """Return what a batch was fetched from and to; of a failed one what came until then."""
     folder = places.run_folder(run_id)
     run = read_run(folder)
-    manifest = Manifest.from_bytes((folder / "manifest.json").read_bytes())
-    files = split_into_batches(manifest, count)[batch].files
+    manifest = Manifest.from_bytes(read_bytes(folder / "manifest.json"))
+    files = files_of_batch(manifest, batch, count)
     receipts = [receipt for file in files if (receipt := read_receipt(folder, file.name)) is not None]
     inputs = []
     for name in sorted({receipt.resource_type for receipt in receipts}):
@@ -83,7 +87,7 @@ def landed(places: Places, run_id: str, batch: int) -> Lineage:
         },
     )
     outputs = []
-    for table, rows in _told(_rows_of([account])).items():
+    for table, rows in _told_of_run(_rows_of([account])).items():
         files = [file for file in account.lake_files if file.table == table]
         statistics = writing.OutputStatisticsOutputDatasetFacet(
             rowCount=rows,
@@ -112,7 +116,7 @@ def merged(places: Places, run_id: str) -> Lineage:
             facets=_schema(table, without=model.MERGE_COLUMNS),
             inputFacets={"inputStatistics": reading.InputStatisticsInputDatasetFacet(rowCount=count)},
         )
-        for table, count in _told(rows).items()
+        for table, count in _told_of_run(rows).items()
     ]
     outputs = [OutputDataset(*_table(places.warehouse, name), facets=_schema(name)) for name in rows if name in core]
     return Lineage(inputs=inputs, outputs=outputs)
@@ -148,9 +152,8 @@ def _endpoint(run: ExportRun, resource_type: str, statistics: InputDatasetFacet 
 
 
 def _read(receipts: list[Receipt]) -> reading.InputStatisticsInputDatasetFacet:
-    lines = sum(receipt.lines for receipt in receipts)
+    # Lines by type are not told: with the sum of a run's lines, those of one type can tell those of few people.
     return reading.InputStatisticsInputDatasetFacet(
-        rowCount=None if lines in _FEW else lines,
         size=sum(receipt.wire_bytes for receipt in receipts),
         fileCount=len(receipts),
     )
@@ -187,6 +190,14 @@ def _rows_of(accounts: Iterable[LandedBatch]) -> dict[str, int]:
         for file in account.lake_files:
             rows[file.table] += file.rows
     return dict(sorted(rows.items()))
+
+
+def _told_of_run(rows: Mapping[str, int]) -> dict[str, int | None]:
+    """Return row counts of one run as they may leave.
+
+    A row of a main table is a line, and the report has their sum: while one of these tables has few rows, none is told.
+    """
+    return dict.fromkeys(rows) if any(rows.get(name, 0) in _FEW for name in _MAIN) else _told(rows)
 
 
 def _told(rows: Mapping[str, int]) -> dict[str, int | None]:

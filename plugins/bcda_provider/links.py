@@ -6,7 +6,7 @@ from urllib.parse import quote, urlencode
 from airflow.sdk import BaseOperatorLink
 from airflow.sdk.configuration import conf
 
-from bcda_provider.hooks import BcdaHook, raw_places
+from bcda_provider.hooks import raw_places, settings_of_run
 
 
 class BcdaJobLink(BaseOperatorLink):
@@ -24,7 +24,7 @@ class BcdaJobLink(BaseOperatorLink):
         job_id = getattr(operator, "job_id", None)
         if not job_id:
             return ""
-        settings = BcdaHook(operator.bcda_conn_id, api_version=operator.api_version or None).settings()
+        settings = settings_of_run(operator.bcda_conn_id, operator.run_id, operator.api_version)
         return f"{settings.base_url.rstrip('/')}/api/{settings.api_version}/jobs/{job_id}"
 
 
@@ -40,9 +40,7 @@ class BcdaPageLink(BaseOperatorLink):
             operator: the task, with what it was rendered to.
             ti_key: not looked at.
         """
-        run_id = getattr(operator, "run_id", None)
-        named = {"source": operator.bcda_conn_id} | ({"run": run_id} if run_id else {})
-        return f"{_base()}/bcda/?{urlencode(named)}"
+        return page_address(operator.bcda_conn_id, getattr(operator, "run_id", None) or "")
 
 
 class BcdaReportLink(BaseOperatorLink):
@@ -61,6 +59,16 @@ class BcdaReportLink(BaseOperatorLink):
         if not run_id or not (raw_places(operator.bcda_conn_id).reports / f"{run_id}.html").exists():
             return ""
         return f"{_base()}/bcda/reports/{quote(run_id)}?{urlencode({'source': operator.bcda_conn_id})}"
+
+
+def page_address(source: str, run_id: str = "") -> str:
+    """Return the address of the BCDA page, at one run if there is one.
+
+    Args:
+        source: connection id.
+        run_id: of the export run; empty for the source as a whole.
+    """
+    return f"{_base()}/bcda/?{urlencode({'source': source} | ({'run': run_id} if run_id else {}))}"
 
 
 def _base() -> str:

@@ -1,12 +1,13 @@
 """Telling people outside Airflow, through Airflow's own notifiers; this project sends nothing by itself.
 
-The setting is a JSON list in the environment variable BCDA_NOTIFIERS or the Airflow Variable `bcda_notifiers`:
+The setting is a JSON list in the environment variable BCDA_NOTIFIERS. It names code that workers run, so it is read from nowhere
+that a person can edit in Airflow:
 
     [{"notifier": "airflow.providers.http.notifications.http.HttpNotifier", "on": ["failure"],
       "kwargs": {"http_conn_id": "chat", "json": {"text": "{{ bcda.text }}"}}}]
 
 `notifier` names a class, `kwargs` are its arguments, and `on` is `success`, `failure` or both, which is the default. In
-arguments that the class renders, `bcda` has what a `Message` has.
+arguments that the class renders, `bcda` has what a `Message` has, and there is nothing else: no connection, no Variable.
 """
 
 import importlib
@@ -14,13 +15,15 @@ import json
 import os
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from airflow.sdk import BaseNotifier, Context, Variable
+from airflow.sdk import BaseNotifier, Context
+from jinja2 import Environment, TemplateError, meta
 
-from bcda.errors import BcdaError, InvalidRequestError
-from bcda_provider.notes import leave_note
+from bcda.bounds import LONGEST_SUBJECT, LONGEST_TOLD, shortened
+from bcda.errors import InvalidRequestError
+from bcda_provider.failures import map_index_of, name_of, reason_of
+from bcda_provider.hooks import raw_places
 
 SETTING = "BCDA_NOTIFIERS"
 OUTCOMES = ("success", "failure")
@@ -43,6 +46,11 @@ class Message:
     text: str
     run_id: str = ""
     html_file: str = ""
+
+    @classmethod
+    def bounded(cls, outcome: str, subject: str, text: str, run_id: str = "", html_file: str = "") -> "Message":
+        """Return a message that is no longer than it may be."""
+        return cls(outcome, shortened(subject, LONGEST_SUBJECT), shortened(text, LONGEST_TOLD), run_id, html_file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +75,18 @@ def notify_loaded(context: Context) -> None:
         context: of the report task.
 
     Raises:
-        InvalidRequestError: the setting is malformed; Airflow logs it and leaves the task as it is.
+        InvalidRequestError: the setting is malformed, or what the task returned was changed since and names no run; Airflow
+            logs it and leaves the task as it is.
     """
-    for run in context["ti"].xcom_pull(task_ids=context["ti"].task_id)["reports"]:
-        message = Message(
-            "success",
-            f"BCDA {run['headline']}",
-            Path(run["text_file"]).read_text(encoding="utf-8"),
-            run["run_id"],
-            run["html_file"],
-        )
-        _tell(message, context)
+    ti = context["ti"]
+    # A person may edit an XCom, and must not name a file of the worker in it.
+    task: Any = ti.task
+    here = raw_places(task.bcda_conn_id)
+    for run in ti.xcom_pull(task_ids=ti.task_id, map_indexes=map_index_of(ti))["reports"]:
+        run_id = run["run_id"]
+        here.run_folder(run_id)
+        text = (here.reports / f"{run_id}.txt").read_text(encoding="utf-8")
+        _tell(Message.bounded("success", f"BCDA {run['headline']}", text, run_id, str(here.reports / f"{run_id}.html")))
 
 
 def notify_failed(context: Context) -> None:
@@ -89,32 +98,26 @@ def notify_failed(context: Context) -> None:
     Raises:
         InvalidRequestError: the setting is malformed; Airflow logs it and leaves the task as it is.
     """
-    ti, error = context["ti"], context.get("exception")
-    reason = _reason(error)
-    # Of a task whose process died Airflow calls this in the DAG processor, which knows no exception and never answers who
-    # writes an XCom: it would wait until it is killed, and nobody were told.
-    if error is not None:
-        leave_note(ti, f"{ti.task_id} failed: {reason}")
-    where = f" of batch {ti.map_index}" if ti.map_index is not None and ti.map_index >= 0 else ""
+    # Of a task whose process died Airflow calls this in the DAG processor, which knows no exception.
+    ti, reason = context["ti"], reason_of(context.get("exception"))
     text = (
-        f"Task {ti.task_id}{where} of {ti.dag_id} failed in its try {ti.try_number}.\n"
+        f"Task {name_of(ti)} of {ti.dag_id} failed in its try {ti.try_number}.\n"
         f"Run: {ti.run_id}\n\n{reason}\n\nIts log: {getattr(ti, 'log_url', 'in Airflow')}\n"
     )
-    _tell(Message("failure", f"BCDA {ti.dag_id}: {ti.task_id} failed", text), context)
+    _tell(Message.bounded("failure", f"BCDA {ti.dag_id}: {ti.task_id} failed", text))
 
 
-def notify_late(subject: str, text: str, context: Context) -> None:
+def notify_late(subject: str, text: str) -> None:
     """Tell that a run is late, to those who are told of failures.
 
     Args:
         subject: one line.
         text: which run, and what it may wait for.
-        context: of the deadline alert; it has no task.
 
     Raises:
         InvalidRequestError: the setting is malformed.
     """
-    _tell(Message("failure", subject, text), context)
+    _tell(Message.bounded("failure", subject, text))
 
 
 def configured() -> tuple[Configured, ...]:
@@ -123,7 +126,7 @@ def configured() -> tuple[Configured, ...]:
     Raises:
         InvalidRequestError: it is not a list of such entries.
     """
-    text = os.environ.get("BCDA_NOTIFIERS") or Variable.get("bcda_notifiers", default="")
+    text = os.environ.get("BCDA_NOTIFIERS")
     if not text:
         return ()
     try:
@@ -139,37 +142,64 @@ def configured() -> tuple[Configured, ...]:
     return tuple(entries)
 
 
-def _tell(message: Message, context: Context) -> None:
-    given: Any = {**context, "bcda": message}
+def _tell(message: Message) -> None:
+    """Tell the notifiers. None of them gets Airflow's context, which reaches connections and Variables."""
     # Each is called whatever becomes of the others; Airflow logs the error of one that fails.
     with ExitStack() as stack:
         for entry in reversed([entry for entry in configured() if message.outcome in entry.on]):
-            stack.callback(_send, entry, given)
+            stack.callback(_send, entry, message)
 
 
-def _send(entry: Configured, context: Any) -> None:
-    _notifier(entry)(context)
+def _send(entry: Configured, message: Message) -> None:
+    given: Any = {"bcda": message}
+    _notifier(entry)(given)
 
 
 def _notifier(entry: Configured) -> BaseNotifier:
+    kind = _class_of(entry)
+    _check_arguments(entry, kind)
+    return kind(**entry.kwargs)
+
+
+def _class_of(entry: Configured) -> type[BaseNotifier]:
+    """Return the class that an entry names; nothing is called before it is known to be a notifier."""
     module, _, name = entry.notifier.rpartition(".")
     try:
-        made = getattr(importlib.import_module(module), name)(**entry.kwargs)
+        found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise InvalidRequestError(
             f"{SETTING} names {entry.notifier}, which cannot be imported ({type(error).__name__}). Install its provider package."
         ) from None
-    if not isinstance(made, BaseNotifier):
-        raise InvalidRequestError(f"{SETTING} names {entry.notifier}, which is no notifier of Airflow.")
-    return made
+    if not (isinstance(found, type) and issubclass(found, BaseNotifier)):
+        raise InvalidRequestError(
+            f"{SETTING} names {entry.notifier}, which is not a notifier of Airflow. It was not called."
+        )
+    return found
 
 
-def _reason(error: Any) -> str:
-    """Return what an error says. Texts of other errors than ours can hold anything: only their kind travels on."""
-    if isinstance(error, BcdaError):
-        return f"{type(error).__name__}: {error}"
-    if error is None or isinstance(error, str):
-        return "The task ended without saying why: its process died, or was stopped. Look at its log, then clear it."
-    return (
-        f"{type(error).__name__}, which this project does not expect. Look at the end of the task's log, then clear it."
-    )
+def _check_arguments(entry: Configured, kind: type[BaseNotifier]) -> None:
+    """Refuse templates that use anything but the message: Airflow would render most of them to nothing, without a word."""
+    used: set[str] = set()
+    for name in kind.template_fields:
+        for text in _texts(entry.kwargs.get(name)):
+            try:
+                used |= meta.find_undeclared_variables(_PARSER.parse(text))
+            except TemplateError:
+                # Airflow says what is wrong with it when it renders it.
+                continue
+    if others := sorted(used - {"bcda"}):
+        raise InvalidRequestError(
+            f"{SETTING}: the arguments of {entry.notifier} use {', '.join(others)}, and only `bcda` is there: outcome, subject, text, "
+            "run_id and html_file. Nobody was told. Correct the arguments."
+        )
+
+
+_PARSER = Environment(autoescape=False)  # noqa: S701 - parses templates and renders none
+
+
+def _texts(value: Any) -> list[str]:
+    """Return the texts of an argument, however deep they lie."""
+    if isinstance(value, str):
+        return [value]
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [text for each in inside for text in _texts(each)]

@@ -7,6 +7,15 @@ from bcda.export_request import DEFAULT_RESOURCE_TYPES, RESOURCE_TYPES
 from bcda.places import DEFAULT_SOURCE
 from bcda.settings import ApiVersion
 
+DAGS = (
+    "bcda_weekly_export",
+    "bcda_attribution_check",
+    "bcda_attribution_export",
+    "bcda_runout_export",
+    "bcda_maintenance",
+)
+"""DAGs of this project, without the source's suffix."""
+
 _CONNECTION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
@@ -45,3 +54,13 @@ def default_types() -> tuple[str, ...]:
 def dag_id(name: str, source: str) -> str:
     """Return the id of a source's DAG: the plain name for the default source, with the source behind it for others."""
     return name if source == DEFAULT_SOURCE else f"{name}__{source}"
+
+
+def is_of_project(dag: str, source: str = "") -> bool:
+    """Tell whether a DAG is one of this project's; anybody may use the operators in another one.
+
+    Args:
+        dag: its id.
+        source: connection id; empty for any.
+    """
+    return dag in {dag_id(name, source) for name in DAGS} if source else dag.partition("__")[0] in DAGS

@@ -15,8 +15,8 @@ _TITLES = {"main": "Claims, people, coverage", "partial": "Unfinished claims", "
 
 _TABLES = """# Tables
 
-Every table and view of `bcda.duckdb` with every column, from the comments that the database itself carries; `DESCRIBE claim` and
-`duckdb_columns()` show the same. The views of the Claim and Claim Line Feed have [a page of their own](cclf.md). What belongs
+Every table and view of `bcda.duckdb` with every column. The texts are the comments in the database; `duckdb_tables()`, `duckdb_views()` and
+`duckdb_columns()` return the same ones. The views of the Claim and Claim Line Feed have [a page of their own](cclf.md). What belongs
 together is told in [the guide for analysts](../analysts.md).
 
 """

@@ -1,34 +1,23 @@
-"""The fault matrix: what goes wrong in the tests, and what comes of it."""
+"""The fault matrix: every fault that the tests inject, with its outcome."""
 
-import re
 import sys
 
 from reference_pages.templates import PROJECT
 
-_MARKED = re.compile(r"(<!-- faults, by make reference -->\n).*?(<!-- end of faults -->)", re.DOTALL)
+_INTRO = """# Tested faults
+
+The tests inject each of these faults into an export from the simulator. After each one they compare the published database with that
+of an undisturbed run. They also search everything that was written or logged for secrets and personal data. The source of this table
+is the [fault matrix](../../tests/faults/matrix.py). Killed processes have [tests of their own](../../tests/crash/test_crash.py).
+
+The phase is the request or the step in which the fault occurs. "The next run loads everything" holds once the cause is gone: a failed
+run records nothing as covered, so the next run asks for the same interval.
+"""
 
 
 def page() -> str:
-    """Return the page of all faults that the tests try."""
-    return (
-        "# Faults that are tried\n\nThe tests let each of these happen to an export against the simulator, then compare what an analyst "
-        "finds afterwards with an undisturbed run, and look for secrets and people in everything that was written or logged "
-        "([fault matrix](../../tests/faults/matrix.py)). Processes that are killed have "
-        f"[tests of their own](../../tests/crash/test_crash.py).\n\n{_table()}\n"
-    )
-
-
-def readme() -> str:
-    """Return the README with its table of faults as it is now."""
-    text = (PROJECT / "README.md").read_text(encoding="utf-8")
-    made, count = _MARKED.subn(lambda found: f"{found[1]}\n{_table()}\n\n{found[2]}", text)
-    if count != 1:
-        raise ValueError("README.md has no place for the table of faults: two comments mark it")
-    return made
-
-
-def _table() -> str:
+    """Return the page of all faults that the tests inject."""
     sys.path[:0] = [str(PROJECT / "tests" / name) for name in ("faults", "integration", "unit")]
     from matrix import table  # noqa: PLC0415 - found through the path that is set above
 
-    return table()
+    return f"{_INTRO}\n{table()}\n"

@@ -1,4 +1,4 @@
-"""Every message of library and provider by kind of error: found in the source, explained in messages.toml."""
+"""Every message of the library and the provider, by kind of error: found in the source, explained in messages.toml."""
 
 import ast
 import inspect
@@ -7,18 +7,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bcda import errors
-from reference_pages.markdown import code, plain
+from reference_pages.markdown import code, plain, table
 from reference_pages.templates import Said, said
 
 NOTES = tomllib.loads(Path(__file__).with_name("messages.toml").read_text(encoding="utf-8"))
 
-_INTRO = """# Messages, and what to do
+_INTRO = """# Messages
 
-Every message of this project with its cause and the next step. Search for a few words of yours; what differs from time to time
-stands in braces here, and alternatives in brackets. A message is the last line of the failed task's log, what `python -m bcda`
-writes to standard error before it ends with exit code 1, or what the connection's **Test** button shows.
+This page lists every message of the project with its cause and the next step. To find a message, search for a few words of it. Values
+are shown in braces, and alternatives in brackets.
 
-The kind of the error says whether waiting helps: """
+Errors appear in the log of the failed task, in the output of `python -m bcda` (which then ends with exit code 1), or under the
+connection's **Test Connection** icon. The kind of the error says whether the task is retried:
+
+"""
 
 
 def error_classes() -> dict[str, type[errors.BcdaError]]:
@@ -31,12 +33,12 @@ def error_classes() -> dict[str, type[errors.BcdaError]]:
 
 
 def raised() -> list[Said]:
-    """Return every message that is given to an error of the library."""
+    """Return every message that the code passes to an error of the library."""
     return said(dict.fromkeys(error_classes(), 0))
 
 
 def other() -> dict[str, list[Said]]:
-    """Return the messages that are no errors of the library, by heading."""
+    """Return the messages that are not errors of the library, by heading."""
     return {
         "Reasons for a skipped run": [s for s in said({"NotNeeded": 0, "_skip": 0}) if s.text],
         "Reasons for what a run asks for": [s for s in said({"Decision": 1}) if s.text],
@@ -55,14 +57,14 @@ def _is_a_problem(call: ast.Call) -> bool:
 def page() -> str:
     """Return the page of all messages."""
     branches = {
-        errors.ActionNeededError: "the task fails at once; a person has to do something",
-        errors.TransientError: "the task tries again by itself, three times",
-        errors.TerminalError: "the task fails at once; this run is over, and a new one may be asked for",
+        errors.ActionNeededError: "The task fails at once. A person must act.",
+        errors.TransientError: "Airflow retries the task for more than an hour. The task fails after its last attempt.",
+        errors.TerminalError: "The task fails at once. This run cannot succeed; start a new one.",
     }
     parts = [
         _INTRO
-        + "; ".join(f"under `{branch.__name__}` {effect}" for branch, effect in branches.items())
-        + ". The task is shown as failed only after its last try, and what it had done until then is kept."
+        + table(("kind", "what happens"), ((code(branch.__name__), effect) for branch, effect in branches.items()))
+        + "\n\nCompleted work is kept in every case."
     ]
     messages = raised()
     for name, found in error_classes().items():
@@ -80,7 +82,7 @@ def _section(name: str, found: type[errors.BcdaError], effect: str, messages: Se
     notes = NOTES["classes"][name]
     yield f"## {name}"
     yield plain((inspect.getdoc(found) or "").partition("\n\n")[0])
-    yield f"**Then:** {effect}."
+    yield f"**What happens:** {effect}"
     yield f"**Cause:** {notes['cause'].strip()}"
     yield f"**What to do:** {notes['next'].strip()}"
     if messages:
@@ -96,5 +98,5 @@ def _listed(messages: Sequence[Said]) -> str:
 
 
 def note_on(text: str) -> str:
-    """Return what messages.toml adds to a message: that of the entry whose words are in it."""
+    """Return the note from messages.toml whose words are in a message; empty text if there is none."""
     return next((entry["note"] for entry in NOTES["message"] if entry["words"] in text), "")

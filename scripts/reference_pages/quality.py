@@ -7,10 +7,14 @@ _INTRO = """# Quality checks
 
 Run on the newest run of each version before it is published. Each is a query, one file in `include/bcda/model/checks/`; each result is
 a row of `ops.dq_result`. A check fails when what it observes, mostly the share of failed rows, is more than it allows.
-[How to add one](../extending.md#a-check)."""
+[How to add one](../extending.md#a-check).
+
+Only keys, counts of the ledger, and row counts stop a publication. A suspect claim does not: it is published and counts like all
+others. `claim_current.is_suspect` marks it, and `ops.suspect_claim` lists it with the reason."""
 
 _EFFECTS = {
-    Level.ERROR: "While one of these fails nothing is published: analysts keep the file they have, and `publish` says which.",
+    Level.ERROR: "While one of these fails, nothing is published. Analysts keep the file they have, and `publish` says which check failed. "
+    "The failure stands until its cause is gone, also after later runs.",
     Level.WARNING: "Published all the same; the failure is in the log of `publish` and in `ops.dq_result`.",
     Level.INFO: "Counted in `ops.dq_result` only.",
 }
@@ -21,9 +25,10 @@ def page() -> str:
     parts = [_INTRO]
     for level in Level:
         rows = [
-            [code(check.check_id), f"{check.threshold:g}", plain(check.about)]
+            [code(check.check_id), f"{check.threshold:g}", "yes" if check.reason else "", plain(check.about)]
             for check in checks()
             if check.level is level
         ]
-        parts.append(f"## Level {level}\n\n{_EFFECTS[level]}\n\n{table(('check', 'allows', 'what it finds'), rows)}")
+        listed = table(("check", "allows", "lists suspect claims", "what it finds"), rows)
+        parts.append(f"## Level {level}\n\n{_EFFECTS[level]}\n\n{listed}")
     return "\n\n".join(parts) + "\n"

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bcda_provider.provider_info import get_provider_info
+from bcda.network import VARIABLES
+from bcda.settings import Tuning
+from bcda_provider.provider_info import ADVANCED, FIELDS, get_provider_info
 from reference_pages.markdown import code, plain, table
 from reference_pages.templates import PROJECT
 
@@ -29,19 +31,21 @@ show those that this project is run with.
 
 ### Airflow Variables
 
-None is needed. The encryption key may be one, under the name that `BCDA_ENCRYPTION_VARIABLE` has."""
+None is needed. The encryption key may be one, under the name that `BCDA_ENCRYPTION_VARIABLE` has. Choose a
+[masked name](../security.md#encryption-at-rest). `bcda_notifiers` of earlier releases has no effect; `BCDA_NOTIFIERS` takes its value."""
 
 _USES = {
     "runtime": "For Airflow's processes, and for commands that look at the same data:",
+    "hand": "For exports and questions [from a notebook or a shell](../notebook.md); Airflow has its connections instead:",
     "containers": "For the image and `docker-compose.yaml`; the file `.env` beside it may hold them, and those above:",
     "local": "For `make` and the simulator on this machine:",
     "tests": "For the tests:",
 }
 
 _STANDARD = {
-    "host": "Scheme, host and port: `https://sandbox.bcda.cms.gov` or `https://api.bcda.cms.gov`. Plain http only to this machine.",
+    "host": "`sandbox`, `production`, or another URL with scheme, host and port. Plain http works to this machine only.",
     "login": "Client id of the credential set.",
-    "password": "Client secret; ends 90 days after it was made.",
+    "password": "Client secret. It expires after 90 days.",
 }
 
 _READ = re.compile(
@@ -50,23 +54,23 @@ _READ = re.compile(
 _NAMED = re.compile(r"(?<![A-Z0-9_])BCDA_[A-Z0-9]+(?:_[A-Z0-9]+)*")
 _FILLED_IN = re.compile(r"\$[{(]([A-Z][A-Z0-9_]+)[:})]")
 _DEPLOYMENT = ("Makefile", "docker-compose*.yaml", "Dockerfile*", "scripts/*.sh", ".ci/*", "deploy/**/*")
-_VARIABLE = re.compile(r"""Variable\.get\(\s*"(\w+)\"""")
 _NOT_OURS = {"MAKEFILE_LIST", "BASH_SOURCE", "PATH", "PYTHONPATH", "HOME"}
 
 
 def names_in_use() -> dict[str, str]:
-    """Return every environment variable and Airflow Variable that the project's files name, with one of the files."""
+    """Return every environment variable that the project's files name, with one of the files."""
     found: dict[str, str] = {}
     for path in _files("include/**/*.py", "plugins/**/*.py", "dags/*.py", "scripts/**/*.py", "tests/**/*.py"):
         text = path.read_text(encoding="utf-8")
         matches = [next(filter(None, groups)) for groups in _READ.findall(text)]
         if not path.is_relative_to(PROJECT / "tests"):
-            matches += _NAMED.findall(text) + _VARIABLE.findall(text)
+            matches += _NAMED.findall(text)
         found |= {name: path.relative_to(PROJECT).as_posix() for name in matches}
     for path in _files(*_DEPLOYMENT):
         text = path.read_text(encoding="utf-8")
         matches = _FILLED_IN.findall(text) + _NAMED.findall(text)
         found |= {name: path.relative_to(PROJECT).as_posix() for name in matches}
+    found |= dict.fromkeys(VARIABLES, "include/bcda/network.py")
     return {name: path for name, path in found.items() if name not in _NOT_OURS and not name.startswith("AIRFLOW__")}
 
 
@@ -89,11 +93,46 @@ def page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+_CONNECTION = """## The connection
+
+A connection of type `bcda` says how to reach BCDA. A new one needs four things: address, client id, client secret, and API version.
+The id of the first connection is `bcda_default`. `BCDA_SOURCES` lists the ids, and so fixes the connection of each DAG."""
+
+_IN_OTHER_FORMS = """### The form, JSON, and a URI
+
+**The form.** Open **Admin**, **Connections**, **Add Connection**, and choose the type **BCDA**. Save, then select the
+**Test Connection** icon in the row of the connection. Airflow shows this icon only if
+`AIRFLOW__CORE__TEST_CONNECTION=Enabled` is set for the API server.
+
+**JSON**, for a secrets backend or the environment variable `AIRFLOW_CONN_BCDA_DEFAULT`:
+
+```json
+{"conn_type": "bcda", "host": "sandbox", "login": "CLIENT_ID", "password": "CLIENT_SECRET",
+ "extra": {"api_version": "v2", "credentials_made_on": "2026-11-01", "advanced": {"concurrent_downloads": 8}}}
+```
+
+**A URI**, for the same places. Percent-encode the client id, the client secret, and the JSON of `advanced`:
+
+```text
+bcda://CLIENT_ID:CLIENT_SECRET@sandbox/?api_version=v2&credentials_made_on=2026-11-01&advanced=%7B%22concurrent_downloads%22%3A8%7D
+```
+
+Airflow looks into a secrets backend first, then into the environment, then into its database. If one of the first two hides a saved
+connection, the BCDA page and `airflow bcda doctor` say so. They see the environment of their own process. Run the doctor on a worker to
+see that of the tasks."""
+
+_ADVANCED = """### Keys of `advanced`
+
+Most connections leave this field empty. It holds a JSON object, or the text of one. Connections of earlier versions have these keys in the
+extra itself, and `secret_made_on` instead of `credentials_made_on`. They keep working, and a key in `advanced` takes precedence. An unknown
+key is ignored with a warning in the log, in the doctor, and under the **Test Connection** icon."""
+
+
 def _connection() -> str:
     (kind,) = get_provider_info()["connection-types"]
     labels = kind["ui-field-behaviour"]["relabeling"]
     rows = [[labels[name], code(name), "text", "", about] for name, about in _STANDARD.items()]
-    for name, field in kind["conn-fields"].items():
+    for name, field in FIELDS.items():
         rows.append(
             [
                 plain(field["label"]),
@@ -103,10 +142,16 @@ def _connection() -> str:
                 plain(field["description"]),
             ]
         )
-    return (
-        "## The connection\n\nType `bcda`; the id of the first one is `bcda_default`. In the form each field has its label; as JSON, "
-        "for `AIRFLOW_CONN_BCDA_DEFAULT` or a secrets backend, its name. Fields of the extra that are left out or empty have "
-        f"their default.\n\n{table(('label', 'name', 'type', 'default', 'what it does'), rows)}"
+    tuning = Tuning()
+    advanced = [[code(name), code(_default(getattr(tuning, name, "basic"))), about] for name, about in ADVANCED.items()]
+    return "\n\n".join(
+        (
+            _CONNECTION,
+            table(("label", "name", "type", "default", "what it does"), rows),
+            _IN_OTHER_FORMS,
+            _ADVANCED,
+            table(("key", "default", "what it does"), advanced),
+        )
     )
 
 
@@ -115,8 +160,7 @@ def _environment() -> str:
     for use, about in _USES.items():
         rows = [[code(name), note["default"], note["about"]] for name, note in NOTES.items() if note["used"] == use]
         parts.append(f"{about}\n\n{table(('name', 'default', 'what it does'), rows)}")
-    rows = [[code(name), note["default"], note["about"]] for name, note in NOTES.items() if note["used"] == "variables"]
-    parts.append(f"{_VARIABLES}\n\n{table(('name', 'default', 'what it does'), rows)}")
+    parts.append(_VARIABLES)
     return "\n\n".join(parts)
 
 
@@ -165,8 +209,10 @@ def _type(schema: Mapping[str, Any]) -> str:
         return f"any of {shown}" if schema.get("type") == "array" else f"one of {shown}"
     kinds = schema.get("type", "string")
     kind = next(name for name in ([kinds] if isinstance(kinds, str) else kinds) if name != "null")
-    words = {"string": "text", "integer": "whole number", "boolean": "true or false"}.get(kind, kind)
-    words = {"date": "day", "date-time": "instant"}.get(str(schema.get("format")), words)
+    words = {"string": "text", "integer": "whole number", "boolean": "true or false", "object": "JSON object"}.get(
+        kind, kind
+    )
+    words = {"date": "day", "date-time": "timestamp"}.get(str(schema.get("format")), words)
     low, high = schema.get("minimum"), schema.get("maximum")
     if low is not None:
         return f"{words} from {low}" + (f" to {high}" if high is not None else "")

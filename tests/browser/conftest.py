@@ -35,7 +35,7 @@ def stage(tmp_path_factory):
     with SimulatorProcess(home, "--people", "120", "--clock", "2026-11-10T12:00:00+00:00") as simulator:
         environment = {
             "AIRFLOW_CONN_BCDA_DEFAULT": simulator.connection(
-                poll_seconds=POLL_SECONDS, poll_max_seconds=1, secret_made_on="2026-09-01", concurrent_downloads=2
+                poll_seconds=POLL_SECONDS, poll_max_seconds=1, credentials_made_on="2026-09-01", concurrent_downloads=2
             ),
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin,reader:viewer",
             "BCDA_HOME": str(home / "data"),

@@ -65,17 +65,18 @@ def test_a_run_at_work_shows_its_phase_its_reason_and_its_progress(page, airflow
     # The end of the run brings what it loaded.
     page.get_by_role("heading", name="Complete to").wait_for()
     assert airflow.wait_for_run(WEEKLY, run) == "success"
-    assert page.get_by_text(re.compile(r"\d+ new, 0 changed")).count() == 1
+    assert page.get_by_text(re.compile(r"5 files, .*B, [\d,]+ lines")).count() == 1
 
 
 def test_a_failed_run_leads_to_the_log_that_says_why(page, airflow, simulator):
-    simulator.control("POST", "faults", {"kind": "answer", "endpoint": "token", "status": 401, "body": "none"})
+    refused = {"status": 401, "body": "text", "text": "Unauthorized\n"}
+    simulator.control("POST", "faults", {"kind": "answer", "endpoint": "token", **refused})
     simulator.control("POST", "clock", {"advance_seconds": 7 * 86_400})
     run = airflow.trigger(WEEKLY)
     assert airflow.wait_for_run(WEEKLY, run) == "failed"
     page.goto("/plugin/bcda")
     framed = page.frame_locator("iframe")
-    framed.get_by_text("kick_off failed. Its log ends").wait_for()
+    framed.get_by_text("kick_off failed: CredentialsError: The token endpoint answered 401.").wait_for()
     keep(page, "page-failed", full=False)
     page.goto("/bcda/")
     without_serious_findings(page)
@@ -91,14 +92,14 @@ def test_the_trigger_form_starts_the_run_that_was_asked_for(page, airflow):
     page.wait_for_url(f"**/dags/{RUNOUT}")
     airflow.unpause(RUNOUT)
     page.get_by_role("button", name="Trigger Dag").first.click()
-    page.get_by_text("Ask for everything from the beginning.").wait_for()
+    page.get_by_text("Export everything from the beginning.").wait_for()
     keep(page, "trigger-form", full=False)
     page.get_by_role("dialog").get_by_role("button", name="Trigger").last.click()
     deadline = time.monotonic() + 30
     while not (runs := airflow.api("GET", f"/dags/{RUNOUT}/dagRuns")["dag_runs"]):
         assert time.monotonic() < deadline
         time.sleep(0.3)
-    assert runs[0]["conf"]["conn_id"] == "bcda_default"
+    assert "conn_id" not in runs[0]["conf"]
     assert airflow.wait_for_run(RUNOUT, runs[0]["dag_run_id"]) == "success"
 
 
@@ -109,9 +110,13 @@ def test_the_loaded_page_for_operations_and_for_data(page, airflow):
     assert page.get_by_text("2026-07-10, loaded").count() == 1
     assert page.get_by_text(re.compile(r"\d+ days old, ends on 2026-11-30")).count() == 1
     assert page.get_by_role("row", name=re.compile("code_form .*warning")).count() == 1
-    assert page.locator("code", has_text="Secret made on").count() == 1
+    assert page.locator("code", has_text="Credentials made on").count() == 1
     assert not set("`<>") & set(page.inner_text("main"))
     keep(page, "page-loaded")
+    # What the README shows: load status and the newest runs.
+    page.set_viewport_size({"width": 1280, "height": 660})
+    keep(page, "page-top", full=False)
+    page.set_viewport_size({"width": 1280, "height": 900})
     without_serious_findings(page)
     page.get_by_role("link", name="Data", exact=True).click()
     page.get_by_role("heading", name="Claim lag").wait_for()
@@ -193,7 +198,7 @@ def test_who_may_look_sees_no_buttons_and_strangers_see_nothing(browser, airflow
     page = context.new_page()
     log_in(page, "reader", reader)
     assert page.get_by_role("link", name="Weekly export").count() == 0
-    assert page.get_by_text("You may look and not start runs").count() == 1
+    assert page.get_by_text("You have view-only access").count() == 1
     context.close()
 
 

@@ -1,4 +1,4 @@
-"""The stages of an export, each in a process of its own that dies where it is told to."""
+"""The stages of an export, each in a process of its own that dies, or stops, where it is told to."""
 
 import asyncio
 import os
@@ -17,23 +17,25 @@ from bcda.places import Places
 from bcda.settings import ConnectionSettings
 
 BATCHES = 2
-FILE_EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree", "socket.connect")
+FILE_EVENTS = ("open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree", "socket.connect")
 """Python's own audit events that change something outside the process."""
 
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """When a process dies by SIGKILL.
+    """When a process dies, or stops.
 
     Attributes:
         event: name of a commit point, or `files` for Python's own events; empty for none.
         count: it dies at this occurrence, from 1.
         after_seconds: or it is killed from outside after this time.
+        by: signal that it gets; SIGSTOP for one that goes on later.
     """
 
     event: str = ""
     count: int = 1
     after_seconds: float | None = None
+    by: signal.Signals = signal.SIGKILL
 
     def __str__(self) -> str:
         if self.after_seconds is not None:
@@ -77,7 +79,7 @@ def _listen(death: Death, home: Path) -> list[str]:
         if name == death.event:
             left -= 1
             if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), death.by)
 
     sys.addaudithook(hook)
     return seen

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import duckdb
+import jsonschema
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -29,6 +30,27 @@ def airflow_database():
     from airflow.utils.db import initdb
 
     initdb()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def each_schema_is_checked_once():
+    """Let jsonschema check the schema of a param once in a process.
+
+    Airflow validates each param of each task many times in a `dag.test`, and each time jsonschema first checks the schema itself,
+    which is always the same: a third of the time of a short run. Values are validated as often as before.
+    """
+    validator = jsonschema.validators.validator_for({})
+    check, checked = validator.check_schema, set()
+
+    def check_once(schema, *given, **options):
+        key = json.dumps(schema, sort_keys=True, default=repr)
+        if key not in checked:
+            check(schema, *given, **options)
+            checked.add(key)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(validator, "check_schema", check_once)
+        yield
 
 
 @pytest.fixture
@@ -97,6 +119,19 @@ def run_dag(airflow_database, monkeypatch):
         return str(done.state), {f"{ti.task_id}[{ti.map_index}]": str(ti.state) for ti in done.get_task_instances()}
 
     return run
+
+
+@pytest.fixture
+def notes_at_once(airflow_database):
+    """Let this process write notes as the API server does."""
+    from airflow.models.xcom import XComModel
+    from sqlalchemy import event
+
+    from bcda_provider import notes
+
+    notes.write_notes_at_once(None)
+    yield
+    event.remove(XComModel, "after_insert", notes._note_of)
 
 
 @pytest.fixture

@@ -50,6 +50,7 @@ def go_to(server, text):
     server.clock.set(datetime.fromisoformat(text).replace(tzinfo=UTC))
 
 
+@pytest.mark.complete
 def test_a_new_list_brings_the_history_of_who_is_new_and_tells_who_joined_and_left(
     at, run_dag, world, ask, logged, places
 ):
@@ -98,6 +99,7 @@ def test_a_new_list_brings_the_history_of_who_is_new_and_tells_who_joined_and_le
     assert len(kick_offs(server)) == asked + 2
 
 
+@pytest.mark.complete
 def test_a_list_whose_history_failed_is_announced_again_and_taken_from_the_same_instant(at, run_dag, world, ask):
     server = at("2026-03-01T12:00:00")
     assert run_dag(WEEKLY)[0] == "success"
@@ -114,6 +116,7 @@ def test_a_list_whose_history_failed_is_announced_again_and_taken_from_the_same_
     assert claims(ask, people) == sum(world.expected(server.clock.now(), people=people).claims.values())
 
 
+@pytest.mark.complete
 def test_without_a_list_from_before_everything_is_asked_for(at, run_dag, logged, ask):
     server = at("2026-03-01T12:00:00")
     assert run_dag(WEEKLY)[0] == "success"
@@ -128,6 +131,7 @@ def test_without_a_list_from_before_everything_is_asked_for(at, run_dag, logged,
     )
 
 
+@pytest.mark.complete
 def test_in_january_the_check_says_why_nothing_comes_and_runout_works(at, run_dag, logged, world, ask):
     server = at("2025-12-20T12:00:00")
     assert run_dag(WEEKLY)[0] == "success"
@@ -150,6 +154,7 @@ def test_in_january_the_check_says_why_nothing_comes_and_runout_works(at, run_da
     ]
 
 
+@pytest.mark.complete
 def test_a_renewed_runout_list_is_taken_in_full(at, run_dag):
     server = at("2026-03-01T12:00:00")
     assert run_dag(RUNOUT)[0] == "success"
@@ -158,6 +163,7 @@ def test_a_renewed_runout_list_is_taken_in_full(at, run_dag):
     assert ["_since" in target for target in kick_offs(server)] == [False, False]
 
 
+@pytest.mark.complete
 @pytest.mark.parametrize(
     ("when", "said"),
     [("2026-07-01T12:00:00", None), ("2027-01-08T12:00:00", "Runout data is gone: its last list is of 2026-07-10")],
@@ -172,6 +178,7 @@ def test_runout_is_refused_early_when_it_is_gone(at, run_dag, logged, when, said
         assert [entry for entry in server.requests if entry.endpoint == "kick-off"] == []
 
 
+@pytest.mark.complete
 def test_two_organizations_never_see_each_others_rows_files_or_tokens(
     serve, connect, monkeypatch, airflow_database, places, ask
 ):
@@ -209,6 +216,7 @@ def test_two_organizations_never_see_each_others_rows_files_or_tokens(
     assert by_client == {"simulated-client": {"simulated-client"}, "second-client": {"second-client"}}
 
 
+@pytest.mark.complete
 def test_a_connection_that_moves_to_another_server_is_refused(serve, connect, run_dag, places, monkeypatch, logged):
     connect(serve())
     assert run_dag(WEEKLY, resource_types=["Patient"])[0] == "success"

@@ -2,8 +2,12 @@ import json
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
+import jsonschema
 import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +35,7 @@ def test_every_dag_is_documented_tagged_and_retries(dagbag):
         assert dag.max_active_runs == 1
         assert not dag.catchup
         for task in dag.tasks:
-            assert task.retries == 3, task.task_id
+            assert task.retries == 9, task.task_id
 
 
 def test_the_weekly_dag_has_a_true_weekly_interval(dagbag):
@@ -41,26 +45,70 @@ def test_the_weekly_dag_has_a_true_weekly_interval(dagbag):
     assert type(timetable).__name__ == CronDataIntervalTimetable.__name__
 
 
+def test_a_dag_is_of_the_file_that_names_its_schedule(dagbag):
+    """What Airflow shows as its code, and deletes it with."""
+    files = {dag_id: Path(dag.fileloc).relative_to(PROJECT).as_posix() for dag_id, dag in dagbag.dags.items()}
+    assert files == {
+        "bcda_weekly_export": "dags/bcda_weekly_export.py",
+        "bcda_attribution_check": "dags/bcda_attribution_export.py",
+        "bcda_attribution_export": "dags/bcda_attribution_export.py",
+        "bcda_runout_export": "dags/bcda_runout_export.py",
+        "bcda_maintenance": "dags/bcda_maintenance.py",
+    }
+    for path in map(Path, set(files.values())):
+        lines = (PROJECT / path).read_text().splitlines()
+        assert len(lines) <= 15, path
+        assert "schedule=" in "".join(lines), path
+
+
+def test_the_schedules_of_the_files_are_those_that_a_builder_has_by_itself():
+    from bcda_provider.dags import attribution, maintenance, runout, weekly
+
+    for builder in (
+        weekly.weekly_export,
+        runout.runout_export,
+        attribution.attribution_check,
+        attribution.attribution_export,
+        maintenance.maintenance,
+    ):
+        text = "".join((PROJECT / "dags" / name).read_text() for name in FILES)
+        (call,) = [line.strip() for line in text.splitlines() if line.strip().startswith(f"{builder.__name__}(")]
+        given = eval(f"dict({call.partition('(')[2].partition(')')[0].removeprefix('source, ')})")
+        assert given == builder.__kwdefaults__, builder.__name__
+
+
+FILES = ("bcda_weekly_export.py", "bcda_runout_export.py", "bcda_attribution_export.py", "bcda_maintenance.py")
+
+
 def test_the_tasks_follow_each_other(dagbag):
     dag = dagbag.dags["bcda_weekly_export"]
     assert {task.task_id: sorted(task.downstream_task_ids) for task in dag.tasks} == {
-        "plan": ["batch.fetch", "batch.land", "kick_off", "merge", "wait_for_job"],
+        "plan": ["batch.fetch", "batch.land", "gaps.plan", "kick_off", "merge", "wait_for_job"],
         "kick_off": ["wait_for_job"],
         "wait_for_job": ["batch.fetch", "batch.land", "merge"],
         "batch.fetch": ["batch.land"],
         "batch.land": ["merge"],
-        "merge": ["publish"],
+        "merge": ["gaps.plan", "publish"],
+        "gaps.plan": [f"gaps.{task}" for task in ("batch.fetch", "batch.land", "kick_off", "merge", "wait_for_job")],
+        "gaps.kick_off": ["gaps.wait_for_job"],
+        "gaps.wait_for_job": ["gaps.batch.fetch", "gaps.batch.land", "gaps.merge"],
+        "gaps.batch.fetch": ["gaps.batch.land"],
+        "gaps.batch.land": ["gaps.merge"],
+        "gaps.merge": ["gaps.end"],
+        "gaps.end": ["publish"],
         "publish": ["report"],
         "report": [],
     }
 
 
 def test_every_param_of_the_form_is_explained(dagbag):
-    form = {"resource_types", "since", "full", "force", "batches", "conn_id", "api_version"}
+    form = {"resource_types", "since", "full", "force", "accept_empty", "accept_smaller_list", "batches", "api_version"}
     filters = {"systems", "final_action", "outcome", "service_from", "service_through"}
     for name in ("bcda_weekly_export", "bcda_attribution_export", "bcda_runout_export"):
-        assert set(dagbag.dags[name].params) == form | filters
+        gaps = set() if name == "bcda_attribution_export" else {"gaps"}
+        assert set(dagbag.dags[name].params) == form | filters | gaps
     for dag in dagbag.dags.values():
+        assert "conn_id" not in dag.params
         for name in dag.params:
             param = dag.params.get_param(name)
             assert param.schema["title"], name
@@ -100,7 +148,9 @@ def test_each_source_has_dags_and_assets_of_its_own(airflow_database, monkeypatc
     assert {asset.uri for asset in merged.outlets} & {"bcda://claim", "bcda://claim/second_aco"} == {
         "bcda://claim/second_aco"
     }
-    assert dags["bcda_weekly_export__second_aco"].params["conn_id"] == "second_aco"
+    for dag in dags.values():
+        source = "second_aco" if dag.dag_id.endswith("__second_aco") else "bcda_default"
+        assert {task.bcda_conn_id for task in dag.tasks} == {source}, dag.dag_id
 
 
 def test_tasks_that_open_the_working_database_can_be_put_into_a_pool_and_a_queue(airflow_database, monkeypatch):
@@ -111,7 +161,7 @@ def test_tasks_that_open_the_working_database_can_be_put_into_a_pool_and_a_queue
     placed = [task for dag in DagBag().dags.values() for task in dag.tasks if task.pool == "one_at_a_time"]
     assert {task.task_id.split(".")[-1] for task in placed} == {
         *("plan", "merge", "publish", "report", "check_list"),
-        *("purge_raw", "compact_lake", "vacuum", "check_freshness", "check_secret"),
+        *("purge_raw", "compact_lake", "vacuum", "check_freshness", "check_secret", "start_missed_export"),
     }
     assert {task.queue for task in placed} == {"warehouse"}
     assert {task.dag_id for task in placed} == {dag.dag_id for dag in DagBag().dags.values()}
@@ -157,27 +207,41 @@ def test_reading_a_dag_imports_no_engine_and_speaks_to_nobody(airflow_database):
     assert loaded == []
 
 
-def test_loading_plugins_executes_one_file_only(airflow_database):
-    found = in_a_new_process(
-        """
-        import json, sys
-        from airflow import plugins_manager
-        plugins, errors = plugins_manager._get_plugins()
-        names = [name for name in ("hooks", "operators", "triggers", "sensors", "retry", "events", "assets") if name in sys.modules]
-        print(json.dumps({"plugins": [p.name for p in plugins], "errors": errors, "stray": names}))
-        """
-    )
-    assert "bcda" in found["plugins"]
+LOAD_PLUGINS = """
+    import json, sys
+    from importlib import metadata
+    {without}
+    from airflow import plugins_manager
+    plugins, errors = plugins_manager._get_plugins()
+    names = [name for name in ("hooks", "operators", "triggers", "sensors", "retry", "events", "assets") if name in sys.modules]
+    ours = [plugin for plugin in plugins if plugin.name == "bcda"]
+    print(json.dumps({{"sources": [str(p.source) for p in ours], "errors": errors, "stray": names}}))
+    """
+WITHOUT_ENTRY_POINT = """
+    import importlib_metadata
+    def without(library):
+        given = library.Distribution.entry_points.fget
+        ours = "bcda_provider.plugin:BcdaPlugin"
+        left = lambda self: library.EntryPoints(point for point in given(self) if point.value != ours)
+        library.Distribution.entry_points = property(left)
+    # Airflow reads one of them, by the version of Python.
+    without(metadata)
+    without(importlib_metadata)
+"""
+
+
+@pytest.mark.parametrize("without", ["", WITHOUT_ENTRY_POINT], ids=["installed", "only-a-plugins-folder"])
+def test_the_plugin_is_registered_once_and_nothing_else_of_the_folder_is_executed(airflow_database, without):
+    found = in_a_new_process(textwrap.dedent(LOAD_PLUGINS).format(without=textwrap.dedent(without)))
+    (source,) = found["sources"]
+    assert ("bcda_plugin.py" in source) is bool(without)
     assert found["errors"] == {}
     assert found["stray"] == []
 
 
 def test_the_connection_type_is_registered_with_its_fields(airflow_database):
-    from dataclasses import fields
-
     from airflow.providers_manager import ProvidersManager
 
-    from bcda.settings import Tuning
     from bcda_provider.hooks import BcdaHook
     from bcda_provider.provider_info import get_provider_info
 
@@ -185,4 +249,51 @@ def test_the_connection_type_is_registered_with_its_fields(airflow_database):
     assert manager.hooks["bcda"].hook_class_name == "bcda_provider.hooks.BcdaHook"
     (kind,) = get_provider_info()["connection-types"]
     assert kind["connection-type"] == BcdaHook.conn_type
-    assert set(kind["conn-fields"]) == {"api_version", "auth"} | {field.name for field in fields(Tuning)}
+    assert set(kind["conn-fields"]) == {"api_version", "credentials_made_on", "advanced"}
+
+
+def test_the_metadata_is_valid_and_names_every_module():
+    from airflow import __file__ as airflow
+    from airflow.providers_manager import ProvidersManager
+
+    import bcda_provider.operators
+    from bcda_provider.provider_info import DISTRIBUTION, OPERATORS, get_provider_info
+
+    given = get_provider_info()
+    jsonschema.validate(given, json.loads((Path(airflow).parent / "provider_info.schema.json").read_text()))
+    found = {path.stem for path in Path(bcda_provider.operators.__file__).parent.glob("*.py")}
+    assert found - {"__init__"} == set(OPERATORS)
+    for kind in ("hooks", "operators", "sensors", "triggers"):
+        for name in given[kind][0]["python-modules"]:
+            __import__(name)
+    assert {entry["integration-name"] for kind in ("hooks", "operators") for entry in given[kind]} == {
+        entry["integration-name"] for entry in given["integrations"]
+    }
+    provider = ProvidersManager().providers[DISTRIBUTION]
+    assert [provider.version] == given["versions"]
+    assert provider.data["integrations"][0]["external-doc-url"].startswith("https://")
+
+
+AN_OLDER_AIRFLOW = """
+    import json
+    from importlib import metadata
+    given = metadata.version
+    metadata.version = lambda name: "3.1.8" if name == "apache-airflow-core" else given(name)
+    from bcda_provider_metadata import get_provider_info
+    said = {}
+    for name in ("bcda_provider", "bcda_provider.operators", "bcda_provider.dags.weekly", "bcda_provider.plugin"):
+        try:
+            __import__(name)
+        except ImportError as error:
+            said[name] = str(error)
+    print(json.dumps([said, get_provider_info()]))
+    """
+
+
+def test_on_an_older_airflow_every_import_says_so_in_a_sentence_and_airflow_itself_works():
+    said, info = in_a_new_process(AN_OLDER_AIRFLOW)
+    sentence = "airflow-provider-bcda needs Airflow 3.3; this is 3.1.8."
+    assert len(said) == 4
+    assert set(said.values()) == {sentence}
+    # An error here would stop every `airflow` command.
+    assert info == {"package-name": "airflow-provider-bcda", "name": "BCDA", "description": sentence}

@@ -28,7 +28,7 @@ def doctor(capsys, airflow_database):
     return run
 
 
-def test_the_command_answers_in_one_screen(serve, connect, places):
+def test_the_command_answers_in_one_screen(serve, connect, places, airflow_database):
     server = serve()
     connect(server)
     airflow = Path(sys.executable).with_name("airflow")
@@ -37,13 +37,25 @@ def test_the_command_answers_in_one_screen(serve, connect, places):
     lines = done.stdout.splitlines()
     assert lines[0] == f"ok       settings         The connection bcda_default is to {server.base_url}, API v2."
     # Sentences that are too long for a line go on below.
-    assert [name for line in lines if (name := line[9:26].strip()) and line[0] != " "][:14] == [
-        *("settings", "name resolution", "connection", "TLS", "health", "clock", "token", "version", "attribution"),
+    assert [name for line in lines if (name := line[9:26].strip()) and line[0] != " "][:16] == [
+        *(
+            "settings",
+            "proxy",
+            "certificates",
+            "name resolution",
+            "connection",
+            "TLS",
+            "health",
+            "clock",
+            "token",
+            "version",
+            "attribution",
+        ),
         *("job slots", "secret", "folders", "disk", "warehouse"),
     ]
     assert str(places.raw.parent) in done.stdout
     assert lines[-1].startswith(("All is well", "Nothing failed"))
-    assert len(lines) <= 24
+    assert len(lines) <= 26
     for credential in (server.entity.client_id, server.entity.client_secret):
         assert credential not in done.stdout + done.stderr
 
@@ -76,7 +88,7 @@ def test_a_connection_in_airflows_database_is_found(serve, connect, doctor, monk
 def test_a_failure_is_exit_code_1(serve, connect, doctor):
     connect(serve(), password="not-the-secret")
     code, text = doctor()
-    assert (code, text.splitlines()[-1]) == (1, "1 of 14 checks failed: token.")
+    assert (code, text.splitlines()[-1]) == (1, "1 of 16 checks failed: token.")
     assert "not-the-secret" not in text
 
 
@@ -92,9 +104,10 @@ def test_a_warning_is_exit_code_0(serve, connect, doctor):
     [
         ({}, ("--conn-id", "nobody_made_it"), "Airflow has no connection nobody_made_it."),
         ({"host": "http://api.bcda.cms.gov"}, (), "is plain http; use https"),
-        ({"extra": {"pol_seconds": 2}}, (), "The connection's extra has unknown fields: pol_seconds."),
+        ({"conn_type": "http"}, (), "The connection bcda_default is of type http."),
+        ({"extra": {"poll_seconds": "soon"}}, (), "The connection's extra field poll_seconds must be a number."),
     ],
-    ids=["no-connection", "plain-http", "slip-in-extra"],
+    ids=["no-connection", "plain-http", "another-type", "no-number"],
 )
 def test_a_connection_that_cannot_work_is_said_and_the_folders_are_looked_at(
     serve, connect, doctor, changes, arguments, said
@@ -104,6 +117,17 @@ def test_a_connection_that_cannot_work_is_said_and_the_folders_are_looked_at(
     assert code == 1
     assert said in " ".join(text.split())
     assert "folders" in text
+
+
+def test_an_unknown_key_is_a_warning(serve, connect, doctor):
+    from bcda_provider.hooks import BcdaHook
+
+    connect(serve(), extra={"pol_seconds": 2})
+    said = "The connection's extra has unknown keys, which are ignored: pol_seconds."
+    code, text = doctor()
+    assert (code, said in " ".join(text.split())) == (0, True)
+    is_well, text = BcdaHook().test_connection()
+    assert (is_well, said in text) == (True, True)
 
 
 def test_the_test_button_begins_with_what_matters(serve, connect):

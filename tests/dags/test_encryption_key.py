@@ -29,6 +29,7 @@ def kept_by_airflow():
         return "\n".join(connection.iterdump())
 
 
+@pytest.mark.complete
 def test_the_key_of_a_variable_encrypts_and_is_seen_nowhere(
     serve, connect, weekly, run_dag, places, monkeypatch, logged, caplog
 ):
@@ -66,6 +67,7 @@ def test_without_the_named_key_nothing_is_written_in_the_clear(
     assert not [path for path in Path(places.raw.parent).rglob("*") if path.is_file()]
 
 
+@pytest.mark.complete
 def test_a_key_in_the_environment_of_airflow_counts_too(serve, connect, run_dag, places, monkeypatch, logged):
     monkeypatch.setattr(duckdb_files, "LOAD_CRYPTOGRAPHY", weak_dice.statement())
     monkeypatch.setenv("BCDA_ENCRYPTION_KEY", KEY.text)

@@ -1,11 +1,13 @@
 """The kick-off as Airflow calls it again and again: what it waits for, and for how long."""
 
 import asyncio
+import time
 from types import SimpleNamespace
 
 import pytest
 from exporting import planned
 
+from bcda import cancelled_jobs, export
 from bcda.client import BcdaClient
 from bcda.errors import ExportFailedError
 from bcda.export_request import ExportRequest, Scope
@@ -81,7 +83,7 @@ def test_a_wait_for_a_list_is_no_wait_for_another_job(
     now[0] += 600
     somebody("cancel", runout)
     server.faults.add(Fault(FaultKind.WRONG_YEAR, "kick-off", times=1))
-    waits_for("Performance Year")
+    waits_for("unable to perform export operations for this Group")
     now[0] += 38 * 86_400
     somebody("kick_off", FOREIGN)
     waits_for("of this organization")
@@ -89,5 +91,54 @@ def test_a_wait_for_a_list_is_no_wait_for_another_job(
     now[0] += DEADLINE - 60
     waits_for("of this organization")
     now[0] += 120
-    with pytest.raises(ExportFailedError, match="have been in the way for longer than the job deadline"):
+    with pytest.raises(
+        ExportFailedError, match=r"longer than the job deadline\. What it said last: Job \d+ of this organization"
+    ):
         operator.execute_complete(context, None)
+
+
+def test_a_canceled_job_that_came_back_is_told_of_in_the_note(airflow_database, serve, settings_for, connect, places):
+    from bcda_provider.operators import BcdaKickOffOperator
+
+    returns = SimulatorSettings(pending_seconds=60, cancelled_jobs_return=True)
+    server = serve(settings=returns, faults=[Fault(FaultKind.UPSTREAM_GONE)])
+    connect(server)
+    settings, notes = settings_for(server), []
+    given_up, run = planned(settings, places), planned(settings, places, full=True)
+
+    async def give_up():
+        async with BcdaClient(settings) as client:
+            job_id = (await export.kick_off(client, places, given_up.run_id)).job_id
+            await cancelled_jobs.cancel(client, places, given_up.run_id, job_id)
+
+    asyncio.run(give_up())
+    server.faults.clear()
+    server.clock.advance(2)
+    ti = SimpleNamespace(xcom_push=lambda key, value: notes.append(value))
+    context = {"task_state_store": Store(), "dag_run": SimpleNamespace(clear_number=0), "ti": ti}
+    operator = BcdaKickOffOperator(task_id="kick_off", run_id=run.run_id, bcda_conn_id="bcda_default")
+    assert operator.execute(context) == "2"
+    assert server.jobs() == {1: "Cancelled", 2: "Pending"}
+    assert notes == [
+        "kick_off: job 1 was canceled earlier, was active at BCDA again, and has been canceled again. Job 2 brings the data."
+    ]
+
+
+def test_the_token_limit_is_no_job_in_the_way(airflow_database, serve, settings_for, connect, places, now, logged):
+    from airflow.sdk.exceptions import TaskDeferred
+
+    from bcda.runs import read_wait
+    from bcda_provider.operators import BcdaKickOffOperator
+
+    server = serve(settings=SimulatorSettings(token_limit=0))
+    connect(server)
+    run = planned(settings_for(server), places)
+    operator = BcdaKickOffOperator(task_id="kick_off", run_id=run.run_id, bcda_conn_id="bcda_default")
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute({"task_state_store": Store(), "dag_run": SimpleNamespace(clear_number=0)})
+    said = "Token request: 429, the token limit: BCDA gives an organization 1,000 tokens in five minutes"
+    # What the log says, and what page and report show while the task waits.
+    assert said in logged()
+    assert read_wait(places.run_folder(run.run_id)).reason.startswith(said)
+    assert "job" not in read_wait(places.run_folder(run.run_id)).reason
+    assert deferred.value.trigger.moment.timestamp() - time.time() > 250

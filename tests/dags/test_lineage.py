@@ -64,6 +64,7 @@ def rows_written(events, task_id):
     return told
 
 
+@pytest.mark.complete
 def test_a_run_tells_where_claims_came_from_and_went_to_with_columns_and_counts(
     serve, connect, run_dag, ask, places, events
 ):
@@ -79,9 +80,9 @@ def test_a_run_tells_where_claims_came_from_and_went_to_with_columns_and_counts(
         ("loopback", f"v2/Patient/$export/{name}") for name in ("Patient", "Coverage", "ExplanationOfBenefit")
     }
     assert list(raw) == [("file", str(places.raw))]
-    lines = dict(ask("SELECT resource_type, sum(lines_read)::INT FROM ops.export_file GROUP BY ALL"))
-    for (_, name), dataset in endpoints.items():
-        assert dataset["inputFacets"]["inputStatistics"]["rowCount"] == lines[name.rpartition("/")[2]]
+    for dataset in endpoints.values():
+        assert dataset["inputFacets"]["inputStatistics"]["fileCount"] > 0
+        assert "rowCount" not in dataset["inputFacets"]["inputStatistics"]
 
     read, lake = done(events, "land")
     assert list(read) == list(raw)

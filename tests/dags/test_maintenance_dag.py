@@ -7,7 +7,7 @@ import pytest
 from bcda.deadlines import is_closed
 from bcda_simulator.world import World
 
-STEPS = ("purge_raw", "compact_lake", "vacuum")
+STEPS = ("purge_raw", "compact_lake", "vacuum", "start_missed_export")
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def look(serve, connect, run_dag, logged):
         now = datetime.now(UTC)
         server = serve(World(people=6, seed=3, history_weeks=20), start=now - timedelta(days=days))
         made_on = (now - timedelta(days=secret_days)).date().isoformat()
-        connect(server, extra={"secret_made_on": made_on})
+        connect(server, extra={"credentials_made_on": made_on})
         assert run_dag("bcda_weekly_export", batches=1)[0] == "success"
         logged()
         tasks = {name.removesuffix("[-1]"): state for name, state in run_dag("bcda_maintenance")[1].items()}
@@ -28,6 +28,7 @@ def look(serve, connect, run_dag, logged):
     return after
 
 
+@pytest.mark.complete
 def test_fresh_data_and_a_young_secret_are_green(look):
     tasks, log = look(days=0, secret_days=10)
     assert tasks == {"check_freshness": "success", "check_secret": "success"}
@@ -44,6 +45,7 @@ def test_stale_data_and_an_ended_secret_are_red_and_say_what_to_do(look):
     assert "Rotate it in ACO-MS or 4i" in log
 
 
+@pytest.mark.complete
 def test_a_secret_that_ends_soon_is_a_warning(look):
     tasks, log = look(days=0, secret_days=80)
     assert tasks["check_secret"] == "success"

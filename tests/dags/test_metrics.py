@@ -46,6 +46,7 @@ def total(sent, metric):
     return sum(int(entry.value) for entry in sent if entry.name == metric.name)
 
 
+@pytest.mark.complete
 def test_a_run_emits_every_metric_and_no_other_with_the_numbers_of_the_ledger(
     serve, connect, run_dag, ask, sink, places
 ):

@@ -12,6 +12,7 @@ def s3():
         yield server
 
 
+@pytest.mark.complete
 def test_export_and_maintenance_go_through_the_bucket(serve, connect, run_dag, ask, s3, monkeypatch, logged):
     connect(serve(World(people=4, seed=2, history_weeks=12)))
     monkeypatch.setenv(

@@ -103,14 +103,20 @@ def wait_until(condition, seconds=60):
 
 
 def begun(airflow, body):
-    """Create a backfill; on SQLite Airflow refuses one now and then while its scheduler writes, and says to ask again."""
+    """Create a backfill.
+
+    On SQLite Airflow refuses one now and then while its scheduler writes, and says to ask again. Part of it can be there even so; it ends
+    by itself, and no other one is created before.
+    """
     for _ in range(10):
         try:
             return airflow.api("POST", "/backfills", body)
         except httpx.HTTPStatusError as error:
-            if error.response.status_code != 503:
+            if error.response.status_code not in {409, 503}:
                 raise
             time.sleep(1)
+        for begun_before in airflow.api("GET", f"/backfills?dag_id={body['dag_id']}")["backfills"]:
+            over(airflow, begun_before, 200)
     raise AssertionError("Airflow's database was locked ten times")
 
 
@@ -304,8 +310,8 @@ def test_the_connection_form_has_the_fields_of_a_bcda_connection(airflow):
     answer = airflow._http.get("/ui/connections/hook_meta")
     (meta,) = [entry for entry in answer.json() if entry["connection_type"] == "bcda"]
     assert meta["hook_name"] == "BCDA"
-    assert meta["standard_fields"]["host"]["title"] == "Base URL"
-    assert set(meta["extra_fields"]) >= {"api_version", "auth", "poll_seconds", "job_deadline_seconds"}
+    assert meta["standard_fields"]["host"]["title"] == "Address"
+    assert set(meta["extra_fields"]) == {"api_version", "credentials_made_on", "advanced"}
 
 
 def backfilled(airflow, before):

@@ -10,11 +10,11 @@ from email import message_from_bytes, policy
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import duckdb
 import pytest
 from canaries import canaries, leaks
 
 from bcda import warehouse
-from bcda_simulator import Fault, FaultKind
 from bcda_simulator.world import World
 
 WEEKLY = "bcda_weekly_export"
@@ -112,6 +112,7 @@ def note_of(dag_id, before=None):
         return dag_run.note
 
 
+@pytest.mark.complete
 def test_who_wants_to_know_is_told_what_was_loaded(serve, connect, run_dag, places, notifiers, logged):
     world = World(people=6, seed=3, history_weeks=20)
     server = serve(world, start=START)
@@ -207,6 +208,7 @@ def test_a_task_whose_process_died_is_told_of_too(process_dag_file, notifiers):
         assert said in text
 
 
+@pytest.mark.complete
 def test_a_report_that_cannot_be_written_is_red_and_the_load_stays_published(
     serve, connect, run_dag, places, ask, notifiers
 ):
@@ -218,18 +220,21 @@ def test_a_report_that_cannot_be_written_is_red_and_the_load_stays_published(
     assert ask("SELECT count(*) FROM ops.export_run") == [(1,)]
     (text,) = [json.loads(post)["text"] for post in notifiers[1]]
     assert "Task report" in text
-    assert "Check owner and free space" in text
+    assert "Check the owner" in text
 
 
+@pytest.mark.complete
 def test_what_fails_its_checks_has_a_report_too(serve, connect, run_dag, places):
-    fault = Fault(FaultKind.PEOPLE_FAIL, people=tuple(range(6)), resource_type="ExplanationOfBenefit")
-    connect(serve(World(people=12, seed=3, history_weeks=4), start=START, faults=[fault]))
-    state, tasks = run_dag(WEEKLY)
+    connect(serve(World(people=12, seed=3, history_weeks=4), start=START))
+    assert run_dag(WEEKLY, resource_types=["Patient"])[0] == "success"
+    with duckdb.connect(str(places.warehouse)) as connection:
+        connection.execute("INSERT INTO patient SELECT * FROM patient LIMIT 1")
+    state, tasks = run_dag(WEEKLY, resource_types=["Patient"], full=True)
     assert (state, tasks["publish[-1]"]) == ("failed", "failed")
     assert tasks["report[-1]"] == "upstream_failed"
-    (text,) = [path.read_text() for path in places.reports.glob("*.txt")]
+    text = max(places.reports.glob("*.txt"), key=lambda path: path.stat().st_mtime_ns).read_text()
     assert "Loaded, but not published: checks failed" in text
-    assert "retrieval_gaps" in text
+    assert "row_keys" in text
     assert note_of(WEEKLY).startswith("BCDA publish failed: DataQualityError")
 
 
@@ -263,9 +268,26 @@ def test_a_malformed_setting_is_refused_without_repeating_it(monkeypatch, settin
 
 def test_the_text_of_an_error_that_is_not_ours_stays_where_it_was():
     from bcda.errors import StorageError
-    from bcda_provider.notifications import _reason
+    from bcda_provider.failures import reason_of
 
-    assert _reason(StorageError("Cannot write X. Free some space.")) == "StorageError: Cannot write X. Free some space."
+    assert (
+        reason_of(StorageError("Cannot write X. Free some space.")) == "StorageError: Cannot write X. Free some space."
+    )
     for error in (ValueError("1S00E00AA00"), KeyError("1S00E00AA00"), "1S00E00AA00", None):
-        assert "1S00" not in _reason(error)
-        assert "its log" in _reason(error) or "task's log" in _reason(error)
+        assert "1S00" not in reason_of(error)
+        assert "its log" in reason_of(error) or "task's log" in reason_of(error)
+
+
+@pytest.mark.parametrize(
+    ("base", "address"),
+    [
+        ("https://airflow.example.org/", "https://airflow.example.org/bcda/?source=bcda_default&run=r1"),
+        # Without one, an address on the host that shows the report.
+        ("", "/bcda/?source=bcda_default&run=r1"),
+    ],
+)
+def test_a_report_links_to_its_run_on_the_page(airflow_database, monkeypatch, base, address):
+    from bcda_provider.links import page_address
+
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", base)
+    assert page_address("bcda_default", "r1") == address

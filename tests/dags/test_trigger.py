@@ -2,13 +2,17 @@
 
 import asyncio
 import importlib
+import inspect
 import json
 import time
 
 import pytest
+from exporting import planned
 
+from bcda import job_records
 from bcda.client import BcdaClient
 from bcda.export_request import ExportRequest, Scope
+from bcda.runs import amend_run
 from bcda.settings import ApiVersion
 from bcda_provider.events import JobEvent, Outcome
 from bcda_simulator import Fault, FaultKind, SimulatorSettings
@@ -18,7 +22,7 @@ PATIENTS = ExportRequest(ApiVersion.V2, Scope.PATIENT, ("Patient",))
 
 @pytest.fixture
 def trigger_for(serve, settings_for, connect):
-    async def make(server, *, deadline_seconds=60.0, **connection):
+    async def make(server, *, deadline_seconds=60.0, restart_seconds=None, run_id="", **connection):
         connect(server, **connection)
         async with BcdaClient(settings_for(server)) as client:
             job_id = await client.kick_off(PATIENTS)
@@ -29,6 +33,8 @@ def trigger_for(serve, settings_for, connect):
             api_version="v2",
             job_id=job_id,
             deadline_epoch_seconds=time.time() + deadline_seconds,
+            run_id=run_id,
+            restart_at_epoch_seconds=None if restart_seconds is None else time.time() + restart_seconds,
         )
         path, arguments = json.loads(json.dumps(made.serialize()))
         assert "secret" not in json.dumps(arguments)
@@ -49,7 +55,7 @@ async def event_of(trigger):
         ([Fault(FaultKind.EXPIRE_TOKENS, "status", times=1)], {}, 60, Outcome.COMPLETED),
         ([Fault(FaultKind.ANSWER, "status", status=503, times=20)], {}, 60, Outcome.COMPLETED),
         ([Fault(FaultKind.STUCK, "kick-off")], {}, 1, Outcome.DEADLINE),
-        ([Fault(FaultKind.JOB_FAILS, "kick-off")], {"extra": {"failed_grace_seconds": 0.2}}, 60, Outcome.ENDED),
+        ([Fault(FaultKind.JOB_FAILS, "kick-off")], {}, 60, Outcome.ENDED),
         ([Fault(FaultKind.ANSWER, "status", status=403)], {}, 60, Outcome.REFUSED),
     ],
     ids=["completes", "token-expires", "outage", "stuck", "fails", "refused"],
@@ -60,6 +66,76 @@ async def test_a_wait_ends_with_one_event(airflow_database, serve, trigger_for, 
     assert (await event_of(trigger)).outcome is outcome
     if outcome is Outcome.DEADLINE:
         assert server.jobs() == {1: "Cancelled"}
+
+
+async def test_a_job_that_stays_pending_is_given_back_and_not_cancelled(airflow_database, serve, trigger_for):
+    server = serve(faults=[Fault(FaultKind.STUCK_PENDING, "kick-off")])
+    event = await event_of(await trigger_for(server, restart_seconds=0.3))
+    assert (event.outcome, event.state) == (Outcome.STUCK, "pending")
+    assert server.jobs() == {1: "Pending"}
+
+
+async def test_a_restarted_triggerer_knows_that_the_job_had_begun(airflow_database, serve, trigger_for, places):
+    fails = Fault(FaultKind.JOB_FAILS, "kick-off", seconds=100)
+    server = serve(faults=[fails])
+    places.run_folder("run").mkdir(parents=True)
+    trigger = await trigger_for(server, run_id="run")
+    before = asyncio.ensure_future(anext(trigger.run()))
+    while not list(places.raw.glob("run/job-1-begun.json")):
+        await asyncio.sleep(0.05)
+    before.cancel()
+    server.clock.advance(100)
+    # The new process has not seen the job yet; without the record it would grant it 75 minutes.
+    path, arguments = trigger.serialize()
+    after = getattr(importlib.import_module(path.rpartition(".")[0]), path.rpartition(".")[2])(**arguments)
+    event = await asyncio.wait_for(event_of(after), 10)
+    assert (event.outcome, event.state) == (Outcome.ENDED, "failed")
+
+
+@pytest.mark.parametrize("restart_seconds", [None, -86_400.0], ids=["deadline", "restart"])
+async def test_a_clock_that_jumped_cancels_no_job(
+    airflow_database, serve, settings_for, trigger_for, places, restart_seconds
+):
+    """By our clock, which has just been set a day ahead, the deadline has passed; by BCDA's, the job has just begun."""
+    server = serve(settings=SimulatorSettings(pending_seconds=60))
+    run = planned(settings_for(server), places, resource_types=("Patient",))
+    amend_run(places.run_folder(run.run_id), asked_at=server.clock.now())
+    trigger = await trigger_for(server, deadline_seconds=-86_400.0, restart_seconds=restart_seconds, run_id=run.run_id)
+    waiting = asyncio.ensure_future(event_of(trigger))
+    while sum(entry.endpoint == "status" for entry in server.requests) < 3:
+        await asyncio.sleep(0.02)
+    server.clock.advance(60)
+    assert (await asyncio.wait_for(waiting, 20)).outcome is Outcome.COMPLETED
+    assert not any(entry.endpoint == "cancel" for entry in server.requests)
+
+
+async def test_by_bcdas_clock_too_a_wait_has_an_end(airflow_database, serve, settings_for, trigger_for, places):
+    server = serve(faults=[Fault(FaultKind.STUCK, "kick-off")])
+    run = planned(settings_for(server), places, resource_types=("Patient",))
+    amend_run(places.run_folder(run.run_id), asked_at=server.clock.now())
+    waiting = asyncio.ensure_future(event_of(await trigger_for(server, deadline_seconds=-1.0, run_id=run.run_id)))
+    while not any(entry.endpoint == "status" for entry in server.requests):
+        await asyncio.sleep(0.02)
+    server.clock.advance(2 * 86_400)
+    assert (await asyncio.wait_for(waiting, 20)).outcome is Outcome.DEADLINE
+    assert server.jobs() == {1: "Cancelled"}
+
+
+@pytest.mark.parametrize("ends", [True, False])
+async def test_a_cancellation_at_the_deadline_is_looked_after(airflow_database, serve, trigger_for, monkeypatch, ends):
+    """It can be lost, and then the job ends well or goes on (wire contract §26, row 17)."""
+    from bcda_provider import triggers
+
+    monkeypatch.setattr(triggers, "CANCEL_FOR_SECONDS", 0.5)
+    server = serve(settings=SimulatorSettings(pending_seconds=60), faults=[Fault(FaultKind.CANCEL_LOST, "cancel")])
+    waiting = asyncio.ensure_future(event_of(await trigger_for(server, deadline_seconds=0.3)))
+    while not any(entry.endpoint == "cancel" for entry in server.requests):
+        await asyncio.sleep(0.02)
+    if ends:
+        server.clock.advance(60)
+    event = await waiting
+    assert event.outcome is (Outcome.COMPLETED if ends else Outcome.DEADLINE)
+    assert ("accepted the cancellation, but it is still pending" in event.reason) is not ends
 
 
 async def test_connections_that_are_not_made_end_no_wait(airflow_database, serve, trigger_for, gate):
@@ -112,10 +188,11 @@ async def test_a_job_that_ends_well_before_it_can_be_cancelled_is_taken(airflow_
 
 
 async def test_on_kill_cancels_the_job_without_asking_for_the_connection(
-    airflow_database, serve, trigger_for, monkeypatch
+    airflow_database, serve, trigger_for, places, monkeypatch
 ):
     server = serve(settings=SimulatorSettings(pending_seconds=60))
-    trigger = await trigger_for(server)
+    places.run_folder("run").mkdir(parents=True)
+    trigger = await trigger_for(server, run_id="run")
     running = trigger.run()
     task = asyncio.ensure_future(anext(running))
     while not any(entry.endpoint == "status" for entry in server.requests):
@@ -123,6 +200,8 @@ async def test_on_kill_cancels_the_job_without_asking_for_the_connection(
     monkeypatch.delenv("AIRFLOW_CONN_BCDA_DEFAULT")
     await trigger.on_kill()
     assert server.jobs() == {1: "Cancelled"}
+    # So that the next kick-off knows the job when it comes back.
+    assert list(job_records.cancelled(places)) == ["1"]
     task.cancel()
 
 
@@ -134,48 +213,25 @@ def test_an_event_of_another_shape_is_refused():
             JobEvent.from_json(value)
 
 
-def test_the_retry_policy_follows_the_error_tree():
-    from airflow.sdk.definitions.retry_policy import RetryAction
-
-    from bcda.errors import CredentialsError, ManifestError, NotAllowListedError, RateLimitedError, ServerError
-    from bcda_provider.retry import BcdaRetryPolicy
-
-    policy = BcdaRetryPolicy()
-    decided = {
-        type(e).__name__: policy.evaluate(e, 1, 3)
-        for e in (CredentialsError("x"), ManifestError("x"), ServerError("x"), ValueError("x"))
-    }
-    assert {name: decision.action for name, decision in decided.items()} == {
-        "CredentialsError": RetryAction.FAIL,
-        "ManifestError": RetryAction.FAIL,
-        "ServerError": RetryAction.DEFAULT,
-        "ValueError": RetryAction.DEFAULT,
-    }
-    # Before there is a job a person must look; a job that BCDA gave to this address is not given up.
-    unanswered = NotAllowListedError("x")
-    assert policy.evaluate(unanswered, 1, 3).action is RetryAction.FAIL
-    with_job = BcdaRetryPolicy.deserialize(json.loads(json.dumps(BcdaRetryPolicy(has_job=True).serialize())))
-    assert with_job.evaluate(unanswered, 1, 3).action is RetryAction.DEFAULT
-    assert with_job.evaluate(CredentialsError("x"), 1, 3).action is RetryAction.FAIL
-    asked = policy.evaluate(RateLimitedError("x", retry_after_seconds=7), 1, 3)
-    assert (asked.action, asked.retry_delay.total_seconds()) == (RetryAction.RETRY, 7)
+async def test_a_server_that_wants_a_long_wait_is_not_asked_before(airflow_database, serve, trigger_for):
+    away = Fault(FaultKind.ANSWER, "status", status=503, retry_after="3600")
+    server = serve(faults=[Fault(FaultKind.STUCK, "kick-off"), away])
+    trigger = await trigger_for(server, deadline_seconds=2)
+    assert (await event_of(trigger)).outcome is Outcome.DEADLINE
+    # Polls are tenths of a second apart otherwise; the second question is the last before the job is cancelled, the third after.
+    assert [request.endpoint for request in server.requests].count("status") == 3
 
 
-def test_the_tasks_that_have_a_job_are_those_that_do_not_give_it_up():
-    from airflow.dag_processing.dagbag import DagBag
-    from airflow.sdk.definitions.retry_policy import RetryAction
+def test_deferred_tasks_of_earlier_releases_find_what_they_resume_with(airflow_database):
+    from bcda_provider.operators import BcdaKickOffOperator
+    from bcda_provider.sensors import BcdaJobSensor
+    from bcda_provider.triggers import BcdaJobTrigger
 
-    from bcda.errors import NotAllowListedError
-
-    kept = {
-        task.task_id.rpartition(".")[2]
-        for dag in DagBag().dags.values()
-        for task in dag.tasks
-        if policy_of(task) and policy_of(task).evaluate(NotAllowListedError("x"), 1, 3).action is RetryAction.DEFAULT
-    }
-    assert kept == {"wait_for_job", "fetch"}
-
-
-def policy_of(task):
-    """Return a task's policy; a mapped one keeps what it will be made with."""
-    return getattr(task, "retry_policy", None) or getattr(task, "partial_kwargs", {}).get("retry_policy")
+    # As version 1.0 stored it: class path, arguments, and the method that the task goes on with.
+    arguments = {"bcda_conn_id": "bcda_default", "api_version": "v2", "job_id": "7", "deadline_epoch_seconds": 1.5}
+    path, stored = BcdaJobTrigger(**arguments).serialize()
+    assert path == "bcda_provider.triggers.BcdaJobTrigger"
+    # What 1.0 did not know stays off: nothing is kept of the job, and it is not started again.
+    assert stored == arguments | {"run_id": "", "restart_at_epoch_seconds": None}
+    for operator in (BcdaKickOffOperator, BcdaJobSensor):
+        assert "event" in inspect.signature(operator.execute_complete).parameters

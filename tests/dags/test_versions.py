@@ -24,6 +24,7 @@ def kick_offs(server):
     return [entry.target for entry in server.requests if entry.endpoint == "kick-off" and entry.status == 202]
 
 
+@pytest.mark.complete
 def test_the_way_from_v2_to_v3(server, run_dag, ask, places):
     assert run_dag(WEEKLY)[0] == "success"
     state, tasks = run_dag(WEEKLY, api_version="v3", full=True)
@@ -55,7 +56,8 @@ def test_the_way_from_v2_to_v3(server, run_dag, ask, places):
     assert "_since=2026-10-16T" in kick_offs(server)[-1]
 
 
-def test_a_filter_brings_a_part_and_does_not_count_as_covering_claims(server, run_dag, ask, logged):
+@pytest.mark.complete
+def test_a_filter_brings_a_part_and_does_not_count_as_covering_claims(server, run_dag, ask, logged, places):
     conf = {
         "api_version": "v3",
         "systems": ["NationalClaimsHistory"],
@@ -75,6 +77,9 @@ def test_a_filter_brings_a_part_and_does_not_count_as_covering_claims(server, ru
     assert run_dag(WEEKLY, api_version="v3")[0] == "success"
     assert "_since" not in kick_offs(server)[-1]
     assert ask("SELECT count(*) > 0 FROM claim WHERE claim_type = 'PDE'") == [(True,)]
+    # Every run of v3 has a filter; only the first one left claims out.
+    texts = [path.read_text() for path in sorted(places.reports.glob("*.txt"))]
+    assert ["left claims out by its filter" in text for text in texts] == [True, False]
 
 
 def test_a_filter_on_v2_is_refused_before_anything_is_asked(server, run_dag, logged):
@@ -84,6 +89,7 @@ def test_a_filter_on_v2_is_refused_before_anything_is_asked(server, run_dag, log
     assert kick_offs(server) == []
 
 
+@pytest.mark.complete
 def test_an_entity_without_shared_systems_says_so_on_the_connection(serve, connect, run_dag):
     server = serve(
         World(people=4, seed=3, cms_ids=("GUIDE-0001",)), entities=(Entity("GUIDE-0001"),), settings=SimulatorSettings()

@@ -126,7 +126,10 @@ class NativeServices:
         self._files = make_secrets.contents(**addresses, connection=connection)
         make_secrets.write(self._secrets, self._files)
         self.data = home / "data"
-        settings = {name: self._here(value) for name, value in self.services["worker"]["environment"].items()}
+        # What all of them have; each service is started with its own secrets on top, as in its container.
+        names = ("init", "api-server", "scheduler", "dag-processor", "triggerer", "worker")
+        common = set.intersection(*(set(self.services[name]["environment"]) for name in names))
+        settings = {name: self._here(self.services["init"]["environment"][name]) for name in common}
         of_this_machine = {
             "AIRFLOW_HOME": str(home / "airflow"),
             "AIRFLOW__API__HOST": "127.0.0.1",
@@ -139,6 +142,11 @@ class NativeServices:
             home, environment={**of_this_machine, **environment}, port=self._ports["api-server"], settings=settings
         )
         self._stack = ExitStack()
+
+    def environment_of(self, service):
+        """Return what a service has in its container."""
+        own = {name: self._here(value) for name, value in self.services[service]["environment"].items()}
+        return {**self.airflow.environment, **{name: own[name] for name in own if name not in self.airflow.environment}}
 
     def _here(self, value):
         for inside, outside in {
@@ -170,10 +178,10 @@ class NativeServices:
         )
         self._stack.callback(self.airflow.stop)
         init = self.services["init"]["command"]
-        done = subprocess.run(init, env=self.airflow.environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(init, env=self.environment_of("init"), capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-3000:]
         for name in ("api-server", "scheduler", "dag-processor", "triggerer"):
-            self.airflow.start(name, self.services[name]["command"])
+            self.airflow.start(name, self.services[name]["command"], self.environment_of(name))
         for name in WORKERS:
             self.start_worker(name)
         self.airflow.wait_until_healthy()
@@ -187,7 +195,11 @@ class NativeServices:
         self.airflow.start(
             name,
             [*command, "--celery-hostname", name],
-            {"LOGNAME": name, "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(self._ports[name])},
+            {
+                **self.environment_of("worker"),
+                "LOGNAME": name,
+                "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(self._ports[name]),
+            },
         )
 
     def trouble(self, service, worker=""):
@@ -195,7 +207,7 @@ class NativeServices:
         _, *check = self.services[service]["healthcheck"]["test"]
         command = [*check, f"celery@{worker}"] if worker else check
         done = subprocess.run(
-            command, cwd=PROJECT, env=self.airflow.environment, capture_output=True, text=True, check=False
+            command, cwd=PROJECT, env=self.environment_of(service), capture_output=True, text=True, check=False
         )
         assert done.returncode in {0, 1}
         return done.stderr if done.returncode else ""

@@ -120,7 +120,11 @@ def test_every_health_check_tells_well_from_unwell(services):
 
 def test_doctor_says_well_where_a_worker_runs(services):
     done = subprocess.run(
-        ["airflow", "bcda", "doctor"], env=services.airflow.environment, capture_output=True, text=True, check=False
+        ["airflow", "bcda", "doctor"],
+        env=services.environment_of("worker"),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout
     assert "FAILED" not in done.stdout
@@ -139,7 +143,7 @@ def test_eight_batches_spread_over_both_workers_and_give_the_same_tables(service
     assert set(by_worker) == set(WORKERS)
     pools = {task["task_id"]: task["pool"] for task in services.airflow.task_instances(DAG, run)}
     assert {name for name, pool in pools.items() if pool == "bcda_warehouse"} == {
-        *("plan", "merge", "publish", "report")
+        *("plan", "merge", "gaps.plan", "gaps.merge", "publish", "report")
     }
     assert lives.differences(found(services), alone()) == []
 

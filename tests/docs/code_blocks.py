@@ -66,6 +66,13 @@ def clone_project(target: Path) -> None:
     `.venv` takes its packages from theirs; project and programs are the clone's own. With CLEAN_INSTALL set it gets none, and the
     first `make` installs everything.
     """
+    copy_project(target)
+    if not os.environ.get("CLEAN_INSTALL"):
+        _environment(Path(sys.prefix), target)
+
+
+def copy_project(target: Path) -> None:
+    """Clone the project as it stands in the working tree; nothing is installed."""
     _git("clone", "--quiet", "--local", ".", str(target))
     for flag in ("--modified", "--others"):
         for name in filter(None, _git("ls-files", flag, "--exclude-standard", "-z").split("\0")):
@@ -74,8 +81,6 @@ def clone_project(target: Path) -> None:
                 shutil.copy2(PROJECT / name, target / name)
             else:
                 (target / name).unlink(missing_ok=True)
-    if not os.environ.get("CLEAN_INSTALL"):
-        _environment(Path(sys.prefix), target)
 
 
 def _git(*arguments: str) -> str:

@@ -75,9 +75,10 @@ def test_every_check_is_there():
 def test_every_setting_is_there():
     shown = page("configuration.md")
     for field in fields(Tuning):
-        assert f"`extra.{field.name}`" in shown, f"{field.name} has no label in provider_info.py"
+        named = f"`extra.{field.name}`" in shown or f"| `{field.name}` |" in shown
+        assert named, f"{field.name} is not in FIELDS or ADVANCED of provider_info.py"
     used = settings.names_in_use()
-    assert {"BCDA_HOME", "BCDA_SOURCES", "AIRFLOW_PORT", "bcda_notifiers"} <= set(used)
+    assert {"BCDA_HOME", "BCDA_SOURCES", "AIRFLOW_PORT", "BCDA_NOTIFIERS"} <= set(used)
     unknown = {name: path for name, path in used.items() if name not in settings.NOTES}
     assert not unknown, (
         f"describe these in scripts/reference_pages/environment.toml, then run `make reference`: {unknown}"
@@ -149,9 +150,10 @@ def test_every_make_target_is_explained_and_there():
 
 def test_every_command_is_there():
     shown = page("commands.md")
-    source = (PROJECT / "include/bcda/__main__.py").read_text(encoding="utf-8")
+    files = ("include/bcda/__main__.py", "include/bcda/commands/endpoints.py")
+    source = "".join((PROJECT / name).read_text(encoding="utf-8") for name in files)
     names = re.findall(r"@app\.command\(\)\ndef (\w+)", source)
-    assert "status" in names
+    assert {"status", "export"} <= set(names)
     for name in names:
         assert f"### python -m bcda {name.replace('_', '-')}\n" in shown
     provider = (PROJECT / "plugins/bcda_provider/cli.py").read_text(encoding="utf-8")

@@ -88,7 +88,7 @@ def test_every_link_of_the_markdown_leads_to_a_file_of_the_project():
         text = re.sub(
             r"^ *```.*?^ *```$|`[^`\n]*`", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL
         )
-        for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        for target in re.findall(r"""(?:\]\(|<img src=")([^)"\s]+)""", text):
             # The badges' targets are pages of the code host, beside the tree.
             if re.match(r"[a-z]+:|#|\.\./\.\./actions/", target):
                 continue
@@ -123,6 +123,7 @@ def test_links_to_nothing_fail_the_build(tmp_path):
         assert link in done.stderr, done.stderr
 
 
+@pytest.mark.browser
 def test_a_browser_finds_a_message_and_fetches_nothing_from_elsewhere(site):
     playwright = pytest.importorskip("playwright.sync_api", reason="the browser's driver is not installed")
     chromium = shutil.which("chromium")

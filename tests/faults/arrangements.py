@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import json
 import os
 import random
 import resource
@@ -12,16 +13,19 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
 from driver import Export
+from pooling_proxy import pooling_proxy
 
-from bcda import export
+from bcda import cancelled_jobs, export
 from bcda.client import BcdaClient
 from bcda.export_request import ExportRequest, Scope
+from bcda_simulator import Fault, FaultKind
 from bcda_simulator.world import World
 
 START = datetime(2026, 11, 10, 12, tzinfo=UTC)
@@ -32,7 +36,11 @@ GROUP_SINCE = {"scope": Scope.GROUP_ALL, "since": START - timedelta(days=90)}
 BOMB_BYTES = 320 << 20
 
 
-def world(weeks: int = 9) -> World:
+WEEKS = 9
+"""Weeks of claims in the second week of the matrix."""
+
+
+def world(weeks: int = WEEKS) -> World:
     """Return the people of the matrix, with claims from the second week of September 2026 when asked in the right week."""
     return World(people=PEOPLE, seed=18, history_weeks=weeks)
 
@@ -55,7 +63,7 @@ class Serving:
                 if resource_type == "ExplanationOfBenefit":
                     yield from outer._line()
 
-        return WithLine(people=PEOPLE, seed=18, history_weeks=9)
+        return WithLine(people=PEOPLE, seed=18, history_weeks=WEEKS)
 
 
 def serve_a_gzip_bomb() -> World:
@@ -73,7 +81,52 @@ def serve_an_empty_file() -> World:
                 [b""] if resource_type == "Coverage" else super().lines(api_version, resource_type, people, **bounds)
             )
 
-    return Empty(people=PEOPLE, seed=18, history_weeks=9)
+    return Empty(people=PEOPLE, seed=18, history_weeks=WEEKS)
+
+
+class Without:
+    """The world without any line of one type."""
+
+    def __init__(self, resource_type: str) -> None:
+        self._type = resource_type
+
+    def __call__(self) -> World:
+        left_out = self._type
+
+        class Less(World):
+            def lines(self, api_version, resource_type, people, **bounds):
+                if resource_type != left_out:
+                    yield from super().lines(api_version, resource_type, people, **bounds)
+
+        return Less(people=PEOPLE, seed=18, history_weeks=9)
+
+
+def serve_less_than_half_of_the_people() -> World:
+    """Return a world whose lists have lost most of their people."""
+
+    class Smaller(World):
+        def attribution_lists(self, cms_id, kind, as_of):
+            lists = super().attribution_lists(cms_id, kind, as_of)
+            return [replace(one, people=one.people[: PEOPLE // 2 - 1]) for one in lists]
+
+    return Smaller(people=PEOPLE, seed=18, history_weeks=9)
+
+
+class Spoiled:
+    """The world whose lines of claims, all of them or the first few, are no JSON."""
+
+    def __init__(self, lines: int) -> None:
+        self._lines = lines
+
+    def __call__(self) -> World:
+        spoiled = self._lines
+
+        class Unreadable(World):
+            def lines(self, api_version, resource_type, people, **bounds):
+                for number, line in enumerate(super().lines(api_version, resource_type, people, **bounds)):
+                    yield line[1:] if resource_type == "ExplanationOfBenefit" and number < spoiled else line
+
+        return Unreadable(people=PEOPLE, seed=18, history_weeks=9)
 
 
 def serve_everything_twice() -> World:
@@ -84,7 +137,7 @@ def serve_everything_twice() -> World:
             lists = super().attribution_lists(cms_id, kind, as_of)
             return [replace(one, people=_padded(one.people) * 2) for one in lists]
 
-    return Twice(people=PEOPLE, seed=18, history_weeks=9)
+    return Twice(people=PEOPLE, seed=18, history_weeks=WEEKS)
 
 
 def _padded(people: tuple[str, ...]) -> tuple[str, ...]:
@@ -108,13 +161,14 @@ def _long_line() -> Iterator[bytes]:
 _START = b'{"resourceType":"ExplanationOfBenefit","id":"x1","meta":{"lastUpdated":"2026-11-15T00:00:00Z"}'
 BAD_LINES: dict[str, Callable[[], Iterator[bytes]]] = {
     "of 200 MB": _long_line,
-    "that is no JSON": lambda: iter([b"{nonsense\n"]),
-    "that is cut": lambda: iter([_START]),
+    "that is not JSON": lambda: iter([b"{nonsense\n"]),
+    "that is truncated": lambda: iter([_START]),
     "that is empty": lambda: iter([b"\n"]),
     "that is not UTF-8": lambda: iter([_START + b',"a":"\xff\xfe"}\n']),
-    "of another type": lambda: iter([b'{"resourceType":"Patient","id":"x1"}\n']),
+    "of another resource type": lambda: iter([b'{"resourceType":"Patient","id":"x1"}\n']),
     "without an id": lambda: iter([b'{"resourceType":"ExplanationOfBenefit"}\n']),
-    "that is a list": lambda: iter([b"[1,2]\n"]),
+    "dated in the future": lambda: iter([_START.replace(b"2026-11-15", b"2099-01-01") + b"}\n"]),
+    "that is a JSON array": lambda: iter([b"[1,2]\n"]),
 }
 
 
@@ -151,6 +205,33 @@ def ask_where_nobody_answers(one: Export) -> Callable[[], object]:
     return undo
 
 
+def share_connections(one: Export) -> Callable[[], object]:
+    """Put a proxy before the server that keeps connections and shares them among all who ask."""
+    stack = ExitStack()
+    one.base_url, pool = stack.enter_context(pooling_proxy(one.server.base_url))
+    one.pool = pool
+
+    def undo() -> None:
+        one.base_url, one.pool = "", None
+        stack.close()
+
+    return undo
+
+
+def let_strangers_be_refused(one: Export) -> None:
+    """Leave two connections of the shared ones to the handlers that refused somebody else's token."""
+    for target in ("/data/1/x.ndjson", "/api/v2/jobs"):
+        host = one.base_url.removeprefix("http://")
+        status, _, _ = one.pool.ask("GET", target, {"Authorization": "Bearer a.b.c", "Host": host})
+        assert status in {401, 404}
+
+
+def lose_a_parameter(one: Export) -> None:
+    """Let the job be one whose address was rewritten on the way, so that a parameter of it could not be read."""
+    job = one.server.job(int(one.job_id))
+    job.request_url = job.request_url.replace("_type=", "_type=%")
+
+
 def cancel_the_job(one: Export) -> None:
     """Cancel the job as its owner could from elsewhere."""
     one.server.job(int(one.job_id)).cancelled_at = one.server.clock.now()
@@ -165,6 +246,24 @@ def start_a_foreign_job(one: Export) -> None:
             await client.kick_off(request)
 
     asyncio.run(start())
+
+
+def leave_a_canceled_job_that_comes_back(one: Export) -> Callable[[], object]:
+    """Let the job of a run that was given up come back: it was canceled while its preparation failed."""
+    gone = Fault(FaultKind.UPSTREAM_GONE)
+    one.server.faults.add(gone)
+    given_up = _another(one)
+    given_up.run = given_up._plan()
+    given_up._with_client(given_up._kick_off)
+    given_up._with_client(lambda client: cancelled_jobs.cancel(client, one.places, given_up.run.run_id, "1"))
+    one.server.faults.active.remove(gone)
+    one.server.clock.advance(2)
+    assert one.server.jobs()[1] == "Pending"
+
+    def undo() -> None:
+        assert one.server.jobs()[1] == "Cancelled"
+
+    return undo
 
 
 def ask_and_forget(one: Export) -> None:
@@ -212,6 +311,86 @@ def merge_another_run_beside(one: Export) -> Callable[[], object]:
         assert {(one.run.run_id,), (other.run.run_id,)} <= set(runs)
 
     return undo
+
+
+_BESIDE = """
+import asyncio, json, sys
+from datetime import datetime
+from pathlib import Path
+from bcda import export
+from bcda.client import BcdaClient
+from bcda.places import Places
+from bcda.settings import ApiVersion, ConnectionSettings
+
+given = json.loads(sys.argv[1])
+places, run_id = Places.below(Path(given["home"])), given["run_id"]
+
+async def fetch():
+    async with BcdaClient(ConnectionSettings(*given["connection"], ApiVersion(given["api_version"]))) as client:
+        await export.fetch_batch(client, places, run_id, 0, 1)
+
+STAGES = {
+    "fetch": lambda: asyncio.run(fetch()),
+    "land": lambda: export.land_batch(places, run_id, 0, 1),
+    "merge": lambda: export.merge(places, run_id, 1, now=datetime.fromisoformat(given["now"])),
+    "publish": lambda: export.publish(places),
+}
+print("ready", flush=True)
+sys.stdin.readline()
+STAGES[given["stage"]]()
+"""
+
+
+class AttemptBeside:
+    """Another process at the same stage of the same run, as a killed supervisor leaves it."""
+
+    def __init__(self, stage: str) -> None:
+        self._stage = stage
+
+    def __call__(self, one: Export) -> Callable[[], object]:
+        given = {
+            "home": str(one.places.raw.parent),
+            "run_id": one.run.run_id,
+            "connection": [one.settings.base_url, one.settings.client_id, one.settings.client_secret],
+            "api_version": one.api_version,
+            "now": one.server.clock.now().isoformat(),
+            "stage": self._stage,
+        }
+        process = subprocess.Popen(
+            [sys.executable, "-c", _BESIDE, json.dumps(given)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout.readline() == "ready\n"
+        process.stdin.write("go\n")
+        process.stdin.flush()
+
+        def undo() -> None:
+            assert process.wait(60) == 0
+            process.stdin.close()
+            process.stdout.close()
+
+        return undo
+
+
+def change_a_fetched_file(one: Export) -> None:
+    """Fetch everything, then change a byte of a file that no checksum of gzip covers."""
+    one._with_client(lambda client: one._fetch(client, 0))
+    path = _newest(one.places.run_folder(one.run.run_id).glob("0*.ndjson.gz"))
+    content = bytearray(path.read_bytes())
+    content[4] ^= 0xFF
+    path.write_bytes(content)
+
+
+class OpenToAll:
+    """A folder of the home in which every account can write."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+
+    def __call__(self, one: Export) -> Callable[[], object]:
+        folder = one.places.raw.parent / self._folder
+        mode = folder.stat().st_mode
+        folder.chmod(0o777)
+        return lambda: folder.chmod(mode)
 
 
 def begin_with_nothing(one: Export) -> None:

@@ -77,4 +77,11 @@ def leaks_below(folder: Path, wanted: tuple[str, ...], *, but: frozenset[str] = 
 
 def leaks(texts: Iterable[str], wanted: tuple[str, ...]) -> list[str]:
     """Return which canaries turn up in texts."""
-    return sorted({canary for text in texts for canary in wanted if canary in text})
+    return sorted(
+        {canary for text in texts for canary in wanted if canary in text or _is_spelled_otherwise(canary, text)}
+    )
+
+
+def _is_spelled_otherwise(canary: str, text: str) -> bool:
+    """Tell whether the planted MBI is in a text in lower case, or with blanks or dashes in it."""
+    return canary == PLANTED and canary in text.upper().translate({ord(letter): None for letter in " -\u2013_"})

@@ -8,14 +8,15 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from exporting import wish
+from pooling_proxy import Pool
 
-from bcda import export
+from bcda import export, job_restart
 from bcda.client import BcdaClient
 from bcda.errors import ExportFailedError, RateLimitedError, TransientError
 from bcda.export_request import Scope
+from bcda.job_watch import JobWatch, Verdict
 from bcda.places import Places
 from bcda.planning import ListDates
-from bcda.protocol import JobState
 from bcda.runs import ExportRun
 from bcda.settings import ApiVersion, ConnectionSettings, Tuning
 from bcda_simulator import SimulatorServer
@@ -49,6 +50,7 @@ class Export:
         before: stage → what is arranged before each of its tries; it may return what undoes it.
         memo: what an arrangement has done already.
         base_url: another address than the server's.
+        pool: connections that a proxy at that address shares among all who ask.
         our_clock: how far this machine's clock is ahead of the server's.
         waited: the longest wait that a server asked for, in seconds; no test sleeps that long.
     """
@@ -60,6 +62,7 @@ class Export:
     api_version: str
     before: dict[str, Callable[["Export"], Callable[[], object] | None]]
     base_url: str = ""
+    pool: Pool | None = None
     our_clock: timedelta = timedelta()
     memo: set[str] = field(default_factory=set)
     waited: float = 0.0
@@ -97,7 +100,9 @@ class Export:
             undo = self.before.get(name, lambda _: None)(self)
             try:
                 return work()
-            except TransientError:
+            except TransientError as error:
+                # Airflow schedules the next try for when the server wants it; no worker waits that long.
+                self.waited = max(self.waited, error.retry_after_seconds or 0.0)
                 if attempt == TRIES:
                     raise
             finally:
@@ -141,19 +146,20 @@ class Export:
         raise AssertionError("429 for ever")
 
     async def _wait(self, client: BcdaClient) -> None:
-        started, failing_since = time.monotonic(), None
+        tuning, started = self.settings.tuning, time.monotonic()
+        watch = JobWatch(tuning.failed_grace_seconds, started + tuning.pending_restart_seconds)
         while True:
-            status = await self._status(client)
-            if status is not None and status.manifest is not None:
+            now, status = time.monotonic(), await self._status(client)
+            verdict = watch.see(status, now) if status is not None else Verdict.WAIT
+            if verdict is Verdict.COMPLETED:
                 await export.save_manifest(client, self.places, self.run.run_id, self.job_id)
                 return
-            now = time.monotonic()
-            if status is not None:
-                failing_since = (failing_since or now) if status.state is JobState.FAILED else None
-                is_over = status.state not in {JobState.PENDING, JobState.IN_PROGRESS, JobState.FAILED}
-                if is_over or (failing_since and now - failing_since > self.settings.tuning.failed_grace_seconds):
-                    raise export.job_error(self.job_id, status.state, status.reason)
-            if now - started > self.settings.tuning.job_deadline_seconds:
+            if verdict is Verdict.ENDED:
+                raise export.job_error(self.job_id, status.state, status.reason)
+            if verdict is Verdict.STUCK:
+                self.job_id = await job_restart.restart_job(client, self.places, self.run.run_id, self.job_id)
+                watch, started = JobWatch(tuning.failed_grace_seconds), time.monotonic()
+            if now - started > tuning.job_deadline_seconds:
                 await client.cancel(self.job_id)
                 raise ExportFailedError("the job passed its deadline and was cancelled", job_id=self.job_id)
             await asyncio.sleep(0.05)
@@ -161,7 +167,9 @@ class Export:
     async def _status(self, client: BcdaClient) -> object:
         try:
             return await client.status(self.job_id)
-        except TransientError:
+        except TransientError as error:
+            # The trigger waits as long as the server wants before it asks again.
+            self.waited = max(self.waited, error.retry_after_seconds or 0.0)
             return None
 
     async def _fetch(self, client: BcdaClient, batch: int) -> None:

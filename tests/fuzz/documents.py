@@ -22,7 +22,7 @@ import httpx
 from contract import FindingError, check_error, holds, is_loggable
 from mutations import CANARY
 
-from bcda import protocol
+from bcda import protocol, server_text
 from bcda.download import verify_gzip
 from bcda.errors import BcdaError, IncompleteFileError
 from bcda.export_request import ExportRequest, Scope, format_instant, parse_instant
@@ -117,10 +117,10 @@ def _stored_manifest(payload: bytes) -> None:
 
 
 def _jobs(payload: bytes) -> None:
-    for job in protocol.jobs_of(payload):
+    for job in protocol.jobs_of(payload, as_of=NOW):
         holds(re.fullmatch(r"[0-9]{1,18}", job.job_id), "a job is known by a number")
         holds(job.created_at is None or job.created_at.utcoffset() is not None, "instants have a zone")
-        holds(is_loggable(job.type_text), "a job's types can be shown")
+        holds(is_loggable(job.shown_types) and is_loggable(job.shown_request), "a job's types can be shown")
         holds(isinstance(job.state, protocol.JobState), "a state is known")
         # What the kick-off asks of every listed job.
         protocol.refuses(job, REQUEST, NOW)
@@ -129,14 +129,14 @@ def _jobs(payload: bytes) -> None:
 
 
 def _attribution(payload: bytes) -> None:
-    status = protocol.attribution_of(payload)
+    status = protocol.attribution_of(payload, as_of=NOW)
     for at in (status.current_at, status.runout_at):
         holds(at is None or at.utcoffset() == timedelta(0), "instants are in UTC")
 
 
 def _reason(payload: bytes) -> None:
-    reason = protocol.reason_of(payload)
-    holds(is_loggable(reason) and len(reason) <= 500, "a reason is one short line that names nobody")
+    reason = server_text.shown(protocol.reason_of(payload))
+    holds(is_loggable(reason) and len(reason) <= 200, "a reason is one short line that names nobody")
 
 
 def _metadata(payload: bytes) -> None:
@@ -294,7 +294,7 @@ def _settings(payload: bytes) -> None:
     url = httpx.URL(settings.base_url)
     holds(url.scheme == "https" or server_of(settings.base_url) == "loopback", "plain http is for this machine")
     holds((url.scheme, url.host) == protocol.origin(settings.base_url)[:2] or not base_url.isascii(), "one origin")
-    holds("secret" not in repr(settings).replace("secret_made_on", ""), "a secret is not shown")
+    holds("secret" not in repr(settings), "a secret is not shown")
 
 
 def _json(payload: bytes) -> Any:
@@ -432,7 +432,7 @@ _FILTER = {
 }
 _SETTINGS = {
     "host": BASE,
-    "extra": {"poll_seconds": 5, "max_attempts": 3, "secret_made_on": "2026-11-01", "parallel_jobs": True},
+    "extra": {"poll_seconds": 5, "max_attempts": 3, "credentials_made_on": "2026-11-01", "parallel_jobs": True},
 }
 _STORED_MANIFEST = Manifest(
     "42", NOW, "x", 12.5, protocol.manifest_of(_dumped(_MANIFEST), base_url=BASE, expires_in=None).files

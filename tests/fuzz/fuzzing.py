@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SECONDS = int(os.environ.get("FUZZ_SECONDS") or (120 if os.environ.get("CI") else 15))
+SECONDS = int(os.environ.get("FUZZ_SECONDS") or 15)
 
 
 SEED = os.environ.get("FUZZ_SEED", "2026")

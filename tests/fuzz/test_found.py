@@ -12,9 +12,10 @@ from lines import Case, pool, run
 from mutations import CANARY
 from rawfiles import land
 
-from bcda import protocol
+from bcda import protocol, server_text
 from bcda.auth import BcdaAuth
 from bcda.errors import BcdaError, InvalidRequestError, ManifestError, RateLimitedError, ServerError
+from bcda.protocol import AttributionStatus
 from bcda.settings import ApiVersion, ConnectionSettings
 
 BASE = documents.BASE
@@ -55,11 +56,11 @@ def read(target: str, payload: bytes) -> object:
     """Return what a reader makes of an input: its value, or the error."""
     readers = {
         "manifest": lambda: protocol.manifest_of(payload, base_url=BASE, expires_in=None),
-        "jobs": lambda: protocol.jobs_of(payload),
-        "attribution": lambda: protocol.attribution_of(payload),
+        "jobs": lambda: protocol.jobs_of(payload, as_of=documents.NOW),
+        "attribution": lambda: protocol.attribution_of(payload, as_of=documents.NOW),
         "health": lambda: protocol.health_of(payload),
         "metadata": lambda: protocol.metadata_of(payload),
-        "reason": lambda: protocol.reason_of(payload),
+        "reason": lambda: server_text.shown(protocol.reason_of(payload)),
         "token": lambda: protocol.token_of(payload),
         "retry_after": lambda: protocol.retry_after_seconds(payload.decode(), documents.NOW),
         "expires": lambda: protocol.expires_in_seconds(*payload.decode().split("\n")),
@@ -108,15 +109,23 @@ DOCUMENTS = {
     "attribution date that is a number": (
         "attribution",
         b'{"ingestion_dates":[{"type":"last_attribution_update","timestamp":5}]}',
-        ServerError,
+        AttributionStatus(unreadable=frozenset({"current"})),
     ),
     "metadata that are a page": ("metadata", b"<html>", ServerError),
     "health of a part that is a list": ("health", b'{"database":[1]}', {"database": "unreadable"}),
     "metadata that are a list": ("metadata", b"[]", ServerError),
     "reason nested too deeply": ("reason", DEEP_OUTCOME, ""),
     "reason that is no text": ("reason", outcome({"a": [1]}), ""),
-    "reason with the controls of a terminal": ("reason", outcome("gone\n\x1b[2J\ud800"), "gone  [2J"),
-    "reason with a person between underscores": ("reason", outcome(f"file_{CANARY}_x"), "file_[MBI]_x"),
+    "reason with the controls of a terminal": (
+        "reason",
+        outcome("gone\n\x1b[2J\ud800"),
+        "[unknown text, 9 characters]",
+    ),
+    "reason with a person between underscores": (
+        "reason",
+        outcome(f"file_{CANARY}_x"),
+        f"[unknown text, {len(CANARY) + 7} characters]",
+    ),
     "token nested too deeply": ("token", DEEP, ServerError),
     "token that lives for ever": ("token", b'{"access_token":"a","expires_in":1e400}', ServerError),
     "token that lives for no number": ("token", b'{"access_token":"a","expires_in":"nan"}', ServerError),
@@ -191,7 +200,7 @@ OWN = {
     "base URL whose host is none": ("settings", b'{"host":"https://api.example>org"}'),
     "base URL with a port that is none": ("settings", b'{"host":"https://x:99999"}'),
     "base URL with a password and another scheme": ("settings", b'{"host":"ftp://me:hunter2@x"}'),
-    "date of the secret that is a number": ("settings", b'{"host":"https://x","extra":{"secret_made_on":5}}'),
+    "date of the secret that is a number": ("settings", b'{"host":"https://x","extra":{"credentials_made_on":5}}'),
     "wait without end": ("settings", b'{"host":"https://x","extra":{"poll_seconds":1e400}}'),
     "flag that is text": ("settings", b'{"host":"https://x","extra":{"parallel_jobs":"no"}}'),
 }

@@ -1,4 +1,4 @@
-"""Runs the coverage-guided fuzzer; its time is FUZZ_SECONDS, two minutes in CI, its seed FUZZ_SEED."""
+"""Runs the coverage-guided fuzzer; its time is FUZZ_SECONDS, fifteen by default, its seed FUZZ_SEED."""
 
 import platform
 import sys

@@ -1,4 +1,4 @@
-"""Runs the fuzzer of data files; its time is FUZZ_SECONDS, two minutes in CI, its seed FUZZ_SEED."""
+"""Runs the fuzzer of data files; its time is FUZZ_SECONDS, fifteen by default, its seed FUZZ_SEED."""
 
 from fuzzing import assert_no_finding
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from bcda import export
 from bcda.client import BcdaClient
+from bcda.download import fetch_batch
 from bcda.export_request import Scope
 from bcda.places import Places
 from bcda.planning import Wish
@@ -37,6 +38,21 @@ async def fetch(settings: ConnectionSettings, places: Places, run_id: str, count
         for batch in batches:
             await export.fetch_batch(client, places, run_id, batch, count)
     return batches
+
+
+async def every_phase(settings: ConnectionSettings, places: Places) -> bool:
+    """Ask everything that an export asks, and cancel its job too late; return whether every file came."""
+    run = planned(settings, places)
+    async with BcdaClient(settings) as client:
+        await client.attribution_status()
+        job = await export.kick_off(client, places, run.run_id)
+        while (await client.status(job.job_id)).manifest is None:
+            await asyncio.sleep(0.05)
+        manifest = await export.save_manifest(client, places, run.run_id, job.job_id)
+        folder = places.run_folder(run.run_id)
+        receipts = await fetch_batch(client, manifest.files, folder, job_id=manifest.job_id)
+        assert await client.cancel(job.job_id) is False
+    return len(receipts) == len(manifest.files) > 0
 
 
 def load(places: Places, run_id: str, batches: list[int], count: int = 2) -> MergeSummary:

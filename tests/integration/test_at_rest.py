@@ -14,26 +14,28 @@ from bcda_simulator import SimulatorServer
 from bcda_simulator.world import World
 from bcda_simulator.world.people import _LAST, person
 
+pytestmark = pytest.mark.complete
+
 PEOPLE, SEED = 8, 4
 LIFE = Path(__file__).parent / "watched_life.py"
 
-RAW = {"download": r"\.?\d{5}-.*\.ndjson\.gz(\.part)?"}
+RAW = {"download": r"\.?\d{5}-.*\.ndjson\.gz(\.[0-9a-f]{16}\.part)?"}
 OURS = {
     "lake file": r".*-\d{3}\.parquet",
-    "lake file on its way": r"\..*\.parquet\.tmp",
+    "lake file on its way": r"[a-z_]+(\.encrypted)?\.parquet",
     "compacted file": r".*-all\.parquet",
-    "compacted file on its way": r"\..*\.parquet\.compact",
+    "compacted file on its way": r"\..*\.parquet\.compact|all\.parquet",
     "spilled data": r"duckdb_temp_.*\.tmp",
     "warehouse": r"working\.duckdb",
     "its log": r"working\.duckdb\.wal",
-    "its new copy": r"\.working\.duckdb\.copy",
+    "its new copy": r"copy\.duckdb",
     "snapshot": r"bcda\.duckdb",
-    "snapshot on its way": r"\.bcda\.duckdb\..*\.tmp",
+    "snapshot on its way": r"new\.duckdb",
     "rebuilt warehouse": r"anew\.duckdb",
     "log of the rebuilt warehouse": r"anew\.duckdb\.wal",
 }
 WITHOUT_RECORDS = {
-    "small file on its way": r"\..*\.json\.\d+\.tmp",
+    "small file on its way": r"\..*\.json\.[0-9a-f]{16}\.tmp",
     "spill folder": r".*spill.*",
     "lock of the publication": r"\.bcda\.duckdb\.lock",
 }

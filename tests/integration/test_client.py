@@ -92,7 +92,10 @@ async def test_wrong_credentials_fail_at_once_and_say_what_to_check(serve, setti
     ("fault", "reason"),
     [
         (FaultKind.NO_ATTRIBUTION, "failed to start job; attribution file not found"),
-        (FaultKind.WRONG_YEAR, "No up-to-date attribution information is available for ACOID 'A9999'"),
+        (
+            FaultKind.WRONG_YEAR,
+            "unable to perform export operations for this Group. No up-to-date attribution information i",
+        ),
     ],
     ids=["no-list", "january-closure"],
 )

@@ -23,7 +23,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from bcda import client as client_module
 from bcda import doctor
 from bcda.client import BcdaClient
 from bcda.doctor import Status
@@ -35,7 +34,7 @@ from bcda.warehouse import open_warehouse
 from bcda_simulator import Entity, Fault, FaultKind, SimulatorSettings
 from bcda_simulator.world import World
 
-STEPS = ["name resolution", "connection", "TLS", "health", "clock", "token", "version", "attribution", "job slots", "secret"]  # fmt: skip
+STEPS = ["proxy", "certificates", "name resolution", "connection", "TLS", "health", "clock", "token", "version", "attribution", "job slots", "secret"]  # fmt: skip
 CLIENT_ID, SECRET = "client-4711", "hush-hush"
 
 
@@ -81,7 +80,7 @@ def test_all_is_well_and_nothing_is_started(serve, settings_for):
     server = serve()
     settings = settings_for(server)
     today = datetime.now(UTC).date()
-    settings = replace(settings, tuning=replace(settings.tuning, secret_made_on=today.isoformat()))
+    settings = replace(settings, tuning=replace(settings.tuning, credentials_made_on=today.isoformat()))
     tokens = []
     checks = examine(settings, on_token=tokens.append)
     in_january = (today.month, today.day) <= (2, 20)
@@ -108,7 +107,7 @@ def test_all_is_well_and_nothing_is_started(serve, settings_for):
 def test_a_name_that_nobody_knows(hurried):
     checks = examine(settings_to("https://bcda.invalid"))
     expect(checks, "name resolution", Status.FAILED, "The name bcda.invalid cannot be resolved", "Check the base URL")
-    for name in STEPS[1:-1]:
+    for name in STEPS[3:-1]:
         assert checks[name].status is Status.SKIPPED
         assert checks[name].text == "Not asked, because name resolution failed."
 
@@ -124,7 +123,7 @@ def test_a_resolver_that_hangs_is_left_behind(hurried, monkeypatch):
 def test_names_are_left_to_a_proxy(monkeypatch, free_port):
     monkeypatch.setenv("HTTPS_PROXY", f"http://user:proxy-password@127.0.0.1:{free_port}")
     checks = examine(settings_to("https://bcda.invalid"))
-    expect(checks, "connection", Status.FAILED, "Nobody listens on the proxy that the environment names")
+    expect(checks, "connection", Status.FAILED, f"Nobody listens on the proxy 127.0.0.1:{free_port} (HTTPS_PROXY)")
     assert "resolved by the proxy" in checks["name resolution"].text
     assert "proxy-password" not in doctor.table(list(checks.values()))
 
@@ -251,13 +250,6 @@ WELL = b'HTTP/1.1 200 OK\r\nContent-Length: 15\r\nConnection: close\r\n\r\n{"dat
 def trust(monkeypatch, path):
     """Trust a certificate, as an operator would whose proxy opens TLS."""
     monkeypatch.setenv("SSL_CERT_FILE", str(path))
-    client_module._tls.cache_clear()
-
-
-@pytest.fixture(autouse=True)
-def usual_trust():
-    yield
-    client_module._tls.cache_clear()
 
 
 def test_a_certificate_that_nobody_vouches_for(tmp_path):
@@ -267,7 +259,8 @@ def test_a_certificate_that_nobody_vouches_for(tmp_path):
         checks,
         "TLS",
         Status.FAILED,
-        "certificate of localhost is not trusted: self-signed",
+        f"certificate of https://localhost:{port} is not trusted by",
+        "self-signed",
         "SSL_CERT_FILE",
         "do not go on",
     )
@@ -341,7 +334,7 @@ def test_what_there_is_no_time_for_is_not_asked(monkeypatch, serve, settings_for
     bound(monkeypatch, all=0.0)
     server = serve()
     checks = examine(settings_for(server))
-    assert {checks[name].text for name in STEPS[1:-1]} == {"Not asked, because the time was up."}
+    assert {checks[name].text for name in STEPS[3:-1]} == {"Not asked, because the time was up."}
     assert server.requests == []
 
 
@@ -370,10 +363,10 @@ def test_the_resolvers_time_counts(monkeypatch, serve, settings_for):
     [
         (
             Fault(FaultKind.ANSWER, "open", status=502, body="text", text='{"database":"ok","ssas":"error"}'),
-            "not well: ssas",
+            "its token service is not well (ssas: error)",
         ),
         (Fault(FaultKind.ANSWER, "open", status=200, body="html"), "a maintenance page answers"),
-        (Fault(FaultKind.ANSWER, "open", status=404, body="text", text="404 page not found"), "Check the base URL"),
+        (Fault(FaultKind.ANSWER, "open", status=404, body="text", text="404 page not found"), "check the base URL"),
         (
             Fault(FaultKind.ANSWER, "open", status=503, body="none"),
             "Health: 503, BCDA gave no reason. Try again in some minutes",
@@ -417,7 +410,37 @@ def test_a_wrong_secret(serve, settings_for):
 def test_too_many_token_requests(serve, settings_for):
     server = serve(settings=SimulatorSettings(token_limit=0))
     checks = examine(settings_for(server))
-    expect(checks, "token", Status.FAILED, "429", "Try again in some minutes")
+    expect(
+        checks,
+        "token",
+        Status.FAILED,
+        "429, the token limit: BCDA gives an organization 1,000 tokens in five minutes",
+        "Try again in some minutes",
+    )
+    assert "job" not in checks["token"].text
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "said"),
+    [
+        (
+            "open",
+            "health",
+            "its token service is not well (ssas: Cannot connect to SSAS, ssas_introspect: Cannot connect",
+        ),
+        (
+            "token",
+            "token",
+            "BCDA closed the connection without an answer (RemoteProtocolError), as it does when its token service",
+        ),
+        ("check", "token", '500, BCDA said "Internal Error", as it does when its token service is slow or down'),
+    ],
+)
+def test_an_outage_of_the_token_service(serve, settings_for, place, name, said):
+    """Each of the three signs alone (wire contract §26, row 12)."""
+    checks = examine(settings_for(serve(faults=[Fault(FaultKind.TOKEN_SERVICE_GONE, place)])))
+    expect(checks, name, Status.FAILED, said)
+    assert "the credentials are not the cause" in checks[name].text or name == "health"
 
 
 def test_an_open_test_server_needs_no_token(serve, settings_for):
@@ -546,7 +569,7 @@ def test_a_job_that_is_over_is_in_nobodys_way(serve, settings_for):
 )
 def test_the_age_of_the_secret(free_port, days, status, text):
     made_on = (datetime.now(UTC) - timedelta(days=days)).date().isoformat()
-    settings = settings_to(f"http://127.0.0.1:{free_port}", tuning=Tuning(secret_made_on=made_on))
+    settings = settings_to(f"http://127.0.0.1:{free_port}", tuning=Tuning(credentials_made_on=made_on))
     found = examine(settings)["secret"]
     # Said even when nothing answers: an expired secret can show as a connection that times out.
     assert (found.status, text in found.text) == (status, True)
@@ -724,10 +747,10 @@ def test_the_table_is_aligned_and_fits_one_screen(serve, settings_for, places):
     ]
     lines = doctor.table(checks, width=100).splitlines()
     assert len(lines) <= 30
-    assert lines[0].startswith("ok       name resolution  127.0.0.1")
+    assert any(line.startswith("ok       name resolution  127.0.0.1") for line in lines)
     (place,) = [number for number, line in enumerate(lines) if line.startswith("FAILED   attribution      ")]
     assert lines[place + 1].startswith(" " * 26)
-    assert lines[-1] == "1 of 13 checks failed: attribution."
+    assert lines[-1] == "1 of 15 checks failed: attribution."
 
 
 def test_the_last_line_names_what_failed_and_what_to_look_at():
@@ -752,7 +775,14 @@ def test_in_short_begins_with_what_failed_and_has_a_line_for_each(serve, setting
     settings = settings_for(server, client_secret="not-the-secret")
     lines = doctor.in_short(doctor.check_connection(settings, clock=lambda: datetime.now(UTC))).splitlines()
     assert lines[0].startswith("The token endpoint answered 401.")
-    assert lines[1:5] == ["name resolution: ok.", "connection: ok.", "TLS: ok.", "health: ok."]
-    assert lines[5].startswith("clock: warning: This machine's clock is 1.0 hours ahead")
-    assert lines[6:8] == ["token: failed.", "version: skipped."]
+    assert lines[1:7] == [
+        "proxy: ok.",
+        "certificates: ok.",
+        "name resolution: ok.",
+        "connection: ok.",
+        "TLS: ok.",
+        "health: ok.",
+    ]
+    assert lines[7].startswith("clock: warning: This machine's clock is 1.0 hours ahead")
+    assert lines[8:10] == ["token: failed.", "version: skipped."]
     assert len(lines) == 1 + len(STEPS)

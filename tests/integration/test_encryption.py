@@ -55,7 +55,7 @@ def kept(exported, tmp_path):
     """Return a copy of a home, with the key it was written with."""
 
     def copy(key):
-        home = shutil.copytree(exported[key], tmp_path / f"home{len(list(tmp_path.iterdir()))}")
+        home = shutil.copytree(exported[key], tmp_path / f"home{len(list(tmp_path.iterdir()))}", symlinks=True)
         return replace(Places.below(home), key=key)
 
     return copy
@@ -130,6 +130,7 @@ def test_analysts_ask_it_without_the_extension(kept):
             assert connection.execute(query, {"lake": pattern}).fetchall()
 
 
+@pytest.mark.complete
 def test_the_text_of_a_resource_is_found_among_many_pages_and_groups(places):
     """What the standard's form of encryption fails at in DuckDB: filters, lists, and more than a page in a column."""
     places = replace(places, key=KEY)
@@ -227,7 +228,11 @@ def test_without_the_extension_nothing_is_written_and_the_error_says_how_to_inst
     assert not [path for path in empty.lake.parent.rglob("*") if path.is_file()]
 
 
-@pytest.mark.parametrize(("old", "new"), [(None, KEY), (KEY, None), (KEY, OTHER_KEY)], ids=["on", "off", "another"])
+@pytest.mark.complete
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [pytest.param(None, KEY, id="on"), pytest.param(KEY, None, id="off"), pytest.param(KEY, OTHER_KEY, id="another")],
+)
 def test_a_changed_key_keeps_every_row(kept, old, new):
     places = kept(old)
     before, files = contents(places), sorted(path.name for path in on_disk(places))
@@ -278,8 +283,9 @@ def test_a_change_that_is_killed_goes_on_where_it_was(kept, monkeypatch):
         maintenance.change_key(places, None)
 
 
+@pytest.mark.complete
 def test_a_merge_killed_after_its_commit_is_found_in_the_encrypted_log(exported, settings_for, serve, tmp_path):
-    places = replace(Places.below(shutil.copytree(exported[KEY], tmp_path / "home")), key=KEY)
+    places = replace(Places.below(shutil.copytree(exported[KEY], tmp_path / "home", symlinks=True)), key=KEY)
     run = next(places.raw.iterdir()).name
     places.warehouse.unlink()
     script = f"""
@@ -318,6 +324,7 @@ def command(places, *arguments, **environment):
     )
 
 
+@pytest.mark.complete
 def test_the_command_changes_the_key_and_the_others_take_it(kept):
     places = kept(None)
     both = {"BCDA_ENCRYPTION_KEY": KEY.text, "BCDA_NEW_ENCRYPTION_KEY": OTHER_KEY.text}
@@ -338,6 +345,7 @@ def test_the_command_changes_the_key_and_the_others_take_it(kept):
         assert "Traceback" not in done.stderr
 
 
+@pytest.mark.complete
 def test_a_first_export_can_still_be_given_a_key_or_none(serve, settings_for, places):
     settings = settings_for(serve())
     with pytest.raises(InvalidRequestError, match="nothing is loaded"):

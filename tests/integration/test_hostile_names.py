@@ -25,6 +25,7 @@ def hostile(tmp_path) -> Places:
     )
 
 
+@pytest.mark.complete
 def test_a_home_with_a_hostile_name_is_a_folder_like_any_other(serve, settings_for, hostile, tmp_path):
     server = serve()
     settings = settings_for(server)
@@ -67,6 +68,7 @@ def test_ids_that_are_no_names_are_refused(places, name):
         places.of_source(name)
 
 
+@pytest.mark.complete
 def test_texts_of_a_run_are_values_wherever_they_end_up(serve, settings_for, places):
     settings = settings_for(serve())
     run_export(settings, places)
@@ -78,6 +80,7 @@ def test_texts_of_a_run_are_values_wherever_they_end_up(serve, settings_for, pla
         assert warehouse.run_summary(connection, HOSTILE) is None
 
 
+@pytest.mark.complete
 def test_a_table_that_somebody_made_beside_ours_does_no_harm(serve, settings_for, places):
     run_export(settings_for(serve()), places)
     with open_warehouse(places.warehouse) as connection:

@@ -11,7 +11,7 @@ from object_server import CUT, S3Server
 
 from bcda import doctor, shared_runs
 from bcda.doctor import Status
-from bcda.errors import ManifestError, StorageError, StoreUnavailableError
+from bcda.errors import IncompleteFileError, ManifestError, StorageError, StoreUnavailableError
 from bcda.manifest import FileKind
 from bcda.object_store import ObjectStore, store_of
 from bcda.places import Places
@@ -173,7 +173,7 @@ def test_an_object_that_is_gone_or_another_one(shared):
 def test_a_raw_file_that_rots_before_it_is_uploaded_gets_no_receipt_in_the_bucket(shared, s3):
     here, _, receipt = shared
     (here.run_folder(RUN) / RAW).write_bytes(b"?" * receipt.wire_bytes)
-    with pytest.raises(ManifestError, match="no longer what its receipt says"):
+    with pytest.raises(IncompleteFileError, match="no longer what its receipt says"):
         shared_runs.share_file(here, RUN, receipt)
     assert f"raw/{RUN}/{RAW}.receipt.json" not in s3.names(here.store.prefix)
 

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import hashlib
+import html
 import json
 import re
 import stat
@@ -16,16 +17,18 @@ from html.parser import HTMLParser
 import duckdb
 import pytest
 from canaries import canaries, leaks
-from exporting import fetch, load, planned, run_export
+from exporting import fetch, planned, run_export
 
-from bcda import run_report
+from bcda import export, run_report
 from bcda.errors import DataQualityError, InvalidRequestError, StorageError
 from bcda.export_request import Scope
 from bcda.places import Places
 from bcda.run_report import document_of, read_facts, write_report
 from bcda.run_report.phases import phases_of
+from bcda.run_report.rendering import as_html, as_text
 from bcda.settings import ConnectionSettings, Tuning
 from bcda.store_address import StoreAddress
+from bcda.warehouse import open_warehouse
 from bcda_simulator import Fault, FaultKind, SimulatorServer
 from bcda_simulator.world import World
 
@@ -76,6 +79,7 @@ def weeks(tmp_path_factory):
         yield places, world, server, runs, states, truths
 
 
+@pytest.mark.complete
 def test_the_numbers_are_those_of_the_world(weeks):
     places, _, _, runs, states, truths = weeks
     first, second = (read_facts(places, run_id) for run_id in runs)
@@ -102,6 +106,7 @@ def test_the_numbers_are_those_of_the_world(weeks):
     assert second.asks_from == second.run["transaction_time"]
 
 
+@pytest.mark.complete
 def test_the_text_says_what_was_asked_came_and_changed(weeks):
     places, _, _, runs, states, _ = weeks
     written = write_report(places, runs[1], now=NOW)
@@ -123,6 +128,15 @@ def test_the_text_says_what_was_asked_came_and_changed(weeks):
         assert section in page
     for name in ("Patient", "Coverage", "ExplanationOfBenefit"):
         assert f'<th scope="row">{name}</th>' in page
+
+
+@pytest.mark.parametrize("address", ["https://airflow.example.org/bcda/?source=a&run=b", "/bcda/?source=a&run=b", ""])
+def test_a_report_links_back_to_the_page_and_its_text_only_with_a_whole_address(weeks, address):
+    places, _, _, runs, _, _ = weeks
+    written = write_report(places, runs[1], now=NOW, page=address)
+    link = f'<a href="{address.replace("&", "&amp;")}">This run on the BCDA page</a>'
+    assert (link in written.html.read_text()) is bool(address)
+    assert (f"Page: {address}\n" in written.text.read_text()) is address.startswith("https:")
 
 
 def test_the_page_loads_and_runs_nothing_and_is_private(weeks):
@@ -171,7 +185,7 @@ def test_cells_of_few_people_are_withheld(weeks):
     assert few
     (by_type,) = [table for table in document.changes if "by type" in table.caption]
     for row in few:
-        assert next(cells[1] for cells in by_type.rows if cells[0] == row["claim_type"]) == "fewer than 11 people"
+        assert next(cells[1] for cells in by_type.rows if cells[0] == row["claim_type"]) == "withheld"
     (months,) = [table for table in document.changes if "month" in table.caption]
     shown = {cells[0] for cells in months.rows}
     for row in facts.months:
@@ -205,11 +219,27 @@ def test_no_count_of_few_people_is_in_any_cell_or_sentence(weeks):
             {**row, "files": 2, "lines": 7, "landed": 7} for row in facts.received if row["resource_type"] == "Patient"
         ],
         "gaps": [
-            {"resource_type": "Coverage", "opened": 7, "closed": 7, "open": 7, "given_up": 7, "is_unnamed": False}
+            {
+                "resource_type": "Coverage",
+                "opened": 7,
+                "closed": 7,
+                "open": 7,
+                "given_up": 7,
+                "is_unnamed": False,
+                "closes": True,
+            }
         ],
         "roster": {"list_at": NOW, "previous_list_at": NOW, "joined": 7, "left": 7, "stayed": 7},
         "checks": [
-            {"check_id": "c", "scope": "", "severity": "error", "rows_checked": 90, "rows_failed": 7, "detail": "d"}
+            {
+                "check_id": "c",
+                "scope": "",
+                "severity": "error",
+                "rows_checked": 90,
+                "rows_failed": 7,
+                "detail": "d",
+                "is_of_few": False,
+            }
         ],
         "changes": [
             {
@@ -230,7 +260,16 @@ def test_no_count_of_few_people_is_in_any_cell_or_sentence(weeks):
     document = document_of(replace(facts, **seven), now=NOW)
     tables = [document.received, document.gaps, document.failed, *document.changes]
     assert (
-        len([cell for table in tables for row in table.rows for cell in row if cell.startswith("fewer than 11")]) >= 8
+        len(
+            [
+                cell
+                for table in tables
+                for row in table.rows
+                for cell in row
+                if cell.startswith("fewer than 11") or cell == "withheld"
+            ]
+        )
+        >= 8
     )
     cells = [cell for table in tables for row in table.rows for cell in row]
     sentences = [document.headline, *document.roster, *document.claims, *document.next_steps]
@@ -238,16 +277,17 @@ def test_no_count_of_few_people_is_in_any_cell_or_sentence(weeks):
     assert document.bars == ()
 
 
+@pytest.mark.complete
 def test_the_command_writes_it_again(weeks):
     places, _, _, runs, _, _ = weeks
-    html, text = run_report.report_paths(places, runs[0])
-    for path in (html, text):
+    page, text = run_report.report_paths(places, runs[0])
+    for path in (page, text):
         path.unlink(missing_ok=True)
     command = [sys.executable, "-m", "bcda", "report"]
     environment = {"BCDA_HOME": str(places.raw.parent), "PATH": "/usr/bin:/bin"}
     done = subprocess.run([*command, runs[0]], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.startswith(text.read_text())
-    assert str(html) in done.stdout
+    assert str(page) in done.stdout
     refused = subprocess.run([*command, "nothing"], env=environment, capture_output=True, text=True, check=False)
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
     assert "No run nothing is in the ledger" in refused.stderr
@@ -284,35 +324,127 @@ def test_a_list_tells_who_joined_and_left(serve, settings_for, places):
     assert {name: facts.roster[name] for name in numbers} == numbers
     document = document_of(facts, now=NOW)
     assert "No claim changed." not in document.claims
-    for name, number in numbers.items():
-        assert f"{number if number > 10 else 'fewer than 11 people'} {name}" in document.roster[0]
+    assert min(numbers.values()) < 11
+    assert "who joined, left, and stayed is withheld" in document.roster[0]
+    shown = document_of(replace(facts, roster={**facts.roster, **dict.fromkeys(numbers, 12)}), now=NOW)
+    assert all(f"12 {name}" in shown.roster[0] for name in numbers)
 
 
-def test_gaps_bad_lines_and_failed_checks_are_told_with_what_to_do(serve, settings_for, places):
+@pytest.mark.complete
+def test_gaps_bad_lines_suspect_claims_and_failed_checks_are_told_with_what_to_do(serve, settings_for, places):
     world = World(people=40, seed=3, history_weeks=2)
     faults = [Fault(FaultKind.PEOPLE_FAIL, people=tuple(range(20)), resource_type="ExplanationOfBenefit")]
+    faults.append(Fault(FaultKind.FLAWED_CLAIM, text="no payment"))
     server = serve(world, faults=faults)
     settings = settings_for(server)
     run = planned(settings, places)
     batches = asyncio.run(fetch(settings, places, run.run_id))
     spoil(places.run_folder(run.run_id))
-    with pytest.raises(DataQualityError, match="retrieval_gaps"):
-        load(places, run.run_id, batches)
+    for batch in batches:
+        export.land_batch(places, run.run_id, batch, 2)
+    export.merge(places, run.run_id, 2, now=datetime.now(UTC))
+    with open_warehouse(places.warehouse) as connection:
+        connection.execute("INSERT INTO ops.export_count SELECT * REPLACE (99 AS lines) FROM ops.export_count LIMIT 1")
+    with pytest.raises(DataQualityError, match="ledger_counts"):
+        export.publish(places)
     facts = read_facts(places, run.run_id)
     assert not facts.is_published
-    (gap,) = facts.gaps
-    assert (gap["resource_type"], gap["opened"], gap["open"]) == ("ExplanationOfBenefit", 20, 20)
+    told = {gap["resource_type"]: (gap["opened"], gap["open"], gap["is_unnamed"]) for gap in facts.gaps}
+    assert told == {"ExplanationOfBenefit": (20, 20, False), "Patient": (0, 0, True)}
     document = document_of(facts, now=NOW)
     assert "not published" in document.state
     assert not document.is_well
-    assert document.gaps.rows == (("ExplanationOfBenefit", "20", "0", "20", "0", "no"),)
-    assert document.quarantined.rows == (("Patient", "not JSON", "1"),)
-    assert [row[1] for row in document.failed.rows if row[0].startswith("retrieval_gaps")] == ["error"]
+    assert document.gaps.rows[0] == ("ExplanationOfBenefit", "20", "0", "20", "0", "no")
+    assert document.quarantined.rows == (("Patient", "not JSON", "withheld"),)
+    levels = {row[0].partition(" ")[0]: row[1] for row in document.failed.rows}
+    assert (levels["ledger_counts"], levels["retrieval_gaps"], levels["amount_missing"]) == (
+        "error",
+        "warning",
+        "warning",
+    )
     steps = " ".join(document.next_steps)
-    for said in ("the published database stays as it was", "asks for it again by itself", "ops.quarantine"):
+    told = (
+        "the published database stays as it was",
+        "The next run requests it again",
+        "ops.quarantine",
+        "ops.suspect_claim",
+    )
+    for said in told:
         assert said in steps
     assert "Nothing to do." not in steps
     assert leaks((path.read_text() for path in written_files(places, run.run_id)), canaries(world, server, 40)) == []
+    with open_warehouse(places.warehouse) as connection:
+        connection.execute("DELETE FROM ops.export_count WHERE lines = 99")
+    export.publish(places)
+    document = document_of(read_facts(places, run.run_id), now=NOW)
+    assert document.state == "Loaded, checked and published."
+    assert "level error" not in " ".join(document.next_steps)
+
+
+def test_a_check_that_failed_until_a_later_publication_is_told_as_over(weeks):
+    places, _, _, runs, _, _ = weeks
+    failed = {
+        "check_id": "row_keys",
+        "scope": "claim",
+        "severity": "error",
+        "rows_checked": 9,
+        "rows_failed": 2,
+        "detail": "d",
+        "is_of_few": False,
+    }
+    facts = replace(read_facts(places, runs[0]), checks=[failed], gaps=[])
+    document = document_of(facts, now=NOW)
+    assert (document.state, document.is_well) == ("Loaded, checked and published.", True)
+    assert "Their cause is gone, and everything is published." in " ".join(document.next_steps)
+    waiting = document_of(replace(facts, is_published=False), now=NOW)
+    assert "Until then the published database stays as it was" in " ".join(waiting.next_steps)
+
+
+GAP = {
+    "resource_type": "Coverage",
+    "opened": 0,
+    "closed": 0,
+    "open": 0,
+    "given_up": 0,
+    "is_unnamed": False,
+    "closes": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("gap", "missing", "step"),
+    [
+        (
+            {"open": 12},
+            "Some people's data is missing for some time.",
+            "The next run requests it again, for these types only",
+        ),
+        ({"given_up": 12}, "Some people's data is missing for some time.", "trigger the export with `gaps`"),
+        ({"is_unnamed": True}, "Some people's data is missing for some time.", "did not say whose"),
+        ({"closed": 12, "closes": True}, "Nothing is known to be missing; this run closed the last gaps.", ""),
+        ({"opened": 12}, "Nothing is known to be missing.", ""),
+    ],
+    ids=["open", "given up", "unnamed", "closed", "opened and closed since"],
+)
+def test_the_report_says_whether_something_is_missing_now(weeks, gap, missing, step):
+    places, _, _, runs, _, _ = weeks
+    facts = replace(read_facts(places, runs[1]), gaps=[{**GAP, **gap}], checks=[])
+    document = document_of(facts, now=NOW)
+    assert document.missing == missing
+    assert document.is_well == missing.startswith("Nothing")
+    assert f"Missing: {missing}" in as_text(document)
+    assert f"<p>{missing}</p>" in html.unescape(as_html(document))
+    assert step in " ".join(document.next_steps)
+
+
+@pytest.mark.parametrize(("leaves", "said"), [(False, False), (True, True)])
+def test_only_a_filter_that_leaves_claims_out_is_told(weeks, leaves, said):
+    places, _, _, runs, _, _ = weeks
+    facts = read_facts(places, runs[1])
+    # Every run of v3 has a filter, which names the systems.
+    document = document_of(replace(facts, run={**facts.run, "type_filter": "{}", "leaves_claims_out": leaves}), now=NOW)
+    assert ("left claims out" in " ".join(document.next_steps)) is said
+    assert ("were left out" in dict(document.asked)["Filter"]) is said
 
 
 def spoil(folder):

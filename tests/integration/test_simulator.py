@@ -1,6 +1,7 @@
 """The simulator against the wire contract, over plain HTTP and without the library."""
 
 import gzip
+import http.client
 import json
 import time
 from collections.abc import Callable
@@ -69,6 +70,9 @@ def test_the_token_endpoint(serve):
 
 def test_the_token_limit_counts_per_organization(serve):
     server = serve(settings=SimulatorSettings(token_limit=2))
+    # Attempts with an unknown client id are nobody's, so they are not counted.
+    strangers = [httpx.post(f"{server.base_url}/auth/token", auth=("nobody", "x")) for _ in range(3)]
+    assert [answer.status_code for answer in strangers] == [401, 401, 401]
     answers = [httpx.post(f"{server.base_url}/auth/token", auth=(server.entity.client_id, "x")) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [401, 401, 429]
     assert answers[2].headers["retry-after"] == "300"
@@ -280,8 +284,10 @@ def test_downloads_compressed_plain_and_in_part(call):
     ) as answer:
         packed = b"".join(answer.iter_raw())
     assert answer.headers["content-encoding"] == "gzip"
-    assert "content-length" not in answer.headers
     assert packed.endswith(MEMBER)
+    # Short answers have a length, which counts the empty member; long ones come in chunks (wire contract §26, row 7).
+    assert len(packed) < 2048
+    assert answer.headers["content-length"] == str(len(packed))
     plain = call("GET", url, {"Accept-Encoding": "identity"})
     assert gzip.decompress(packed) == plain.content
     assert "content-encoding" not in plain.headers
@@ -294,10 +300,123 @@ def test_downloads_compressed_plain_and_in_part(call):
     with httpx.stream("GET", call.server.base_url + url, headers=part) as rest:
         assert rest.status_code == 206
         assert b"".join(rest.iter_raw()) == packed[: -len(MEMBER)][10:]
+    size = len(packed) - len(MEMBER)
+    assert rest.headers["content-range"] == f"bytes 10-{size - 1}/{size}"
+    inside = call("GET", url, {"Accept-Encoding": "gzip", "Range": f"bytes={size + 7}-"})
+    assert (inside.status_code, inside.headers["content-range"]) == (416, f"bytes */{size}")
+    assert inside.content == b"invalid range: failed to overlap\n" + MEMBER
     with httpx.stream(
         "GET", call.server.base_url + url, headers={**part, "If-Range": "Sat, 01 Jan 2000 00:00:00 GMT"}
     ) as whole:
         assert whole.status_code == 200
+
+
+def test_the_file_of_warnings_is_compressed_on_the_way(serve):
+    call = caller(serve(start=START))
+    job = finish(call, "/api/v3/Patient/$export?_type=ExplanationOfBenefit")
+    url = call("GET", job).json()["error"][0]["url"].removeprefix(call.server.base_url)
+    assert url.endswith("/warnings-and-info.ndjson")
+    packed = call("GET", url, {"Accept-Encoding": "gzip"})
+    plain = call("GET", url, {"Accept-Encoding": "identity"})
+    assert (packed.headers["content-encoding"], packed.content) == ("gzip", plain.content)
+    beyond = call("GET", url, {"Accept-Encoding": "gzip", "Range": "bytes=4000-"})
+    assert (beyond.status_code, beyond.headers["content-range"]) == (416, f"bytes */{len(plain.content)}")
+    assert "content-encoding" not in beyond.headers
+    assert gzip.decompress(beyond.content) == b"invalid range: failed to overlap\n"
+
+
+# Corrections from running the real server (wire contract §26)
+
+
+REFUSED = {"Authorization": "Bearer a.b.c"}
+
+
+def on_one_connection(server, *requests):
+    """Send requests over one connection as long as it is open; return status, start of the body, and whether it stayed open."""
+    connection, found = http.client.HTTPConnection(server.base_url.removeprefix("http://"), timeout=10), []
+    for method, path, headers in requests:
+        connection.request(method, path, headers=headers)
+        answer = connection.getresponse()
+        body = answer.read().decode()
+        found.append((answer.status, "Outcome" if "OperationOutcome" in body else body, not answer.will_close))
+        if answer.will_close:
+            break
+    connection.close()
+    return found
+
+
+def test_a_refused_token_leaves_the_connection_to_its_handler(serve):
+    server = serve()
+    basic = {"Authorization": httpx.BasicAuth(server.entity.client_id, server.entity.client_secret)._auth_header}
+    api, data, token = ("GET", "/api/v2/jobs/1"), ("GET", "/data/1/x.ndjson"), ("POST", "/auth/token")
+    open_401, closed_404 = (401, "Outcome", True), (404, "404 page not found\n", False)
+    assert on_one_connection(server, (*api, REFUSED), (*token, basic), (*token, {})) == [open_401, open_401, closed_404]
+    assert on_one_connection(server, (*data, REFUSED), (*token, basic), (*api, {})) == [open_401, open_401, closed_404]
+    assert on_one_connection(server, (*api, REFUSED), (*data, {})) == [open_401, closed_404]
+    assert on_one_connection(server, ("GET", "/auth/welcome", REFUSED), (*api, REFUSED)) == [open_401, closed_404]
+    assert [status for status, _, is_open in on_one_connection(server, (*token, basic)) if not is_open] == [200]
+
+
+def test_without_the_quirk_every_connection_is_closed(serve):
+    server = serve(settings=SimulatorSettings(quirks=Quirks(refusals_keep_connections=False)))
+    refused = [("GET", "/api/v2/jobs/1", REFUSED), ("GET", "/data/1/x.ndjson", REFUSED)]
+    assert [is_open for one in refused for _, _, is_open in on_one_connection(server, one)] == [False, False]
+
+
+def test_a_gone_token_service(call):
+    call.server.faults.add(Fault(FaultKind.TOKEN_SERVICE_GONE))
+    with pytest.raises(httpx.RemoteProtocolError):
+        caller(call.server)
+    answer = call("GET", "/api/v2/jobs/1")
+    assert (answer.status_code, answer.text) == (500, body_v2(500, "exception", "Internal Error"))
+    health = call("GET", "/_health", bare=True)
+    assert (health.status_code, health.json()["ssas"]) == (502, "Cannot connect to SSAS")
+
+
+@pytest.mark.parametrize(
+    ("query", "types", "since"),
+    [
+        ("_type=Patient&_since=2026-01-01T00:00:00%ZZ", ("Patient",), False),
+        ("_type=Patient&_since=2026-01-01T00:00:00Z;x", ("Patient",), False),
+        ("_type=Patient%2&_since=2026-01-01T00:00:00Z", ("Patient", "ExplanationOfBenefit", "Coverage"), True),
+        ("_type=Patient&_since=2026-01-01T00%3A00%3A00Z", ("Patient",), True),
+    ],
+    ids=["bad escape", "semicolon", "bad escape of a type", "well"],
+)
+def test_a_parameter_that_cannot_be_read_is_dropped_whole(call, query, types, since):
+    job = finish(call, f"/api/v1/Patient/$export?{query}")
+    assert call.server.job(1).resource_types == types
+    assert all((part.after is not None) is since for part in call.server.job(1).parts)
+    assert call("GET", job).json()["request"].endswith(f"$export?{query}")
+
+
+def test_a_filter_that_cannot_be_unescaped(call):
+    answer = call("GET", "/api/v3/Patient/$export?_typeFilter=ExplanationOfBenefit%3Foutcome%3D%25zz")
+    assert answer.status_code == 400
+    assert answer.json()["issue"][0]["diagnostics"] == "failed to unescape %zz"
+
+
+def test_expires_drops_the_zeros_of_its_fraction(serve):
+    found = set()
+    for fraction in ("", ".5", ".25"):
+        start = datetime.fromisoformat(f"2026-11-10T12:00:00{fraction}+00:00")
+        call = caller(serve(start=start, settings=SimulatorSettings(pending_seconds=0)))
+        job = finish(call)
+        call.server.job(1).completed_at = start
+        found.add(call("GET", job).headers["expires"])
+    assert found == {f"2026-11-11 12:00:00{fraction} +0000 UTC" for fraction in ("", ".5", ".25")}
+
+
+def test_an_archived_job_and_a_foreign_one_with_a_second_outcome(serve):
+    entities = (Entity(), Entity(cms_id="A0002", client_id="other"))
+    call = caller(
+        serve(start=START, entities=entities, settings=SimulatorSettings(quirks=Quirks(second_outcome_forbidden=True)))
+    )
+    job = finish(call)
+    second = body_v2(401, "forbidden", "")
+    assert caller(call.server, "other")("GET", job).text == second * 2
+    call.server.clock.advance(48 * 3600)
+    assert caller(call.server)("GET", job).text == body_v2(404, "not-found", "") + second
 
 
 def authorization(call):
@@ -308,12 +427,31 @@ def authorization(call):
 
 
 def test_people_that_fail_have_their_error_file(call):
-    call.server.faults.add(Fault(FaultKind.PEOPLE_FAIL, people=(0,)))
+    call.server.faults.add(Fault(FaultKind.PEOPLE_FAIL, people=(0,), look_up=False))
     manifest = call("GET", finish(call, f"{EXPORT}?_type=Patient,ExplanationOfBenefit")).json()
     assert {entry["type"] for entry in manifest["error"]} == {"OperationOutcome"}
     outcome = call("GET", manifest["error"][0]["url"].removeprefix(call.server.base_url)).json()
     assert outcome["issue"][0]["diagnostics"].startswith("Error retrieving ")
     assert " for beneficiary MBI 1S00" in outcome["issue"][0]["diagnostics"]
+
+
+@pytest.mark.parametrize(
+    ("resource_type", "text"),
+    [
+        ("Coverage", "Error retrieving BlueButton ID for cclfBeneficiary MBI 1S00"),
+        ("Claim", "Error retrieving Claim for "),
+    ],
+)
+def test_a_short_outage_is_a_few_people_beside_the_data_file_of_its_type(call, resource_type, text):
+    call.server.faults.add(Fault(FaultKind.SHORT_OUTAGE, resource_type=resource_type, times=2))
+    manifest = call("GET", finish(call, f"{EXPORT}?_type=Patient,Claim,Coverage")).json()
+    (error,) = manifest["error"]
+    data = error["url"].replace("-error.ndjson", ".ndjson")
+    assert [entry["type"] for entry in manifest["output"] if entry["url"] == data] == [resource_type]
+    lines = call("GET", error["url"].removeprefix(call.server.base_url)).text.splitlines()
+    texts = [json.loads(line)["issue"][0]["diagnostics"] for line in lines]
+    assert len(texts) == 2
+    assert all(line.startswith(text) for line in texts)
 
 
 def test_quirks_can_be_switched_off(serve):
@@ -378,3 +516,90 @@ def test_all_bodies_together_keep_to_the_limit_of_bytes(serve):
     assert [answer.status_code for answer in answers] == [200] * 3
     # The last portion is let go when the ones before it have had their time.
     assert seconds >= (sum(sizes) - min(sizes[-1], 1 << 18)) / limit > 0
+
+
+def simulated(serve, *faults, entity=None, **settings):
+    return caller(
+        serve(
+            start=START,
+            entities=(entity or Entity(),),
+            settings=SimulatorSettings(**settings),
+            faults=[Fault(kind) for kind in faults],
+        )
+    )
+
+
+def states(call, *advances):
+    """Start a job, and return its state now and after each step of the clock, in seconds."""
+    assert call("GET", EXPORT + "?_type=Patient").status_code == 202
+    return [call.server.jobs()[1], *(later(call, seconds) for seconds in advances)]
+
+
+def later(call, seconds):
+    call.server.clock.advance(seconds)
+    # Files are written by our clock.
+    deadline = time.monotonic() + 5
+    while (state := call.server.jobs()[1]) == "In Progress" and call.server.job(1).fails_after_seconds is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return state
+
+
+MINUTE = 60
+
+
+def test_an_upstream_that_is_gone_for_a_while_delays_the_preparation_and_for_long_leaves_the_job_pending(serve):
+    call = simulated(serve, FaultKind.UPSTREAM_GONE)
+    assert states(call, 78 * MINUTE, 22 * 60 * MINUTE) == ["Pending"] * 3
+    call.server.faults.clear()
+    assert later(call, 60 * MINUTE) == "Pending"
+    brief = simulated(serve, FaultKind.UPSTREAM_GONE)
+    assert states(brief, 5 * MINUTE) == ["Pending"] * 2
+    brief.server.faults.clear()
+    # The next try, the sixth, is 16 minutes after the start.
+    assert [later(brief, 5 * MINUTE), later(brief, 7 * MINUTE), later(brief, MINUTE)][::2] == ["Pending", "Completed"]
+
+
+@pytest.mark.parametrize("returns", [True, False])
+def test_a_job_canceled_while_its_preparation_fails_comes_back_if_switched_on(serve, returns):
+    call = simulated(serve, FaultKind.UPSTREAM_GONE, cancelled_jobs_return=returns)
+    assert states(call, 20) == ["Pending"] * 2
+    assert call("DELETE", "/api/v2/jobs/1").status_code == 202
+    assert later(call, 10) == "Cancelled"
+    call.server.faults.clear()
+    later(call, 120)
+    assert later(call, 10) == ("Completed" if returns else "Cancelled")
+
+
+@pytest.mark.parametrize(("version", "fault"), [("v2", FaultKind.JOB_FAILS), ("v3", FaultKind.UPSTREAM_GONE)])
+def test_a_job_that_fails_is_in_progress_first_and_never_heals(serve, version, fault):
+    call = simulated(serve)
+    call.server.faults.add(Fault(fault, seconds=100))
+    path = f"/api/{version}/jobs/1"
+    assert call("GET", f"/api/{version}/Patient/$export?_type=Patient").status_code == 202
+    call.server.clock.advance(90)
+    assert call("GET", path).headers["x-progress"].startswith("In Progress")
+    call.server.faults.clear()
+    call.server.clock.advance(11)
+    failed = call("GET", path)
+    assert failed.status_code == 500
+    assert "Service encountered numerous errors. Job failed to complete." in failed.text
+    call.server.clock.advance(90 * MINUTE)
+    assert call.server.jobs() == {1: "Failed"}
+
+
+def test_a_job_without_types_of_an_entity_without_adjudicated_data_stays_pending(serve):
+    entity = Entity(has_adjudicated=False)
+    for version, state in (("v1", "Pending"), ("v2", "Completed")):
+        call = simulated(serve, entity=entity)
+        assert call("GET", f"/api/{version}/Patient/$export").status_code == 202
+        assert later(call, 60 * MINUTE) == state
+    named = simulated(serve, entity=entity)
+    assert states(named, MINUTE)[1] == "Completed"
+
+
+def test_a_cancellation_that_is_lost_is_answered_like_any_other(serve):
+    call = simulated(serve, FaultKind.CANCEL_LOST, pending_seconds=30)
+    assert states(call) == ["Pending"]
+    assert call("DELETE", "/api/v2/jobs/1").status_code == 202
+    assert later(call, MINUTE) == "Completed"

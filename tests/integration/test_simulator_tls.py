@@ -6,22 +6,13 @@ import stat
 import pytest
 from exporting import run_export
 
-from bcda import client
-from bcda.errors import BcdaError
+from bcda.errors import UntrustedServerError
 from bcda_simulator.certificate import make_certificate
 
 
 @pytest.fixture
 def certificate(tmp_path):
     return make_certificate(tmp_path, "localhost")
-
-
-@pytest.fixture(autouse=True)
-def fresh_trust():
-    """Trust is read once a process."""
-    client._tls.cache_clear()
-    yield
-    client._tls.cache_clear()
 
 
 def test_an_export_over_tls(serve, settings_for, places, certificate, monkeypatch):
@@ -33,7 +24,7 @@ def test_an_export_over_tls(serve, settings_for, places, certificate, monkeypatc
 
 def test_a_client_that_does_not_trust_it_sends_nothing(serve, settings_for, places, certificate):
     server = serve(host="localhost", certificate=certificate)
-    with pytest.raises(BcdaError, match="ConnectError"):
+    with pytest.raises(UntrustedServerError, match=r"certificate of https://localhost:.* is not trusted by"):
         run_export(settings_for(server), places)
     assert server.requests == []
 

@@ -25,7 +25,16 @@ from bcda.places import Places
 from bcda.settings import ConnectionSettings
 from bcda.warehouse import database
 
-LOOK_AT = {commit_points.EVENT, "os.rename", "os.remove", "os.rmdir", "os.chmod", "os.mkdir", "shutil.rmtree"}
+LOOK_AT = {
+    commit_points.EVENT,
+    "os.rename",
+    "os.link",
+    "os.remove",
+    "os.rmdir",
+    "os.chmod",
+    "os.mkdir",
+    "shutil.rmtree",
+}
 SPILLED = "CANARY-SPILLED"
 MEMORY = 96 << 20
 
@@ -61,8 +70,10 @@ def look(event: str, _: tuple[object, ...]) -> None:
 def connected_full(**options: object) -> Iterator[duckdb.DuckDBPyConnection]:
     """Connect; the first time in each folder, fill the memory with a table, so that everything else makes it spill."""
     with connected(**options) as connection:
-        if options["spill"].parent not in filled:
-            filled.add(options["spill"].parent)
+        spill = options["spill"]
+        folder = spill.parent if spill.name.startswith(".") else spill
+        if folder not in filled:
+            filled.add(folder)
             connection.execute(
                 f"CREATE TEMP TABLE ballast AS SELECT '{SPILLED}' || hash(i) AS text FROM range({MEMORY // 32}) AS t(i)"
             )

@@ -11,6 +11,7 @@ from worlds import at, export
 
 from bcda.settings import ApiVersion
 from bcda.warehouse import open_warehouse, run_checks
+from bcda.warehouse.quality import Level
 from bcda_simulator.world import World
 
 EOB = "ExplanationOfBenefit"
@@ -257,6 +258,7 @@ def test_v3_finished_claims_take_the_place_of_unfinished_ones(places):
     }
 
 
+@pytest.mark.complete
 def test_an_unfinished_claim_expires_sixty_days_after_it_was_last_seen_and_comes_back_when_it_is_seen(places):
     load_v3(places, v3(1, system="SharedSystem"))
     load_v3(places, v3(2), day=60)
@@ -281,6 +283,7 @@ def test_a_replaced_patient_is_the_same_person_and_a_stub_is_no_patient(places):
     assert query(places, "SELECT BENE_MBI_ID FROM cclf.cclf8") == [("2BB0",)]
 
 
+@pytest.mark.complete
 def test_resources_of_v3_without_id_have_the_same_key_in_every_run_and_tables(places):
     claim = json.loads(v3(1))
     del claim["id"]
@@ -293,6 +296,7 @@ def test_resources_of_v3_without_id_have_the_same_key_in_every_run_and_tables(pl
     assert query(places, "SELECT count(*) FROM resource_version WHERE resource_type = 'ExplanationOfBenefit'") == [(2,)]
 
 
+@pytest.mark.complete
 def test_a_person_who_leaves_and_returns_keeps_key_and_claims(places):
     for day, people in enumerate(
         (patient() + patient("-8", ("3CC0",)), patient("-8", ("3CC0",)), patient() + patient("-8", ("3CC0",)))
@@ -313,6 +317,7 @@ def test_a_person_who_leaves_and_returns_keeps_key_and_claims(places):
     assert reasons(places) == {"carrier-1": None}
 
 
+@pytest.mark.complete
 @pytest.mark.parametrize(("missing", "gone"), [(1, 1), (50, 0)])
 def test_a_full_pull_that_misses_a_few_switches_them_off_and_one_that_misses_many_is_in_doubt(places, missing, gone):
     everything = [v2(n) for n in range(100)]
@@ -335,6 +340,7 @@ def test_a_full_pull_that_misses_a_few_switches_them_off_and_one_that_misses_man
     assert reasons(places)["carrier-0"] is None
 
 
+@pytest.mark.complete
 def test_a_full_pull_with_a_gap_or_of_somebody_else_switches_nothing_off(places):
     load(places, [("Patient", patient()), (EOB, v2(1) + b"".join(v2(n) for n in range(2, 101)))], run_id="full")
     rest = b"".join(v2(n) for n in range(2, 101))
@@ -389,6 +395,7 @@ def drift(places):
     )
 
 
+@pytest.mark.complete
 def test_what_was_never_seen_before_is_recorded_with_its_first_place_and_count(places):
     novel = {"url": f"{VARIABLES}brand_new_cd", "valueCoding": {"code": "N"}}
     first = (
@@ -462,4 +469,56 @@ def test_an_mbi_that_the_newest_patient_no_longer_sends_is_a_former_one_even_if_
         load(places, [("Patient", runs[number])], run_id=f"r{number}", transaction_time=at_day, since=NOON)
     assert query(places, "SELECT id_value, currency, last_run_id FROM patient_identifier") == [
         ("1AA0", "historic", "r0")
+    ]
+
+
+@pytest.mark.parametrize(
+    "version",
+    [ApiVersion.V2, *(pytest.param(other, marks=pytest.mark.complete) for other in (ApiVersion.V1, ApiVersion.V3))],
+)
+def test_elements_with_equal_numbers_are_rows_of_their_own_and_stop_nothing(places, version):
+    """CMS numbers lines, diagnoses and the like. Where two have one number, the place of each is its number."""
+    adjudication = [{"amount": {"value": 10}}, {"amount": {"value": 20}}]
+    item = [{"sequence": n, "adjudication": adjudication, "careTeamSequence": [1, 1]} for n in (1, 1, 2)]
+    changes = {
+        "item": item,
+        "diagnosis": [diagnosis(1, "J189", "principal"), diagnosis(1, "I10", "other"), diagnosis(4, "E119", "other")],
+        "careTeam": [{"sequence": n, "provider": {"display": str(n)}} for n in (1, 1)],
+        "supportingInfo": [{"sequence": n, "code": {"coding": [{"code": "a"}]}} for n in (2, 2)],
+        "procedure": [
+            {"sequence": 1, "procedureCodeableConcept": {"coding": [{"code": code}]}} for code in ("0A", "0B")
+        ],
+    }
+    made = v3 if version is ApiVersion.V3 else v2
+    load(places, [("Patient", patient("7") + patient("-7")), (EOB, made(1, **changes) + made(2))], version=version)
+    assert query(places, "SELECT line_number FROM claim_line WHERE claim_id LIKE '%1' ORDER BY ALL") == [
+        (1,),
+        (2,),
+        (3,),
+    ]
+    assert query(places, "SELECT sequence, dx_code FROM claim_diagnosis ORDER BY ALL") == [
+        (1, "J189"),
+        (2, "I10"),
+        (3, "E119"),
+    ]
+    assert query(
+        places, "SELECT sum(amount)::INTEGER, count(DISTINCT (line_number, amount_number)) FROM claim_line_amount"
+    ) == [(90, 6)]
+    with open_warehouse(places.warehouse) as connection:
+        failed = [str(r) for r in run_checks(connection, "r1") if r.level is Level.ERROR and not r.passed]
+    assert failed == []
+
+
+def test_answers_about_lines_with_equal_numbers_are_rows_of_their_own(places):
+    reason = [{"category": {"coding": [{"code": "x"}]}}]
+    answer = {
+        "resourceType": "ClaimResponse",
+        "id": "f-1",
+        "meta": {"lastUpdated": "2026-01-01T00:00:00Z"},
+        "item": [{"itemSequence": 1, "adjudication": reason}, {"itemSequence": 1, "adjudication": reason}],
+    }
+    load(places, [("ClaimResponse", text(answer))])
+    assert query(places, "SELECT line_number, reason_number FROM partial.claim_response_reason ORDER BY ALL") == [
+        (1, 1),
+        (2, 1),
     ]

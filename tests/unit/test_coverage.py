@@ -21,12 +21,13 @@ from bcda.coverage import (
     is_covered,
     loaded_list,
     next_since,
+    oldest,
 )
 from bcda.export_request import ExportRequest, Scope
 from bcda.landed import LakeFile, LandedBatch
 from bcda.manifest import Manifest
 from bcda.places import Places
-from bcda.planning import ListDates, NotNeeded, Wish, decide
+from bcda.planning import GapWish, ListDates, NotNeeded, Wish, decide
 from bcda.runs import ExportRun
 from bcda.settings import ApiVersion
 from bcda.warehouse import merge_run, open_warehouse, read_ledger
@@ -90,12 +91,13 @@ def test_the_next_export_starts_where_the_least_covered_type_ends():
     assert next_since({}, ApiVersion.V2) is None
 
 
-def test_a_gap_pulls_the_start_back_until_it_is_given_up():
+def test_a_gap_leaves_the_start_where_it_is_and_is_asked_for_from_the_oldest_on():
     runs = (covered(None, 5), covered(5, 9))
-    assert next_since({EOB: TypeLedger(runs, (Gap(day(5), day(9)),))}, ApiVersion.V2) == day(5)
-    assert next_since({EOB: TypeLedger(runs, (Gap(None, day(5)),))}, ApiVersion.V2) is None
+    assert next_since({EOB: TypeLedger(runs, (Gap(None, day(5)), Gap(day(5), day(9))))}, ApiVersion.V2) == day(9)
+    assert oldest([Gap(day(7), day(9)), Gap(day(5), day(9))], ApiVersion.V2) == day(5)
+    assert oldest([Gap(None, day(5)), Gap(day(5), day(9))], ApiVersion.V2) is None
+    assert oldest([Gap(datetime(2026, 3, 1, tzinfo=UTC), day(9))], ApiVersion.V3) is None
     given_up = TypeLedger(runs, (Gap(day(5), day(9), is_tried_again=False),))
-    assert next_since({EOB: given_up}, ApiVersion.V2) == day(9)
     assert not is_covered(Interval(day(6), day(8)), given_up)
     assert is_covered(Interval(day(1), day(5)), given_up)
 
@@ -142,6 +144,7 @@ ACTIONS = st.one_of(
     st.tuples(st.just("backfill"), st.integers(1, 60), st.integers(1, 20), st.booleans(), FAILING),
     st.tuples(st.just("since"), st.sampled_from([Scope.PATIENT, Scope.GROUP_ALL]), st.integers(1, 60), FAILING),
     st.tuples(st.just("full"), FAILING),
+    st.tuples(st.just("gaps"), st.booleans(), FAILING),
     st.tuples(st.just("nothing loads")),
 )
 
@@ -235,6 +238,7 @@ def empty_warehouse(tmp_path_factory):
     return path
 
 
+@pytest.mark.complete
 @example([(20, ("nothing loads",)), (20, ("since", Scope.GROUP_ALL, 30, set()))])
 @example([(20, ("attribution", {"1CC0"})), (7, ("weekly", set()))])
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -251,6 +255,8 @@ def test_no_sequence_of_runs_leaves_a_hole_that_the_ledger_calls_covered(tmp_pat
             world.run(Scope.PATIENT, how[0])
         elif kind == "attribution":
             world.run(Scope.GROUP_ALL, how[0])
+        elif kind == "gaps":
+            world.run(Scope.PATIENT, how[1], gaps=GapWish(given_up_too=how[0]))
         elif kind == "full":
             world.run(Scope.PATIENT, how[0], full=True)
         elif kind == "since" and how[1] < world.today:

@@ -3,12 +3,24 @@
 import json
 import re
 import subprocess
+import tomllib
+from dataclasses import replace
+from datetime import UTC, datetime
 from importlib import metadata
+from pathlib import Path
 
 import pytest
+import weak_dice
+from packaging.requirements import Requirement
+from pyarrow.parquet import encryption
 
 import audit
 import licences
+from bcda import export
+from bcda.errors import InvalidRequestError
+from bcda.export_request import Scope
+from bcda.planning import Wish
+from bcda.settings import ApiVersion
 
 
 def test_the_page_lists_what_is_locked_under_allowed_licences():
@@ -38,6 +50,38 @@ def test_the_page_says_what_the_installed_packages_say():
 )
 def test_of_a_choice_one_licence_counts_and_of_several_all(expression, is_allowed):
     assert licences.is_allowed(expression) is is_allowed
+
+
+PROJECT = Path(__file__).resolve().parents[2]
+FOR_THE_CHECKOUT_ONLY = {
+    "python-dateutil": "a bound for the lock; nothing here imports it",
+    "hatchling": "builds the package",
+}
+
+
+def test_the_ranges_of_the_package_name_what_requirements_in_names_and_hold_what_is_locked():
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    ranges = {
+        found.name: found.specifier
+        for found in map(Requirement, project["dependencies"] + project["optional-dependencies"]["simulator"])
+    }
+    lines = (PROJECT / "requirements.in").read_text().splitlines()
+    named = {Requirement(line.partition("#")[0].strip()).name for line in lines if re.match(r"[a-z]", line)}
+    assert set(ranges) == named - set(FOR_THE_CHECKOUT_ONLY)
+    for name, specifier in ranges.items():
+        assert any(bound.operator == ">=" for bound in specifier), f"{name} has no lower bound"
+        assert specifier.contains(metadata.version(name)), f"{name} {specifier} without the locked one"
+    assert str(ranges["apache-airflow"]) == "<3.4,>=3.3"
+
+
+def test_a_pyarrow_that_cannot_encrypt_is_refused_before_anything_is_asked_for(places, monkeypatch):
+    """The functions are those of pyarrow 25."""
+    monkeypatch.delattr(encryption, "create_encryption_properties")
+    wish = Wish(ApiVersion.V2, Scope.PATIENT, ("Patient",))
+    with pytest.raises(InvalidRequestError, match="needs pyarrow 25 or newer; this is "):
+        export.plan(replace(places, key=weak_dice.KEY), wish, now=datetime.now(UTC))
+    assert not places.raw.exists()
+    assert export.plan(places, wish, now=datetime.now(UTC)).run_id
 
 
 def answer(*packages):

@@ -90,6 +90,7 @@ def test_its_variables_change_what_they_say(tmp_path):
         "BCDA_VERSION": "0.0.9",
         "BCDA_WORKER_CONCURRENCY": "7",
         "BCDA_LATE_HOURS": "8",
+        "BCDA_RETRY_SCALE": "2",
     }
     assert {*given, "PYTHON_IMAGE", "DUCKDB_EXTENSIONS"} >= set(re.findall(r"\$\{(\w+)", COMPOSE.read_text()))
     read = composed(tmp_path, **given)["services"]["api-server"]
@@ -99,8 +100,10 @@ def test_its_variables_change_what_they_say(tmp_path):
     assert read["environment"]["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"] == "ann:admin,vic:viewer"
     assert read["environment"]["AIRFLOW__CELERY__WORKER_CONCURRENCY"] == "7"
     assert read["environment"]["BCDA_LATE_HOURS"] == "8"
+    assert read["environment"]["BCDA_RETRY_SCALE"] == "2"
 
 
+@pytest.mark.complete
 def test_the_port_alone_moves_the_links_too(tmp_path):
     read = composed(tmp_path, AIRFLOW_PORT="9000")["services"]
     for name in AIRFLOW:
@@ -181,7 +184,7 @@ def test_images_are_pinned_to_a_patch_release(services):
     base = re.search(r"^ARG PYTHON_IMAGE=(\S+)$", DOCKERFILE.read_text(), re.MULTILINE).group(1)
     assert set(re.findall(r"^FROM (\S+)", DOCKERFILE.read_text(), re.MULTILINE)) == {"${PYTHON_IMAGE}"}
     for image in {*images, base}:
-        assert re.fullmatch(r"[a-z]+:\d+\.\d+(\.\d+)?-[a-z-]*bookworm", image), image
+        assert re.fullmatch(r"[a-z]+:\d+\.\d+(\.\d+)?-[a-z-]*bookworm(@sha256:[0-9a-f]{64})?", image), image
 
 
 def test_no_secret_is_in_the_environment(services):
@@ -210,15 +213,63 @@ def options(tmp_path_factory):
     return {kind: {tuple(option) for option in pairs} for kind, pairs in found.items()}
 
 
+@pytest.mark.complete
 def test_every_setting_is_one_that_airflow_reads(services, options):
-    for name in services["worker"]["environment"]:
+    for name in {name for service in AIRFLOW for name in services[service]["environment"]}:
         if name.startswith("AIRFLOW__"):
             section, option = name.removeprefix("AIRFLOW__").lower().split("__")
             kind = "commands" if option.endswith("_cmd") else "known"
             assert (section, option.removesuffix("_cmd")) in options[kind], name
 
 
-def test_every_command_reads_a_secret_of_the_service(services):
+NEEDS = {
+    "init": {"sql_alchemy_conn", "fernet_key"},
+    "api-server": {"sql_alchemy_conn", "fernet_key", "jwt_secret", "api_secret_key", "connections"},
+    "scheduler": {"sql_alchemy_conn", "fernet_key", "jwt_secret", "broker_url", "result_backend"},
+    "dag-processor": {"sql_alchemy_conn", "fernet_key", "connections"},
+    "triggerer": {"sql_alchemy_conn", "fernet_key", "api_secret_key", "connections"},
+    "worker": {"broker_url", "result_backend", "api_secret_key", "connections"},
+    "postgres": {"postgres_password"},
+    "redis": {"redis_password"},
+    "simulator": set(),
+}
+"""Secrets of each service, and why: tests/deployment runs the services with these and no others."""
+
+DATA = {"api-server": "ro", "triggerer": "rw", "worker": "rw"}
+"""Services that see claims, and how."""
+
+OUTSIDE = {"api-server", "dag-processor", "triggerer", "worker"}
+"""Services that speak to BCDA, or to whoever is told of failures."""
+
+
+def test_each_service_has_the_secrets_that_it_needs_and_no_others(tmp_path):
+    read = composed(tmp_path, "--profile", "sandbox")["services"]
+    assert {name: secrets_of(service) for name, service in read.items()} == NEEDS
+    for name, service in read.items():
+        text = json.dumps(service.get("environment", {}))
+        unread = set(re.findall(r"/run/secrets/([a-z_]+)", text)) - NEEDS[name]
+        assert not unread, f"{name} would read {unread}, which it does not have"
+
+
+def test_claims_are_where_somebody_works_with_them_and_the_page_only_reads(tmp_path):
+    mounted = {}
+    for name, service in composed(tmp_path, "--profile", "sandbox")["services"].items():
+        for volume in service.get("volumes", ()):
+            source, target, *mode = volume.split(":")
+            if (source, target) == ("data", "/data"):
+                mounted[name] = mode[0] if mode else "rw"
+            assert target != "/data" or source in {"data", "queue"}, name
+    assert mounted == DATA
+
+
+def test_only_who_speaks_to_somebody_has_a_way_out(tmp_path):
+    read = composed(tmp_path, "--profile", "sandbox")["services"]
+    assert {name for name, service in read.items() if "outside" in service["networks"]} == OUTSIDE
+    assert all("inside" in service["networks"] for service in read.values())
+
+
+def test_every_command_reads_a_secret_of_the_service(tmp_path):
+    services = composed(tmp_path)["services"]
     for name in AIRFLOW:
         read = re.findall(r"/run/secrets/([a-z_.]+)", json.dumps(services[name]["environment"]))
         targets = {entry if isinstance(entry, str) else entry["target"] for entry in services[name]["secrets"]}

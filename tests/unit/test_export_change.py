@@ -6,6 +6,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 import duckdb
+import pytest
 from rawfiles import NOON, land
 from worlds import at, export
 
@@ -74,6 +75,7 @@ def paid_more(line):
     return {"payment": payment}
 
 
+@pytest.mark.complete
 def test_a_run_records_what_it_did_to_the_claims_that_count(places):
     people, lines = export(World(people=8, seed=5, history_weeks=60), [str(n) for n in range(8)], week=WEEK)[::2]
     claims = [

@@ -4,10 +4,12 @@ import importlib.util
 from pathlib import Path
 
 import duckdb
+import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.complete
 def test_the_results_in_the_guide_are_those_of_its_queries(tmp_path):
     spec = importlib.util.spec_from_file_location("guide", PROJECT / "scripts" / "guide.py")
     guide = importlib.util.module_from_spec(spec)

@@ -82,6 +82,7 @@ def changed_mbi(lines, week):
     return json.dumps(resource, sort_keys=True, separators=(",", ":")).encode() + b"\n"
 
 
+@pytest.mark.complete
 @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(data=st.data())
 def test_any_order_of_the_same_runs_gives_the_same_tables(landed, data):
@@ -91,6 +92,7 @@ def test_any_order_of_the_same_runs_gives_the_same_tables(landed, data):
         assert found[name] == rows, (order, name)
 
 
+@pytest.mark.complete
 def test_the_runs_of_the_property_hold_what_it_is_about(landed):
     found = landed.forward()
     assert len({row[2] for row in found["resource_version"]}) > 60

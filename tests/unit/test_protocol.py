@@ -1,5 +1,5 @@
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
@@ -17,6 +17,7 @@ from bcda.export_request import ExportRequest, Scope, format_instant, parse_inst
 from bcda.manifest import Manifest
 from bcda.protocol import JobState
 from bcda.settings import ApiVersion
+from bcda.type_filter import ClaimOutcome, TypeFilter
 
 NOW = datetime(2026, 8, 22, 12, tzinfo=UTC)
 BASE = "https://api.example.org"
@@ -103,6 +104,60 @@ def test_expires_in_seconds_by_the_servers_clock(expires, seconds):
     assert protocol.expires_in_seconds(expires, "Sat, 22 Aug 2026 12:00:00 GMT") == seconds
 
 
+@pytest.mark.parametrize("digits", range(10))
+def test_expires_has_as_many_digits_as_it_needs(digits):
+    """BCDA drops trailing zeros, down to no fraction at all (wire contract §26, row 9)."""
+    fraction = "123456789"[:digits]
+    expires = f"2026-08-22 12:00:01{'.' if fraction else ''}{fraction} +0000 UTC"
+    found = protocol.expires_in_seconds(expires, "Sat, 22 Aug 2026 12:00:00 GMT")
+    assert found == pytest.approx(1 + float(f"0.{fraction[:6]}0"), abs=1e-9)
+
+
+FILTER = TypeFilter(outcome=ClaimOutcome.COMPLETE, service_from=date(2026, 1, 2))
+ASKED = ExportRequest(ApiVersion.V3, Scope.GROUP_ALL, ("Patient", "ExplanationOfBenefit"), NOW, FILTER)
+CAME = f"https://another-name{protocol.kick_off_path(ASKED)}"
+
+
+@pytest.mark.parametrize(
+    ("came", "said"),
+    [
+        (CAME, ""),
+        ("", "the manifest names no request"),
+        (CAME.replace("12:00:00Z", "13:00:00%2B01:00"), ""),
+        (CAME.replace("Patient,ExplanationOfBenefit", "ExplanationOfBenefit,Patient"), ""),
+        (f"{CAME}&_elements=id", "1 parameters that were not asked for"),
+        (CAME.replace("$", "%24").replace(",", "%2C"), ""),
+        (CAME.replace("12:00:00Z", "12:00:00Z;x"), "_since missing instead of 2026-08-22T12:00:00Z"),
+        (CAME.replace("12:00:00Z", "12:00:00%ZZ"), "_since missing instead of 2026-08-22T12:00:00Z"),
+        (CAME.replace("12:00", "11:00"), "_since 2026-08-22T11:00:00Z instead of 2026-08-22T12:00:00Z"),
+        (CAME.replace("_type=Patient,", "_type=Patient%"), "_type missing instead of Patient,ExplanationOfBenefit"),
+        (CAME.partition("&_typeFilter")[0], "_typeFilter missing instead of ExplanationOfBenefit?"),
+        (CAME.replace("Group/all", "Patient"), "the path /api/v3/Patient/$export instead of /api/v3/Group/all/$export"),
+        ("http://[", "an address that cannot be read"),
+    ],
+    ids=[
+        "well",
+        "none",
+        "zone",
+        "order",
+        "more",
+        "escaped",
+        "semicolon",
+        "bad escape",
+        "other",
+        "type",
+        "filter",
+        "path",
+        "nonsense",
+    ],
+)
+def test_what_came_is_compared_with_what_was_asked(came, said):
+    """BCDA drops a parameter that it cannot read, and exports without it (wire contract §26, row 10)."""
+    found = protocol.differs(came, ASKED)
+    assert found.startswith(said)
+    assert bool(found) is bool(said)
+
+
 @pytest.mark.parametrize("lifetime", ['"1200"', "1200", "1200.0"], ids=["text", "number", "float"])
 def test_token_lifetime_may_be_text(lifetime):
     assert protocol.token_of(f'{{"access_token": "abc", "expires_in": {lifetime}}}'.encode()) == ("abc", 1200.0)
@@ -133,7 +188,7 @@ OUTCOME = json.dumps(
         ("", ""),
         (
             json.dumps({"issue": [{"diagnostics": "MBI 1S00E00AA00 and 1EG4-TE5-MK73 failed"}]}),
-            "MBI [MBI] and [MBI] failed",
+            "MBI 1S00E00AA00 and 1EG4-TE5-MK73 failed",
         ),
     ],
     ids=[
@@ -149,7 +204,7 @@ OUTCOME = json.dumps(
         "mbi",
     ],
 )
-def test_the_reason_is_that_of_the_first_document_without_any_mbi(body, reason):
+def test_the_reason_is_that_of_the_first_document(body, reason):
     assert protocol.reason_of(body.encode()) == reason
 
 
@@ -171,12 +226,18 @@ def test_every_status_has_its_error(status, kind):
     error = protocol.error_for(status, OUTCOME.encode(), what="Kick-off", retry_after=3.0)
     assert type(error) is kind
     assert "Kick-off" in str(error)
-    assert "why" in str(error) or status in {302, 429}
+    assert 'said "[unknown text, 3 characters]"' in str(error) or status in {302, 429}
 
 
 @pytest.mark.parametrize(
     ("status", "body", "state"),
     [
+        (404, "404 page not found\n", None),
+        (404, "<html>", None),
+        (404, "", None),
+        (500, OUTCOME.replace("why", "Internal Error"), None),
+        (500, OUTCOME.replace("why", "Database Error"), None),
+        (500, OUTCOME.replace("why", "Service encountered numerous errors. Job failed to complete."), JobState.FAILED),
         (202, "", JobState.PENDING),
         (410, OUTCOME, JobState.EXPIRED),
         (404, OUTCOME.replace("why", "Job has been cancelled."), JobState.CANCELLED),
@@ -185,7 +246,8 @@ def test_every_status_has_its_error(status, kind):
     ],
 )
 def test_states_of_a_job(status, body, state):
-    assert protocol.status_of(status, {}, body.encode(), base_url=BASE).state is state
+    found = protocol.status_of(status, {}, body.encode(), base_url=BASE)
+    assert (found.state if found else None) is state
 
 
 @pytest.mark.parametrize("status", [401, 429, 502, 503])
@@ -260,7 +322,7 @@ def test_the_job_list_leaves_out_what_it_cannot_read():
         "input": [{"valueString": f"GET {BASE}/api/v2/Patient/$export"}],
     }
     body = json.dumps({"entry": [{"resource": task}, {"resource": {**task, "status": "odd"}}, {}, 7]}).encode()
-    (job,) = protocol.jobs_of(body)
+    (job,) = protocol.jobs_of(body, as_of=NOW)
     assert (job.job_id, job.state, job.request_url) == ("42", JobState.IN_PROGRESS, f"{BASE}/api/v2/Patient/$export")
 
 

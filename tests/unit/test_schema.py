@@ -76,6 +76,7 @@ def test_nothing_of_money_is_a_float(connection):
     )
 
 
+@pytest.mark.complete
 def test_the_published_database_has_the_text_of_every_resource_and_shows_the_version_that_is_chosen(places):
     world = World(people=4, seed=3)
     for number, version in enumerate((ApiVersion.V2, ApiVersion.V3)):
@@ -101,6 +102,7 @@ def test_the_published_database_has_the_text_of_every_resource_and_shows_the_ver
         assert opened.execute("SELECT count(*) > 0 FROM cclf.cclf5").fetchall() == [(True,)]
 
 
+@pytest.mark.complete
 def test_a_version_that_is_not_loaded_cannot_be_shown(places):
     load(places, export(World(people=1, seed=3), ["0"], week=60), transaction_time=at(60))
     publish(places)
@@ -113,6 +115,7 @@ def test_a_version_that_is_not_loaded_cannot_be_shown(places):
         assert opened.execute("SELECT DISTINCT api_version FROM claim_current").fetchall() == [("v2",)]
 
 
+@pytest.mark.complete
 def test_every_table_has_the_key_it_says(places):
     world = World(people=15, seed=6)
     for version in ApiVersion:

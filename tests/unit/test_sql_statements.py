@@ -24,8 +24,14 @@ A_FILE = "statement of one of the model's files, passed on"
 A_MODEL_NAME = "table or column of the model, see below"
 A_NAME_OF_OURS = "name of an attached database or view; every caller passes a constant"
 
+SQLALCHEMY = "an expression of SQLAlchemy, whose values are parameters"
+
 REVIEWED = {
-    "duckdb_files.py:attach listed": "READ_ONLY and ENCRYPTION_KEY $key",
+    "bcda_provider/notes.py:_note_of table.insert().values(made)": SQLALCHEMY,
+    "bcda_provider/notes.py:_note_of table.select().where(of_run)": SQLALCHEMY,
+    "bcda_provider/notes.py:_note_of table.update().where(of_run, is_ours).values(content=text, updated_at=now)": SQLALCHEMY,
+    "bcda_provider/operators/start_missed.py:work self": "runs Airflow's operator, not a statement",
+    "duckdb_files.py:attach listed": "READ_ONLY, ENCRYPTION_KEY $key and STORAGE_VERSION $storage",
     "duckdb_files.py:attach name": A_NAME_OF_OURS,
     "landing/drift.py:unknown_names column": A_MODEL_NAME,
     "landing/engine.py:__init__ statement": A_FILE,
@@ -34,21 +40,22 @@ REVIEWED = {
     "landing/engine.py:_gather shape": "a shape, a file of the model, through literal()",
     "landing/engine.py:_read_types relation": A_MODEL_NAME,
     "landing/engine.py:_run statement": "its callers are looked at themselves",
-    "maintenance/change_key.py:_write_database copy": A_NAME_OF_OURS,
-    "maintenance/change_key.py:_write_database name": A_NAME_OF_OURS,
+    "maintenance/change_key.py:_point_to_lake copy": A_NAME_OF_OURS,
     "maintenance/rebuild.py:_compare columns": "columns of both stores, each through identifier()",
     "maintenance/rebuild.py:_compare left": A_MODEL_NAME,
     "maintenance/rebuild.py:_compare right": A_MODEL_NAME,
+    "maintenance/rebuild.py:keep_person_keys keys": "one of two queries that stand beside it, without values",
+    "maintenance/rebuild.py:keep_person_keys of": "a prefix that the callers write out",
+    "maintenance/rebuild.py:keep_person_keys to": "a prefix that the callers write out",
+    "maintenance/repair_timestamps.py:_keep statement": "one of six that stand beside it, without values",
     "parquet_files.py:_copy options": "constants, and the name of a key through literal()",
     "parquet_files.py:_copy source": "relation() or a constant",
     "parquet_files.py:count_rows relation([str(path)], key_name)": "paths and the name of a key, each through literal()",
     "parquet_files.py:show name": A_NAME_OF_OURS,
     "parquet_files.py:show relation(files, key_name)": "paths and the name of a key, each through literal()",
     "query_files.py:rows_of _text(package, name)": "a file of a package of ours",
-    "warehouse/database.py:_make_schema relation": A_MODEL_NAME,
-    "warehouse/database.py:_make_schema row[0]": "column of a view that was just made from a file of the model",
+    "warehouse/database.py:_add_tables statement": A_FILE,
     "warehouse/database.py:_make_schema statement": A_FILE,
-    "warehouse/database.py:_make_schema text": "comment of the model, through literal()",
     "warehouse/merge.py:_delete table.key": A_MODEL_NAME,
     "warehouse/merge.py:_delete table.relation": A_MODEL_NAME,
     "warehouse/merge.py:_insert columns": "columns of a table of the model",
@@ -59,9 +66,14 @@ REVIEWED = {
     "warehouse/merge.py:_script statement": A_FILE,
     "warehouse/publish.py:_count relation": A_MODEL_NAME,
     "warehouse/publish.py:set_lake_view statement": "a file of the model; the lake's path goes in through literal()",
-    "warehouse/quality.py:_run check.sql": A_FILE,
+    "warehouse/quality.py:_list_suspects check.sql": A_FILE,
+    "warehouse/quality.py:_run query": "a file of the model, with tables and columns of the model",
     "warehouse/rewrite.py:_counts relation": "tables of the database, each through identifier()",
     "warehouse/rewrite.py:rewritten name": A_NAME_OF_OURS,
+    "warehouse/views.py:_comment_columns relation": A_MODEL_NAME,
+    "warehouse/views.py:_comment_columns row[0]": "column of a view that was just made from a file of the model",
+    "warehouse/views.py:_comment_columns text": "comment of the model, through literal()",
+    "warehouse/views.py:renew_views statement": A_FILE,
 }
 
 

@@ -14,7 +14,10 @@ def tracked(pattern="*"):
     return [PROJECT / line for line in done.stdout.splitlines()]
 
 
-@pytest.mark.parametrize("name", ["requirements", "requirements-dev", "requirements-production", "requirements-audit"])
+@pytest.mark.parametrize(
+    "name",
+    ["requirements", "requirements-dev", "requirements-production", "requirements-audit", "requirements-pip"],
+)
 def test_every_direct_dependency_has_its_reason_and_every_locked_one_a_hash(name):
     wanted = [line for line in (PROJECT / f"{name}.in").read_text().splitlines() if re.match(r"[a-z]", line)]
     assert wanted

@@ -7,11 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bcda import home
 from bcda.batches import split_into_batches
 from bcda.errors import InvalidRequestError, ManifestError, StorageError
+from bcda.files import private_files, private_folder, write_durably
 from bcda.governor import Governor
 from bcda.manifest import FileKind, Manifest, OutputFile
-from bcda.places import Places, private_files, private_folder, write_durably
+from bcda.places import Places
 from bcda.receipts import Receipt, read_receipt, write_receipt
 from bcda.settings import ConnectionSettings, Tuning
 
@@ -81,6 +83,39 @@ def test_places_follow_the_environment(tmp_path):
     assert Places.from_environment({"BCDA_HOME": home}, default_home=Path("x")) == Places.below(tmp_path)
     moved = Places.from_environment({"BCDA_HOME": home, "BCDA_LAKE": "/elsewhere"}, default_home=Path("x"))
     assert (moved.lake, moved.raw) == (Path("/elsewhere"), tmp_path / "raw")
+
+
+CHECKOUT = '[project]\nname = "airflow-provider-bcda"\n'
+
+
+@pytest.mark.parametrize(
+    ("folder", "project", "is_checkout"),
+    [
+        ("include/bcda", CHECKOUT, True),
+        # A wheel, and a wheel in an environment below a project of its user.
+        ("lib/python3.12/packages/bcda", None, False),
+        ("include/bcda", None, False),
+        ("include/bcda", '[project]\nname = "claims"\n', False),
+        ("include/bcda", "no [toml", False),
+        ("vendor/bcda", CHECKOUT, False),
+    ],
+)
+def test_only_a_checkout_has_a_home_by_itself(tmp_path, monkeypatch, folder, project, is_checkout):
+    monkeypatch.setattr(home, "_THIS_FILE", tmp_path / folder / "home.py")
+    if project is not None:
+        (tmp_path / "pyproject.toml").write_text(project)
+    if is_checkout:
+        assert Places.from_environment({}) == Places.below(tmp_path / "data")
+        return
+    for environment in ({}, {"BCDA_HOME": ""}, {"BCDA_RAW": "/raw", "BCDA_LAKE": "/lake"}):
+        with pytest.raises(InvalidRequestError, match="BCDA_HOME is not set"):
+            Places.from_environment(environment)
+    each = {f"BCDA_{name}": f"/srv/{name}" for name in ("RAW", "LAKE", "WAREHOUSE", "PUBLISHED")}
+    assert Places.from_environment(each).lake == Path("/srv/LAKE")
+
+
+def test_this_checkout_is_one():
+    assert home.default_home() == Path(__file__).resolve().parents[2] / "data"
 
 
 RECEIPT = Receipt("00001-Patient.ndjson.gz", FileKind.OUTPUT, "Patient", "u", 3, "0" * 64, 9, 1)

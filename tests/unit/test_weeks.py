@@ -39,6 +39,7 @@ def totals(places):
     return paid, cost, lines, reasons
 
 
+@pytest.mark.complete
 @pytest.mark.parametrize("version", list(ApiVersion))
 def test_current_claims_add_up_after_each_of_ten_weeks(places, version):
     world, seen = World(people=40, seed=11), set()
@@ -57,6 +58,7 @@ def test_current_claims_add_up_after_each_of_ten_weeks(places, version):
         assert seen == {"cancelled", "deleted drug event"}
 
 
+@pytest.mark.complete
 def test_every_version_lands_the_same_facts_in_the_same_shape(places):
     world = World(people=40, seed=11)
     for version in ApiVersion:

@@ -1,4 +1,6 @@
-"""From here to BCDA, step by step: name, connection, TLS, health, clock, token, version, list, running jobs; and the secret's age.
+"""From here to BCDA, step by step: proxy, trust store, name, connection, TLS, health, clock, token, version, list, running jobs.
+
+The last check is the age of the secret.
 
 Each step is asked once: whoever asks the doctor wants the first answer, not patience.
 """
@@ -8,20 +10,28 @@ import socket
 import ssl
 import threading
 import time
-import urllib.request
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from urllib.parse import urlsplit
 
 import httpx
 
-from bcda import protocol
+from bcda import network, protocol, server_text
 from bcda.client import BcdaClient
 from bcda.deadlines import check_list, check_secret
 from bcda.doctor.check import Check, Status
-from bcda.errors import AttributionMissingError, BcdaError, CredentialsError, NotAllowListedError, TransientError
+from bcda.errors import (
+    AttributionMissingError,
+    BcdaError,
+    CredentialsError,
+    InvalidRequestError,
+    NotAllowListedError,
+    ServerError,
+    TransientError,
+    UntrustedServerError,
+)
 from bcda.export_request import DEFAULT_RESOURCE_TYPES, ExportRequest, Scope, format_instant
+from bcda.network import Proxy, causes_of
 from bcda.planning import RUNOUT_KEPT
 from bcda.protocol import AttributionStatus, ListedJob
 from bcda.settings import ApiVersion, AuthMode, ConnectionSettings, Tuning
@@ -43,9 +53,8 @@ an export works with any clock of ours. Schedules, deadlines and a `Retry-After`
 """
 
 
-_NAME = "name resolution"
+_PROXY, _CERTIFICATES, _NAME = "proxy", "certificates", "name resolution"
 _AGAIN = "Try again in some minutes; if it stays so, ask BCDA's help desk."
-_NO_ANSWER = f"BCDA took the request and did not answer in time. {_AGAIN}"
 _ALLOW_LIST = (
     "In production an address that is not on the allow list is left without an answer, and an expired secret takes addresses "
     "off it: check both in ACO-MS or 4i, then your firewall."
@@ -59,6 +68,7 @@ class _Visit:
     client: BcdaClient
     settings: ConnectionSettings
     clock: Callable[[], datetime]
+    proxy: Proxy | None
     jobs: list[ListedJob] = field(default_factory=list)
 
 
@@ -86,20 +96,25 @@ def check_connection(
     """
     quick = replace(settings, tuning=Tuning(request_timeout_seconds=SILENCE_SECONDS, max_attempts=1))
     started = time.monotonic()
-    name = _name(settings)
-    visit = _Visit(BcdaClient(quick, on_token=on_token), settings, clock)
-    asked = asyncio.run(_ask_all(visit, name, seconds=ALL_SECONDS - (time.monotonic() - started)))
-    return [name, *asked, _secret(settings, clock())]
+    proxy, found = _proxy(settings)
+    done = {check.name: check for check in (found, _certificates())}
+    if any(check.status is Status.FAILED for check in done.values()):
+        failed = next(check.name for check in done.values() if check.status is Status.FAILED)
+        names = [_NAME, *(name for step in _STEPS for name in step.names)]
+        done |= {name: _not_asked(name, f"{failed} failed") for name in names}
+    else:
+        done[_NAME] = _name(settings, proxy)
+        visit = _Visit(BcdaClient(quick, on_token=on_token), settings, clock, proxy)
+        asyncio.run(_ask_all(visit, done, seconds=ALL_SECONDS - (time.monotonic() - started)))
+    return [*done.values(), _secret(settings, clock())]
 
 
-async def _ask_all(visit: _Visit, name: Check, *, seconds: float) -> list[Check]:
-    done = {name.name: name}
+async def _ask_all(visit: _Visit, done: dict[str, Check], *, seconds: float) -> None:
     end = asyncio.get_running_loop().time() + seconds
     async with visit.client:
         for step in _STEPS:
             for check in await _take(step, visit, done, end):
                 done[check.name] = check
-    return list(done.values())[1:]
 
 
 async def _take(step: _Step, visit: _Visit, done: dict[str, Check], end: float) -> list[Check]:
@@ -112,17 +127,43 @@ async def _take(step: _Step, visit: _Visit, done: dict[str, Check], end: float) 
         async with asyncio.timeout_at(min(now + STEP_SECONDS, end)):
             return await step.ask(visit)
     except BcdaError as error:
-        text = _sentence(error)
+        text = _sentence(error, visit.proxy)
     except TimeoutError:
-        text = _NO_ANSWER
+        text = _no_answer(visit.proxy)
     return [Check(first, Status.FAILED, text), *(_not_asked(name, f"{first} failed") for name in others)]
 
 
-def _name(settings: ConnectionSettings) -> Check:
+def _proxy(settings: ConnectionSettings) -> tuple[Proxy | None, Check]:
+    """Read which proxy the environment names for BCDA, if any."""
+    try:
+        proxy = network.proxy_to(settings.base_url)
+    except InvalidRequestError as error:
+        return None, Check(_PROXY, Status.FAILED, str(error))
+    if unreadable := network.unreadable_exemptions():
+        text = (
+            f"NO_PROXY has entries that match no host and have no effect: {', '.join(unreadable)}. Use host names, IP addresses "
+            "or networks such as 10.0.0.0/8."
+        )
+        return proxy, Check(_PROXY, Status.WARNING, text)
+    well = f"Requests go through the proxy {proxy.name}." if proxy else "None is used."
+    return proxy, Check(_PROXY, Status.OK, well)
+
+
+def _certificates() -> Check:
+    """Read which trust store the environment names."""
+    try:
+        trust = network.trust_of()
+    except InvalidRequestError as error:
+        return Check(_CERTIFICATES, Status.FAILED, str(error))
+    source = f"({trust.variable})" if trust.variable else "(this machine's trust store)"
+    return Check(_CERTIFICATES, Status.OK, f"BCDA's certificate is checked against {trust.path} {source}.")
+
+
+def _name(settings: ConnectionSettings, proxy: Proxy | None) -> Check:
     """Resolve the host's name, in a thread that is left behind when the resolver hangs: it has no bound of its own."""
     host, port = _host_and_port(settings)
-    if _has_proxy(settings):
-        return Check(_NAME, Status.OK, f"{host} is resolved by the proxy that the environment names.")
+    if proxy:
+        return Check(_NAME, Status.OK, f"{host} is resolved by the proxy {proxy.name}.")
     found: list[str] = []
     problem: list[OSError] = []
 
@@ -150,7 +191,8 @@ def _name(settings: ConnectionSettings) -> Check:
 async def _reach(visit: _Visit) -> list[Check]:
     """Ask for BCDA's health; how that fails tells connection and TLS apart."""
     host, port = _host_and_port(visit.settings)
-    connected = Check("connection", Status.OK, f"{host} takes connections on port {port}.")
+    where = f"The proxy {visit.proxy.name}" if visit.proxy else f"Port {port} of {host}"
+    connected = Check("connection", Status.OK, f"{where} takes connections.")
     is_tls = visit.settings.base_url.startswith("https:")
     trusted = Check(
         "TLS", Status.OK, "The certificate is trusted." if is_tls else "Not needed on this machine's loopback."
@@ -158,25 +200,21 @@ async def _reach(visit: _Visit) -> list[Check]:
     try:
         parts = await visit.client.health()
     except BcdaError as error:
-        untrusted = _tls_problem(error, host)
+        untrusted = _tls_problem(error, visit)
         if untrusted is not None:
             return [connected, untrusted, _not_asked("health", "TLS failed")]
         if _is_unconnected(error):
-            failed = Check("connection", Status.FAILED, _connection_problem(error, visit.settings))
+            failed = Check("connection", Status.FAILED, _connection_problem(error, visit))
             return [failed, *(_not_asked(name, "connection failed") for name in ("TLS", "health"))]
-        return [connected, trusted, Check("health", Status.FAILED, _sentence(error))]
+        return [connected, trusted, Check("health", Status.FAILED, _sentence(error, visit.proxy))]
     return [connected, trusted, _health(parts)]
 
 
 def _health(parts: dict[str, str]) -> Check:
-    ill = [part for part, state in parts.items() if state != "ok"]
+    ill = protocol.unwell(parts)
     if not ill:
         return Check("health", Status.OK, f"BCDA says that it is well: {', '.join(parts)}.")
-    return Check(
-        "health",
-        Status.FAILED,
-        f"BCDA says that something of its own is not well: {', '.join(ill)}. Wait, and try again in an hour.",
-    )
+    return Check("health", Status.FAILED, f"BCDA says that {ill}. Wait, and try again in an hour.")
 
 
 async def _clock(visit: _Visit) -> list[Check]:
@@ -204,10 +242,15 @@ async def _version(visit: _Visit) -> list[Check]:
     """Ask what the version is, and for the job list, which is refused like a kick-off (wire contract §13)."""
     version = visit.settings.api_version
     try:
-        fhir_version = (await visit.client.metadata()).get("fhirVersion", "?")
+        fhir_version = server_text.version((await visit.client.metadata()).get("fhirVersion"))
         visit.jobs = await visit.client.live_jobs()
-    except AttributionMissingError:
-        text = f"{visit.settings.base_url} does not know {version} of the API. Check the base URL and the API version."
+    except (AttributionMissingError, ServerError) as error:
+        if isinstance(error, ServerError) and error.status != 404:  # noqa: PLR2004
+            raise
+        text = (
+            f"{visit.settings.base_url} does not know {version} of the API, or a proxy between here and BCDA shares connections "
+            "among requests. Check the base URL and the API version, then try again."
+        )
         return [Check("version", Status.FAILED, text)]
     except CredentialsError as error:
         return [Check("version", Status.FAILED, _version_refused(version, error))]
@@ -228,6 +271,13 @@ def _version_refused(version: ApiVersion, error: CredentialsError) -> str:
 async def _attribution(visit: _Visit) -> list[Check]:
     dates = await visit.client.attribution_status()
     as_of = visit.client.server_time
+    if dates.unreadable:
+        lists = " and ".join(sorted(dates.unreadable))
+        text = (
+            f"BCDA's attribution status dates the {lists} list in the future, or with something that is not a timestamp. Runs that "
+            "need the date wait for another. If this persists, tell BCDA's help desk."
+        )
+        return [Check("attribution", Status.WARNING, text)]
     return [Check.of("attribution", check_list(dates.current_at, as_of=as_of), well=_lists(dates, as_of))]
 
 
@@ -249,7 +299,7 @@ async def _slots(visit: _Visit) -> list[Check]:
         if why is not None:
             since = f" since {format_instant(job.created_at)}" if job.created_at else ""
             text = (
-                f"Job {job.job_id} of this organization is {job.state} for {job.type_text or 'all types'}{since}, and a new export "
+                f"Job {job.job_id} of this organization is {job.state} for {job.shown_types}{since}, and a new export "
                 f"waits for it: {why}. Wait too, or cancel it when no run of yours belongs to it."
             )
             return [Check("job slots", Status.WARNING, text)]
@@ -258,12 +308,12 @@ async def _slots(visit: _Visit) -> list[Check]:
 
 
 def _secret(settings: ConnectionSettings, now: datetime) -> Check:
-    made_on = settings.tuning.secret_made_on
+    made_on = settings.tuning.credentials_made_on
     if settings.auth is AuthMode.NONE:
         return Check("secret", Status.SKIPPED, "None is used, as the connection says.")
     if not made_on:
         return Check(
-            "secret", Status.SKIPPED, "Fill in `Secret made on` on the connection to be warned before it ends."
+            "secret", Status.SKIPPED, "Fill in `Credentials made on` on the connection to be warned before it ends."
         )
     well = f"The client secret of {made_on} lasts for more than two weeks."
     return Check.of("secret", check_secret(made_on, today=now.date()), well=well)
@@ -283,26 +333,33 @@ def _not_asked(name: str, why: str) -> Check:
     return Check(name, Status.SKIPPED, f"Not asked, because {why}.")
 
 
-def _sentence(error: BcdaError) -> str:
-    if any(isinstance(cause, httpx.TimeoutException) for cause in _causes(error)):
-        return _NO_ANSWER
+def _no_answer(proxy: Proxy | None) -> str:
+    if proxy:
+        return f"Neither the proxy {proxy.name} nor BCDA behind it answered in time. {_AGAIN}"
+    return f"BCDA took the request and did not answer in time. {_AGAIN}"
+
+
+def _sentence(error: BcdaError, proxy: Proxy | None) -> str:
+    if any(isinstance(cause, httpx.TimeoutException) for cause in causes_of(error)):
+        return _no_answer(proxy)
     return f"{error} {_AGAIN}" if isinstance(error, TransientError) else str(error)
 
 
-def _tls_problem(error: BcdaError, host: str) -> Check | None:
-    causes = list(_causes(error))
+def _tls_problem(error: BcdaError, visit: _Visit) -> Check | None:
+    host, _ = _host_and_port(visit.settings)
+    causes = list(causes_of(error))
     if isinstance(error, NotAllowListedError) and any(isinstance(cause, ssl.SSLWantReadError) for cause in causes):
         text = f"{host} takes connections and then says nothing: no TLS. {_ALLOW_LIST}"
         return Check("TLS", Status.FAILED, text)
+    if isinstance(error, UntrustedServerError):
+        return Check("TLS", Status.FAILED, str(error))
     for cause in causes:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return Check(
-                "TLS",
-                Status.FAILED,
-                f"The certificate of {host} is not trusted: {cause.verify_message}. If a proxy of yours opens TLS, point "
-                "SSL_CERT_FILE to its authority; otherwise this may not be BCDA, so do not go on.",
+        if isinstance(cause, ssl.SSLError) and visit.proxy and visit.proxy.scheme == "https":
+            text = (
+                f"TLS with the proxy {visit.proxy.name} or with {host} failed ({cause.reason}). Most proxies take plain http: then "
+                f"begin the value of {visit.proxy.variable} with http://."
             )
-    for cause in causes:
+            return Check("TLS", Status.FAILED, text)
         if isinstance(cause, ssl.SSLError):
             text = f"{host} does not speak TLS as it should ({cause.reason}). Check scheme and port of the base URL."
             return Check("TLS", Status.FAILED, text)
@@ -311,44 +368,28 @@ def _tls_problem(error: BcdaError, host: str) -> Check | None:
 
 def _is_unconnected(error: BcdaError) -> bool:
     kinds = httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError
-    return any(isinstance(cause, kinds) for cause in _causes(error))
+    return any(isinstance(cause, kinds) for cause in causes_of(error))
 
 
-def _connection_problem(error: BcdaError, settings: ConnectionSettings) -> str:
-    host, port = _host_and_port(settings)
-    where = "the proxy that the environment names" if _has_proxy(settings) else f"{host} port {port}"
+def _connection_problem(error: BcdaError, visit: _Visit) -> str:
+    host, port = _host_and_port(visit.settings)
+    causes = list(causes_of(error))
+    if any(isinstance(cause, httpx.ProxyError) for cause in causes):
+        return _sentence(error, visit.proxy)
+    where = f"the proxy {visit.proxy.name}" if visit.proxy else f"{host} port {port}"
+    setting = visit.proxy.variable if visit.proxy else "the base URL"
     if isinstance(error, NotAllowListedError):
         return f"No connection to {where} within {SILENCE_SECONDS:.0f} s. {_ALLOW_LIST}"
-    if any(isinstance(cause, ConnectionRefusedError) for cause in _causes(error)):
-        return f"Nobody listens on {where}: the connection is refused. Check the base URL, then your firewall."
-    named = next((cause for cause in _causes(error) if isinstance(cause, OSError) and cause.strerror), None)
+    if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
+        return f"Nobody listens on {where}: the connection is refused. Check {setting}, then your firewall."
+    named = next((cause for cause in causes if isinstance(cause, OSError) and cause.strerror), None)
     why = named.strerror if named else type(error.__cause__).__name__
-    return f"No connection to {where} ({why}). Check the network of this machine, then the base URL."
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Walk from an error to what it came from; of several addresses that were tried, to each one's error."""
-    yield error
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _causes(inner)
-    before = error.__cause__ or error.__context__
-    if before is not None:
-        yield from _causes(before)
+    return f"No connection to {where} ({why}). Check the network of this machine, then {setting}."
 
 
 def _host_and_port(settings: ConnectionSettings) -> tuple[str, int]:
     _, host, port = protocol.origin(settings.base_url)
     return host, port
-
-
-def _has_proxy(settings: ConnectionSettings) -> bool:
-    """Tell whether requests go through a proxy of the environment, as the HTTP library reads it."""
-    parts = urlsplit(settings.base_url)
-    if urllib.request.proxy_bypass(parts.hostname or ""):
-        return False
-    proxies = urllib.request.getproxies()
-    return bool(proxies.get(parts.scheme) or proxies.get("all"))
 
 
 def _duration(seconds: float) -> str:

@@ -10,10 +10,19 @@ from pathlib import Path
 from bcda import duckdb_files, parquet_files
 from bcda.doctor.check import Check, Status
 from bcda.encryption import lake_key_name
-from bcda.errors import EncryptionError, ManifestError, StorageError, StoreUnavailableError, WarehouseLockedError
+from bcda.errors import (
+    EncryptionError,
+    InvalidRequestError,
+    ManifestError,
+    StorageError,
+    StoreUnavailableError,
+    WarehouseLockedError,
+)
+from bcda.files import reason_of
+from bcda.folder_modes import opening_of
 from bcda.object_store import store_of
 from bcda.places import Places
-from bcda.warehouse import open_warehouse
+from bcda.warehouse import check_readers, future_in_words, future_resources, future_runs, open_warehouse, repair_step
 from bcda.warehouse_place import check_place
 
 SPARE_BYTES = 1 << 30
@@ -28,7 +37,8 @@ def check_storage(places: Places) -> list[Check]:
     """
     encryption = [_encryption(places)] if places.key is not None else []
     store = [_object_store(places)] if places.store is not None else []
-    return [_folders(places), _disk(places), *store, *encryption, _warehouse(places)]
+    readers = [_readers(places)] if places.publication.readers_group is not None else []
+    return [_folders(places), _disk(places), *readers, *store, *encryption, *_warehouse(places)]
 
 
 def _folders(places: Places) -> Check:
@@ -36,11 +46,26 @@ def _folders(places: Places) -> Check:
     if _is_there(places.warehouse) and not _may(places.warehouse, os.W_OK):
         problems.append(f"the file {places.warehouse} may not be written")
     if not problems:
+        if (opened := _openings(places)) is not None:
+            return opened
         home = os.path.commonpath([folder for _, folder in _named(places)])
         return Check("folders", Status.OK, f"Raw, lake, warehouse and published, below {home}, can be written.")
     listed = "; ".join(problems)
     text = f"{listed[0].upper()}{listed[1:]}. Give the user that runs Airflow's tasks the right to write, or mount it writable."
     return Check("folders", Status.FAILED, text)
+
+
+def _openings(places: Places) -> Check | None:
+    """Return what is to be said of folders that other accounts can write; None if there is nothing to say."""
+    try:
+        openings = [found for _, folder in _named(places) if (found := opening_of(_existing(folder))) is not None]
+    except (InvalidRequestError, StorageError) as error:
+        return Check("folders", Status.FAILED, str(error))
+    if not openings:
+        return None
+    refused = [opening for opening in openings if opening.is_refused]
+    text = " ".join(dict.fromkeys(opening.text for opening in refused or openings))
+    return Check("folders", Status.FAILED if refused else Status.WARNING, text)
 
 
 def _unwritable(name: str, folder: Path) -> str:
@@ -51,7 +76,7 @@ def _unwritable(name: str, folder: Path) -> str:
         with tempfile.TemporaryFile(dir=existing):
             return ""
     except OSError as error:
-        return f"{name} cannot be written below {existing} ({error.strerror})"
+        return f"{name} cannot be written below {existing} ({reason_of(error)})"
 
 
 def _disk(places: Places) -> Check:
@@ -61,6 +86,9 @@ def _disk(places: Places) -> Check:
         left = shutil.disk_usage(folder).free
         # The lake takes about half of what raw takes; the working database is copied whole by a snapshot and by a vacuum.
         needed = run * len({"raw", "lake"} & set(names)) + (copy if {"warehouse", "published"} & set(names) else 0)
+        if places.publication.copies and "published" in names:
+            # A dated copy is written before the oldest one goes.
+            needed += copy
         said = f"{_bytes(left)} free for {', '.join(names)}"
         free.append(said)
         if left < needed:
@@ -74,6 +102,15 @@ def _disk(places: Places) -> Check:
     if tight:
         return Check("disk", Status.WARNING, f"Only {'; '.join(tight)}. {next_step}")
     return Check("disk", Status.OK, f"{'; '.join(free)}.")
+
+
+def _readers(places: Places) -> Check:
+    try:
+        check_readers(places)
+    except (InvalidRequestError, StorageError) as error:
+        return Check("readers", Status.FAILED, str(error))
+    text = f"The published database can be given to the group {places.publication.readers_group}."
+    return Check("readers", Status.OK, text)
 
 
 def _object_store(places: Places) -> Check:
@@ -91,7 +128,7 @@ def _object_store(places: Places) -> Check:
         if not is_whole or store.read(name) is not None:
             text = f"What is written to {places.store} cannot be read back, or stays when deleted. Use a store that does as S3 does."
             return Check("object store", Status.FAILED, text)
-    except (StorageError, StoreUnavailableError) as error:
+    except (InvalidRequestError, StorageError, StoreUnavailableError) as error:
         return Check("object store", Status.FAILED, str(error))
     try:
         check_place(places)
@@ -102,34 +139,34 @@ def _object_store(places: Places) -> Check:
 
 def _encryption(places: Places) -> Check:
     try:
-        with duckdb_files.connected(spill=places.lake / ".spill-doctor", memory="64MB", key=places.key) as connection:
+        parquet_files.check_library(places.key)
+        with duckdb_files.connected(spill=places.lake, memory="64MB", key=places.key) as connection:
             parquet_files.check_key(connection, places.lake, lake_key_name(places.key))
-    except (EncryptionError, ManifestError) as error:
+    except (EncryptionError, InvalidRequestError, ManifestError) as error:
         return Check("encryption", Status.FAILED, str(error))
     return Check(
         "encryption", Status.OK, "There is a key, DuckDB can encrypt with it, and what is in the lake opens with it."
     )
 
 
-def _warehouse(places: Places) -> Check:
+def _warehouse(places: Places) -> list[Check]:
     path = places.warehouse
     if not _is_there(path):
-        return Check("warehouse", Status.SKIPPED, "There is no working database yet; the first load makes it.")
+        return [Check("warehouse", Status.SKIPPED, "There is no working database yet; the first load makes it.")]
     try:
-        with open_warehouse(path, key=places.key, read_only=True, wait_seconds=0):
-            return Check(
-                "warehouse",
-                Status.OK,
-                f"Nobody holds the working database of {_bytes(_size(path))}, and it can be read.",
-            )
+        with open_warehouse(path, key=places.key, read_only=True, wait_seconds=0) as connection:
+            wrong = future_in_words(future_runs(connection), future_resources(connection))
     except WarehouseLockedError as error:
         text = (
             f"The working database {path} is held by {error.holder}, and loads wait for it. A load holds it for minutes; when it "
             "takes longer, see what that process is and stop it. Analysts open the published database, never this one."
         )
-        return Check("warehouse", Status.WARNING, text)
+        return [Check("warehouse", Status.WARNING, text)]
     except (StorageError, EncryptionError) as error:
-        return Check("warehouse", Status.FAILED, str(error))
+        return [Check("warehouse", Status.FAILED, str(error))]
+    text = f"Nobody holds the working database of {_bytes(_size(path))}, and it can be read."
+    dates = [Check("timestamps", Status.FAILED, f"{wrong} {repair_step(places)}")] if wrong else []
+    return [Check("warehouse", Status.OK, text), *dates]
 
 
 def _named(places: Places) -> Iterator[tuple[str, Path]]:

@@ -3,21 +3,23 @@
 import json
 import logging
 import re
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from bcda import duckdb_files, parquet_files
 from bcda.commit_points import CommitPoint, reached
 from bcda.encryption import lake_key_name
 from bcda.errors import CountMismatchError, LandingError
-from bcda.landed import LandedBatch, LandedFile, write_landed
+from bcda.files import own_folder, private_folder, remove_dead, told
+from bcda.landed import LandedBatch, LandedFile, read_landed, write_landed
 from bcda.landing.content_hash import content_hash
 from bcda.landing.drift import samples_of
 from bcda.landing.engine import Engine, ParsedKeys, slice_table
@@ -25,10 +27,11 @@ from bcda.landing.lake_files import LakeWriter
 from bcda.landing.lines import LineReader, Slice
 from bcda.manifest import FileKind, Manifest
 from bcda.model.mapping import NO_ID
-from bcda.places import Places, private_folder
+from bcda.places import Places
 from bcda.progress import Done, Progress
-from bcda.receipts import Receipt
+from bcda.receipts import Receipt, check_bytes
 from bcda.runs import ExportRun
+from bcda.server_clock import latest_possible
 from bcda.settings import ApiVersion
 
 log = logging.getLogger(__name__)
@@ -36,7 +39,7 @@ log = logging.getLogger(__name__)
 ENGINE_BYTES = 384 << 20
 """Memory of the parsing engine; buffers, Parquet and the interpreter come on top, below 600 MiB in all."""
 
-GATHER_BYTES = 320 << 20
+GATHER_BYTES = 288 << 20
 """Text that is parsed before the tables are filled: enough to make planning fifteen queries cheap."""
 
 _FHIR_ID = re.compile(r"[A-Za-z0-9.\-]{1,64}")
@@ -62,7 +65,8 @@ def land_files(
 ) -> LandedBatch:
     """Turn the raw files of one batch into Parquet.
 
-    Killed half way it leaves temporary names only; run again it writes the same files anew.
+    Killed half way it leaves temporary names only; run again it writes the same files anew. What another attempt has landed
+    meanwhile, from the same raw files, stays.
 
     Args:
         run: the export run; names the lake files.
@@ -78,7 +82,7 @@ def land_files(
 
     Raises:
         CountMismatchError: for some file lines read differ from landed plus quarantined, or from its receipt.
-        IncompleteFileError: a raw file is damaged on disk.
+        IncompleteFileError: a raw file is missing or does not have the bytes of its receipt; nothing was read.
         StorageError: the lake cannot be written.
         EncryptionError: the key is not that of the lake, or this machine cannot encrypt.
 
@@ -86,15 +90,22 @@ def land_files(
     """
     folder = places.run_folder(run.run_id)
     private_folder(places.lake)
+    remove_dead(places.lake)
+    for receipt in receipts:
+        check_bytes(folder, receipt)
     memory = f"{memory_bytes >> 20}MiB"
     with (
-        _spill_folder(places.lake, f".spill-{run.run_id}-{batch:03d}") as spill,
+        own_folder(places.lake, f"landing-{run.run_id}-{batch:03d}") as workspace,
+        told(f"land the raw files in {folder}"),
         # One thread: a slice is too small to share, and batches run side by side already.
-        duckdb_files.connected(spill=spill, memory=memory, key=places.key, threads=1, keeps_order=True) as connection,
+        duckdb_files.connected(
+            spill=workspace, memory=memory, key=places.key, threads=1, keeps_order=True
+        ) as connection,
     ):
         parquet_files.check_key(connection, places.lake, lake_key_name(places.key))
         writer = LakeWriter(
             places.lake,
+            workspace=workspace,
             api_version=run.request.api_version,
             export_date=manifest.transaction_time.date(),
             run_id=run.run_id,
@@ -104,13 +115,19 @@ def land_files(
         )
         try:
             progress = Progress(log, f"landing batch {batch}", "lines", sum(receipt.lines for receipt in receipts))
-            landing = _Landing(run, folder, Engine(run.request.api_version, connection), writer, progress)
+            engine, latest = Engine(run.request.api_version, connection), _latest(manifest)
+            landing = _Landing(run, folder, engine, writer, progress, latest)
             files = tuple(
                 file
                 for _, alike in groupby(sorted(receipts, key=lambda r: (*_likeness(r), r.name)), key=_likeness)
                 for file in landing.land(list(alike))
             )
             landing.flush()
+            reached(CommitPoint.LAKE_WRITTEN)
+            other = _landed_meanwhile(places, folder, batch, files)
+            if other is not None:
+                log.info("batch %d was landed by another attempt meanwhile", batch)
+                return other
             lake_files = writer.commit()
         finally:
             writer.discard()
@@ -127,17 +144,15 @@ def land_files(
     return landed
 
 
-@contextmanager
-def _spill_folder(lake: Path, name: str) -> Iterator[Path]:
-    """Give a folder for what does not fit into memory; what a killed try of the same batch left there goes first."""
-    folder = lake / name
-    if folder.exists():
-        shutil.rmtree(folder)
-    private_folder(folder)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder)
+def _landed_meanwhile(places: Places, folder: Path, batch: int, files: Sequence[LandedFile]) -> LandedBatch | None:
+    """Return the account that another attempt has written of the same files, if its lake files are there.
+
+    It can have been loaded and compacted by then, and these files would be there beside the compacted ones.
+    """
+    other = read_landed(folder, batch)
+    if other is None or sorted(f.wire_sha256 for f in other.files) != sorted(f.wire_sha256 for f in files):
+        return None
+    return other if all((places.lake / file.path).exists() for file in other.lake_files) else None
 
 
 def _likeness(receipt: Receipt) -> tuple[str, FileKind]:
@@ -148,8 +163,17 @@ def _likeness(receipt: Receipt) -> tuple[str, FileKind]:
 class _Landing:
     """The files of one batch on their way through the engine."""
 
-    def __init__(self, run: ExportRun, folder: Path, engine: Engine, writer: LakeWriter, progress: Progress) -> None:
+    def __init__(
+        self,
+        run: ExportRun,
+        folder: Path,
+        engine: Engine,
+        writer: LakeWriter,
+        progress: Progress,
+        latest: datetime | None,
+    ) -> None:
         self._progress = progress
+        self._latest = latest
         self._run_id = run.run_id
         # In v3 it is the day on which CMS finished the claim, elsewhere the instant of the delivery.
         self._is_created_content = run.request.api_version is ApiVersion.V3
@@ -211,6 +235,7 @@ class _Landing:
             rows = self._set_aside(rows, lines, _why_not_json(self._engine.invalid_rows(rows), lines))
             rows, keys = self._parse_what_can_be(rows, lines)
         unkeyed = _unusable_keys(_numbers(rows), keys, lines, self._gathered_type, self._kind)
+        unkeyed |= _from_the_future(_numbers(rows), keys, self._latest)
         self._gathered_bytes += lines.offsets[-1]
         if unkeyed:
             self._engine.drop_rows(list(unkeyed))
@@ -342,6 +367,24 @@ def _unusable_keys(
         elif needs_id and not (resource_id and _is_id(resource_id, lines, number)):
             reasons[number] = "no id"
     return reasons
+
+
+def _from_the_future(numbers: Sequence[int], keys: ParsedKeys, latest: datetime | None) -> dict[int, str]:
+    """Return the lines whose `meta.lastUpdated` BCDA's clock has not reached: no later content could replace theirs."""
+    if latest is None:
+        return {}
+    newest: Any = pc.max(keys.last_updated_at).as_py()
+    if newest is None or newest <= latest:
+        return {}
+    dates: Any = zip(numbers, keys.last_updated_at.to_pylist(), strict=True)
+    return {number: "meta.lastUpdated in the future" for number, at in dates if at is not None and at > latest}
+
+
+def _latest(manifest: Manifest) -> datetime | None:
+    """Return the latest `meta.lastUpdated` that can be true, without a zone; None when it is not known what time it was at BCDA."""
+    if manifest.answered_at is None:
+        return None
+    return latest_possible(manifest.answered_at).astimezone(UTC).replace(tzinfo=None)
 
 
 def _is_id(resource_id: str, lines: Slice, number: int) -> bool:

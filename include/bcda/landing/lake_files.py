@@ -1,8 +1,9 @@
-"""Parquet files of the lake: streamed under a temporary name, put into place by rename."""
+"""Parquet files of the lake: streamed into a folder of the attempt's own, put into place by rename."""
 
-import os
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
+from typing import BinaryIO
 
 import duckdb
 import pyarrow as pa
@@ -12,8 +13,8 @@ from bcda import parquet_files
 from bcda.commit_points import CommitPoint, reached
 from bcda.encryption import EncryptionKey
 from bcda.errors import StorageError
+from bcda.files import open_new, private_folder, put_in_place, reason_of
 from bcda.landed import LakeFile
-from bcda.places import private_folder, sync_folder
 from bcda.settings import ApiVersion
 
 
@@ -24,6 +25,7 @@ class LakeWriter:
         self,
         lake: Path,
         *,
+        workspace: Path,
         api_version: ApiVersion,
         export_date: date,
         run_id: str,
@@ -32,11 +34,13 @@ class LakeWriter:
         key: EncryptionKey | None = None,
     ) -> None:
         self._lake = lake
+        self._workspace = workspace
         self._connection = connection
         self._key = key
         self._partition = f"api_version={api_version}/export_date={export_date.isoformat()}"
         self._name = f"{run_id}-{batch:03d}.parquet"
         self._writers: dict[str, pq.ParquetWriter] = {}
+        self._files: dict[str, BinaryIO] = {}
         self._rows: dict[str, int] = {}
 
     def write(self, table: str, rows: pa.Table | pa.RecordBatch) -> None:
@@ -57,45 +61,44 @@ class LakeWriter:
                 self._writers[table] = self._open(table, data.schema)
             self._writers[table].write_table(data, row_group_size=data.num_rows)
         except OSError as error:
-            raise StorageError(
-                f"Cannot write to the lake {self._lake}: {error}. Check owner and free space."
-            ) from error
+            raise self._unwritable(reason_of(error)) from error
         self._rows[table] = self._rows.get(table, 0) + data.num_rows
 
     def commit(self) -> tuple[LakeFile, ...]:
         """Finish all files, sync them to disk and rename them into place; return what was written, by table.
 
+        Another attempt at the same batch may have put its files there; they have the same rows.
+
         Raises:
             StorageError: the disk is full or the folder cannot be written.
         """
         done = []
-        reached(CommitPoint.LAKE_WRITTEN)
         try:
             for table, writer in self._writers.items():
                 writer.close()
-                target = self._folder(table) / self._name
-                self._finished(table).replace(target)
-                sync_folder(target.parent)
+                self._files[table].close()
+                target = private_folder(self._folder(table)) / self._name
+                put_in_place(self._finished(table), target)
                 reached(CommitPoint.LAKE_FILE_NAMED)
                 done.append(LakeFile(table, target.relative_to(self._lake).as_posix(), self._rows[table]))
-        except (OSError, duckdb.IOException, duckdb.OutOfMemoryException) as error:
-            raise StorageError(
-                f"Cannot write to the lake {self._lake}: {error}. Check owner and free space."
-            ) from error
+        except OSError as error:
+            raise self._unwritable(reason_of(error)) from error
+        except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+            raise self._unwritable(type(error).__name__) from None
         return tuple(sorted(done, key=lambda file: file.table))
 
     def discard(self) -> None:
-        """Close and remove whatever is still under a temporary name."""
+        """Close what is still open; its folder goes with the attempt."""
         for table, writer in self._writers.items():
-            if writer.is_open:
-                writer.close()
-            self._temporary(table).unlink(missing_ok=True)
-            self._encrypted(table).unlink(missing_ok=True)
+            # A full disk has been told of already.
+            with suppress(OSError):
+                if writer.is_open:
+                    writer.close()
+                self._files[table].close()
 
     def _finished(self, table: str) -> Path:
-        """Return what takes the file's name: what was written, or with a key what DuckDB makes of it; synced to disk."""
+        """Return what takes the file's name: what was written, or with a key what DuckDB makes of it."""
         if self._key is None:
-            _sync_file(self._temporary(table))
             return self._temporary(table)
         rows = parquet_files.encrypt(self._connection, self._temporary(table), self._encrypted(table), self._key)
         if rows != self._rows[table]:
@@ -109,17 +112,14 @@ class LakeWriter:
         return self._lake / table / self._partition
 
     def _temporary(self, table: str) -> Path:
-        # Engines that read the lake in place skip names that begin with a dot.
-        return self._folder(table) / f".{self._name}.tmp"
+        return self._workspace / f"{table}.parquet"
 
     def _encrypted(self, table: str) -> Path:
-        return self._folder(table) / f".{self._name}.encrypted"
+        return self._workspace / f"{table}.encrypted.parquet"
 
     def _open(self, table: str, schema: pa.Schema) -> pq.ParquetWriter:
-        private_folder(self._folder(table))
-        return parquet_files.writer(self._temporary(table), schema, self._key)
+        self._files[table] = open_new(self._temporary(table))
+        return parquet_files.writer(self._files[table], schema, self._key)
 
-
-def _sync_file(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    def _unwritable(self, reason: str) -> StorageError:
+        return StorageError(f"Cannot write to the lake {self._lake}: {reason}. Check owner and free space.")

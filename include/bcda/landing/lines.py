@@ -13,6 +13,7 @@ from pathlib import Path
 from isal import igzip, igzip_lib
 
 from bcda.errors import IncompleteFileError
+from bcda.file_format import BYTE_ORDER_MARK
 
 SLICE_BYTES = 32 << 20
 """Size of the buffer, and so the longest line. Each slice is planned once, which costs as much as parsing 2 MB."""
@@ -113,6 +114,9 @@ class LineReader:
             while True:
                 start = gathered.offsets[-1]
                 held, at_end = self._fill(file, view, held, path)
+                if line_number == 1 and buffer.startswith(BYTE_ORDER_MARK, start):
+                    view[start : held - len(BYTE_ORDER_MARK)] = view[start + len(BYTE_ORDER_MARK) : held]
+                    held -= len(BYTE_ORDER_MARK)
                 # Between `start` and `held` lies text; the lines before it are in the slice already.
                 end = held if at_end else max(start, buffer.rfind(b"\n", start, held) + 1)
                 if end > start:

@@ -5,6 +5,7 @@ from bcda.maintenance.change_key import ChangedKey, change_key
 from bcda.maintenance.compaction import compact_lake
 from bcda.maintenance.health import check_freshness, data_status
 from bcda.maintenance.rebuild import Rebuilt, rebuild_lake, rebuild_warehouse
+from bcda.maintenance.repair_timestamps import RepairedTimestamps, repair_timestamps
 from bcda.maintenance.retention import PurgedRaw, purge_raw
 from bcda.maintenance.upload import Uploaded, upload
 
@@ -13,6 +14,7 @@ __all__ = [
     "Finding",
     "PurgedRaw",
     "Rebuilt",
+    "RepairedTimestamps",
     "Uploaded",
     "change_key",
     "check_freshness",
@@ -22,5 +24,6 @@ __all__ = [
     "purge_raw",
     "rebuild_lake",
     "rebuild_warehouse",
+    "repair_timestamps",
     "upload",
 ]

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -10,7 +11,9 @@ import duckdb
 from bcda import duckdb_files, parquet_files, warehouse
 from bcda.encryption import EncryptionKey, lake_key_name
 from bcda.errors import EncryptionError, InvalidRequestError, StorageError
-from bcda.places import Places, sync_folder
+from bcda.files import own_folder, put_in_place
+from bcda.guarded import guarded
+from bcda.places import Places
 from bcda.warehouse import LOCK_WAIT_SECONDS
 
 log = logging.getLogger(__name__)
@@ -28,13 +31,14 @@ class ChangedKey:
 
     Attributes:
         lake_files: files of the lake.
-        databases: of the working and the published one.
+        databases: the working one, the published one and its dated copies.
     """
 
     lake_files: int
     databases: int
 
 
+@guarded("change the key")
 def change_key(places: Places, new: EncryptionKey | None, *, wait_seconds: float = LOCK_WAIT_SECONDS) -> ChangedKey:
     """Write lake, working and published database anew with another key, each file in its place.
 
@@ -50,7 +54,8 @@ def change_key(places: Places, new: EncryptionKey | None, *, wait_seconds: float
         How much was written; what had the new key already is not.
 
     Raises:
-        InvalidRequestError: both keys are the same, nothing is loaded, or there is an object store.
+        InvalidRequestError: both keys are the same, nothing is loaded, there is an object store, the storage version of the
+            published database cannot be encrypted, or there is no such readers' group.
         EncryptionError: something is encrypted with neither key, or this machine cannot encrypt.
         WarehouseLockedError: a load held the working database, or a publication the published one, for too long.
         StorageError: no space for a copy, or it holds other rows.
@@ -67,11 +72,11 @@ def change_key(places: Places, new: EncryptionKey | None, *, wait_seconds: float
     if not places.warehouse.exists():
         raise InvalidRequestError(f"{places.warehouse} is not there: nothing is loaded, so there is no key to change.")
     fresh = replace(places, key=new)
-    spill = places.warehouse.with_suffix(".spill")
+    warehouse.check_readers(fresh)
     with (
         # What a publication has on its way has the old key.
         warehouse.publication_held(places.published, wait_seconds=wait_seconds),
-        duckdb_files.connected(spill=spill, memory=MEMORY_LIMIT, key=new or places.key) as connection,
+        duckdb_files.connected(spill=places.warehouse.parent, memory=MEMORY_LIMIT, key=new or places.key) as connection,
     ):
         if places.key is not None:
             duckdb_files.add_lake_key(connection, _OLD, places.key)
@@ -81,10 +86,11 @@ def change_key(places: Places, new: EncryptionKey | None, *, wait_seconds: float
         databases = 0
         if held != new:
             connection.execute(f"CHECKPOINT {duckdb_files.WAREHOUSE}").fetchall()
-            databases += _write_database(connection, duckdb_files.WAREHOUSE, places.warehouse, fresh)
-        if places.published.exists():
-            shown = _attach(connection, places.published, _PUBLISHED, (new, places.key), wait_seconds, read_only=True)
-            databases += _write_database(connection, _PUBLISHED, places.published, fresh) if shown != new else 0
+            with warehouse.rewritten(connection, duckdb_files.WAREHOUSE, places.warehouse, key=new) as copy:
+                _point_to_lake(connection, copy, fresh)
+            databases += 1
+        shown = [path for path in (places.published, *warehouse.dated_copies(places.published)) if path.exists()]
+        databases += sum(_write_shown(connection, path, places, fresh, wait_seconds) for path in shown)
     log.info("%d lake files and %d databases are written with the new key", files, databases)
     return ChangedKey(files, databases)
 
@@ -112,13 +118,27 @@ def _attach(
     raise EncryptionError(f"The database {path} is encrypted with neither the present key nor the new one.")
 
 
-def _write_database(connection: duckdb.DuckDBPyConnection, name: str, path: Path, fresh: Places) -> int:
-    """Replace a database by a copy with the new key; its view of the lake names a key from then on, or no longer."""
-    with warehouse.rewritten(connection, name, path, key=fresh.key) as copy:
-        connection.execute(f"USE {copy}")
-        warehouse.set_lake_view(connection, fresh)
-        connection.execute(f"USE {name}")
-    return 1
+def _write_shown(
+    connection: duckdb.DuckDBPyConnection, path: Path, places: Places, fresh: Places, wait_seconds: float
+) -> int:
+    """Replace a database that analysts open, unless it has the new key; return how many were written."""
+    # The log of an analyst's tool would be read with it, and so be published.
+    warehouse.remove_foreign_log(path)
+    held = _attach(connection, path, _PUBLISHED, (fresh.key, places.key), wait_seconds, read_only=True)
+    if held != fresh.key:
+        place = partial(warehouse.put_in_place, places=replace(fresh, published=path))
+        storage = places.publication.storage
+        with warehouse.rewritten(connection, _PUBLISHED, path, key=fresh.key, storage=storage, place=place) as copy:
+            _point_to_lake(connection, copy, fresh)
+    connection.execute(f"DETACH {_PUBLISHED}")
+    return int(held != fresh.key)
+
+
+def _point_to_lake(connection: duckdb.DuckDBPyConnection, copy: str, fresh: Places) -> None:
+    """Renew a copy's view of the lake, which names a key from now on, or no longer."""
+    connection.execute(f"USE {copy}")
+    warehouse.set_lake_view(connection, fresh)
+    connection.execute("USE memory")
 
 
 def _write_lake_file(
@@ -135,19 +155,16 @@ def _write_lake_file(
         return 0
     if not parquet_files.opens(connection, path, was):
         raise EncryptionError(f"The lake file {path} is encrypted with neither the present key nor the new one.")
-    # Engines that read the lake in place skip names that begin with a dot.
-    hidden = path.with_name(f".{path.name}.key")
     try:
-        rows = parquet_files.count_rows(connection, path, was)
-        made = parquet_files.put_together(connection, [path], hidden, read=was, write=name)
-        if rows != made:
-            raise StorageError(f"The copy of {path} holds other rows; the file stays as it is.")
-        hidden.replace(path)
-        sync_folder(path.parent)
+        with own_folder(path.parent, path.name) as own:
+            copy = own / path.name
+            rows = parquet_files.count_rows(connection, path, was)
+            made = parquet_files.put_together(connection, [path], copy, read=was, write=name)
+            if rows != made:
+                raise StorageError(f"The copy of {path} holds other rows; the file stays as it is.")
+            put_in_place(copy, path)
     except (OSError, duckdb.IOException, duckdb.OutOfMemoryException) as error:
         raise StorageError(
             f"Cannot write a copy of {path} ({type(error).__name__}). Free some space and call it again."
-        ) from error
-    finally:
-        hidden.unlink(missing_ok=True)
+        ) from None
     return 1

@@ -13,9 +13,11 @@ from bcda import duckdb_files, parquet_files, shared_runs
 from bcda.commit_points import StorePoint, reached
 from bcda.encryption import lake_key_name
 from bcda.errors import CountMismatchError, ManifestError, StorageError
+from bcda.files import own_folder, put_in_place, read_bytes, remove_dead, sync_folder, write_durably
+from bcda.guarded import guarded
 from bcda.landed import LakeFile, LandedBatch, landed_path, read_landed, write_landed
 from bcda.object_store import store_of
-from bcda.places import Places, sync_folder, write_durably
+from bcda.places import Places
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +31,7 @@ _COPIED_BYTES = 5_000_000_000
 """What S3 copies as one object; files of that size are large enough as they are."""
 
 
+@guarded("compact the lake")
 def compact_lake(places: Places, run_ids: Iterable[str]) -> int:
     """Put the lake files of runs together and return how many files there are fewer.
 
@@ -50,7 +53,9 @@ def compact_lake(places: Places, run_ids: Iterable[str]) -> int:
         StoreUnavailableError: the object store does not answer.
     """
     saved = 0
-    with duckdb_files.connected(spill=places.lake / ".spill-compaction", memory=MEMORY, key=places.key) as connection:
+    for left in (places.lake, *places.lake.glob("*/*/*/")):
+        remove_dead(left)
+    with duckdb_files.connected(spill=places.lake, memory=MEMORY, key=places.key) as connection:
         for run_id in run_ids:
             folder = places.run_folder(run_id)
             try:
@@ -61,7 +66,7 @@ def compact_lake(places: Places, run_ids: Iterable[str]) -> int:
             except (OSError, duckdb.IOException, duckdb.OutOfMemoryException) as error:
                 raise StorageError(
                     f"Cannot compact the lake files of {run_id} ({type(error).__name__}). Check free space and owner."
-                ) from error
+                ) from None
     log.info("compaction left %d files fewer", saved)
     return saved
 
@@ -111,9 +116,12 @@ def _compact_run(connection: duckdb.DuckDBPyConnection, places: Places, folder: 
         target = Path(found[0].path).with_name(f"{run_id}{_ALL}").as_posix()
         sources = [places.lake / file.path for file in found]
         held = sum(parquet_files.count_rows(connection, source, name) for source in sources)
-        rows = parquet_files.put_together(connection, sources, _hidden(places.lake / target), read=name, write=name)
-        if not rows == held == sum(file.rows for file in found):
-            _hidden(places.lake / target).unlink()
+        with own_folder((places.lake / target).parent, "compact") as own:
+            rows = parquet_files.put_together(connection, sources, own / "all.parquet", read=name, write=name)
+            is_same = rows == held == sum(file.rows for file in found)
+            if is_same:
+                put_in_place(own / "all.parquet", _hidden(places.lake / target))
+        if not is_same:
             raise CountMismatchError(
                 f"Lake files of {table} of run {run_id} have other rows than their accounts say. Rebuild the lake from raw.",
                 lines_read=sum(file.rows for file in found),
@@ -125,7 +133,7 @@ def _compact_run(connection: duckdb.DuckDBPyConnection, places: Places, folder: 
     write_durably(folder / _INTENT, json.dumps(steps).encode())
     store = store_of(places)
     if store is not None:
-        store.write(_note(run_id), (folder / _INTENT).read_bytes())
+        store.write(_note(run_id), read_bytes(folder / _INTENT))
         reached(StorePoint.RECORD_UPLOADED)
     _finish(places, folder)
     return sum(len(found) - 1 for found in many.values())
@@ -134,7 +142,7 @@ def _compact_run(connection: duckdb.DuckDBPyConnection, places: Places, folder: 
 def _finish(places: Places, folder: Path) -> None:
     """Do what the note says; every step may have been done already."""
     try:
-        steps = json.loads((folder / _INTENT).read_bytes())
+        steps = json.loads(read_bytes(folder / _INTENT))
     except ValueError as error:
         raise ManifestError(f"{folder / _INTENT} cannot be read; delete it and compact again.") from error
     for step in steps:
@@ -158,7 +166,7 @@ def _finish(places: Places, folder: Path) -> None:
     kept = [file for file in first.lake_files if file.table not in compacted]
     write_landed(folder, replace(first, lake_files=tuple(sorted([*kept, *compacted.values()], key=lambda f: f.table))))
     _share_accounts(places, folder, steps)
-    (folder / _INTENT).unlink()
+    (folder / _INTENT).unlink(missing_ok=True)
 
 
 def _put_hidden(places: Places, file: LakeFile) -> LakeFile:

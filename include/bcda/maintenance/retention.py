@@ -7,10 +7,13 @@ from pathlib import Path
 
 from bcda import shared_runs
 from bcda.errors import ManifestError, StorageError
+from bcda.files import read_bytes, reason_of, remove_dead
+from bcda.guarded import guarded
 from bcda.manifest import Manifest
 from bcda.object_store import store_of
 from bcda.places import Places
 from bcda.runs import read_run
+from bcda.server_text import KEPT_PATTERN
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +23,8 @@ KEPT = timedelta(days=30)
 _AT_WORK = timedelta(days=2)
 """How long a run may need its raw files before it is merged: a day until the job is complete, a day in which its files last."""
 
-_DATA = ("*.ndjson.gz", "*.part")
+_DATA = ("*.ndjson.gz", "*.part", KEPT_PATTERN)
+_NOTES = "*.part.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +42,13 @@ class PurgedRaw:
     bytes: int
 
 
+@guarded("remove raw files")
 def purge_raw(places: Places, *, now: datetime, kept: timedelta = KEPT) -> PurgedRaw:
     """Remove the raw files of runs that BCDA was asked for longer ago; plans, manifests, receipts and accounts stay.
 
     Runs that never loaded lose theirs too, after two days at the earliest: BCDA drops the files after a day, so nothing can
-    complete such a run. With an object store theirs go there, and this place's copies with them.
+    complete such a run. What killed tasks left in the lake goes too. With an object store theirs go there, and this place's
+    copies with them.
 
     Args:
         places: of the source.
@@ -53,6 +59,7 @@ def purge_raw(places: Places, *, now: datetime, kept: timedelta = KEPT) -> Purge
         StorageError: a file cannot be removed.
         StoreUnavailableError: the object store does not answer.
     """
+    remove_dead(places.lake)
     if places.store is not None:
         shared = _purge_store(places, now, kept)
         _purge_folders(places, now, kept)
@@ -98,7 +105,7 @@ def _asked_at(folder: Path) -> datetime:
         known.append(run.asked_at)
     if manifest.exists():
         # Of an adopted job BCDA need not have said when it began.
-        known.append(Manifest.from_bytes(manifest.read_bytes()).transaction_time)
+        known.append(Manifest.from_bytes(read_bytes(manifest)).transaction_time)
     return max(known)
 
 
@@ -112,8 +119,13 @@ def _purge_folders(places: Places, now: datetime, kept: timedelta) -> PurgedRaw:
             for path in data:
                 size += path.stat().st_size
                 path.unlink()
+            for note in folder.glob(_NOTES):
+                note.unlink(missing_ok=True)
+            remove_dead(folder)
         except OSError as error:
-            raise StorageError(f"Cannot remove raw files from {folder}: {error.strerror}. Check the owner.") from error
+            raise StorageError(
+                f"Cannot remove raw files from {folder}: {reason_of(error)}. Check the owner."
+            ) from error
         runs, files = runs + bool(data), files + len(data)
     log.info("removed %d raw files of %d runs, %d bytes; receipts stay", files, runs, size)
     return PurgedRaw(runs, files, size)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from bcda import shared_runs, warehouse
 from bcda.errors import InvalidRequestError
+from bcda.guarded import guarded
 from bcda.landed import read_landed
 from bcda.object_store import store_of
 from bcda.places import Places
@@ -29,6 +30,7 @@ class Uploaded:
     lake_files: int
 
 
+@guarded("upload")
 def upload(places: Places) -> Uploaded:
     """Hand every run that is here over to the object store, and make this the place of the working database.
 

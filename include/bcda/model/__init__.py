@@ -2,6 +2,7 @@
 
 import glob
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -86,8 +87,17 @@ _CORE = (
     CoreTable("partial_claim_response_reason", _RESPONSE, "claim_id", ("claim_id", "line_number", "reason_number")),
 )
 
-_OTHER = ("patient_identifier", "resource_version", "roster")
-"""Tables that are filled in ways of their own."""
+_OTHER = {
+    "patient_identifier": ("patient_id", "id_system", "id_value"),
+    "resource_version": ("resource_type", "resource_id", "content_hash"),
+    "roster": ("run_id", "patient_id"),
+}
+"""Tables that are filled in ways of their own, each with the columns that, after api_version, name a row."""
+
+_ADDED = "ops/added"
+"""Tables that databases of an earlier release lack; see `added_tables`."""
+
+_LEDGER = ("ops/ledger", _ADDED)
 
 
 def core_tables() -> tuple[CoreTable, ...]:
@@ -103,6 +113,11 @@ def lake_tables() -> tuple[tuple[str, str], ...]:
 def all_tables() -> tuple[str, ...]:
     """Return the names of the definitions of all tables of the model."""
     return (*(table.name for table in _CORE), *_OTHER)
+
+
+def row_keys() -> dict[str, tuple[str, ...]]:
+    """Return the columns that, after api_version, name a row of each table of the model."""
+    return {table.name: table.row_key for table in _CORE} | _OTHER
 
 
 def relation(name: str) -> str:
@@ -143,9 +158,28 @@ def columns(name: str) -> tuple[tuple[str, str, str], ...]:
 
 
 def schema_sql() -> tuple[str, ...]:
-    """Return the statements that make an empty warehouse: schemas, tables, views, and comments on what they hold."""
-    names = (*(f"tables/{name}" for name in all_tables()), "ops/ledger", "reference", *(f"views/{v}" for v in VIEWS))
-    made = ["CREATE SCHEMA partial"]
+    """Return the statements that make an empty warehouse without its views: schemas, tables, and comments on them."""
+    names = (*(f"tables/{name}" for name in all_tables()), *_LEDGER, "reference")
+    return ("CREATE SCHEMA partial", *_commented(names))
+
+
+def added_tables() -> dict[str, tuple[str, ...]]:
+    """Return the tables that a database of an earlier release lacks, each with the statements that make it."""
+    made = {found.group(2): text for text in statements(_ADDED) if (found := _TABLE.search(text))}
+    return {name: (text, *comments(text)) for name, text in made.items()}
+
+
+def view_sql() -> tuple[str, ...]:
+    """Return the statements that make or renew the views, with their comments; CCLF-shaped views are in `cclf_views`.
+
+    Every view names the schema of what it reads. DuckDB then finds it in the view's own database, under whatever name that
+    is attached and whatever the current database is.
+    """
+    return _commented(f"views/{view}" for view in VIEWS)
+
+
+def _commented(names: Iterable[str]) -> tuple[str, ...]:
+    made = []
     for statement in (statement for name in names for statement in statements(name)):
         made += [statement, *comments(statement)]
     return tuple(made)
@@ -158,7 +192,7 @@ def lake_view(*, lake: str, key_name: str | None) -> tuple[str, ...]:
         lake: path of the lake.
         key_name: name under which sessions know the key of the lake; None when it is not encrypted.
     """
-    view = "resource"
+    view, said = "resource", f"[!{_NO_LAKE}]"
     (statement,) = statements(f"views/{view}")
     lines = statement.splitlines()
     # The path goes into a literal only: in a comment line it could end the line.
@@ -169,12 +203,23 @@ def lake_view(*, lake: str, key_name: str | None) -> tuple[str, ...]:
     # DuckDB reads the path as a pattern; what is special in the lake's own name is meant as it stands.
     encryption = f", encryption_config = {{footer_key: {literal(key_name)}}}" if key_name else ""
     text = text.replace("{encryption}", encryption).replace("{lake}", literal(glob.escape(lake))[1:-1])
+    text = text.replace("{else}", said)
     return (text, f"COMMENT ON VIEW {view} IS {literal(about.replace('{lake}', lake))}", *told)
+
+
+_NO_LAKE = "the view resource reads the lake, which is not on this computer or not readable by this account"
+"""What the view `resource` says where it finds no lake.
+
+DuckDB's error quotes the pattern of the files and nothing else can be said at that moment. So the pattern asks for a
+character that is not in this sentence: every name of a lake file has digits, and the sentence must have none.
+"""
 
 
 def view_relation(view: str) -> str:
     """Return the name of a view in the warehouse."""
-    return f"ops.{view}" if view in _OPS_VIEWS else view.replace("partial_", "partial.", 1)
+    if view in _OPS_VIEWS:
+        return f"ops.{view}"
+    return view.replace("partial_", "partial.", 1) if view.startswith("partial_") else f"main.{view}"
 
 
 def column_comment(view: str, column: str) -> str:
@@ -192,19 +237,23 @@ def column_comment(view: str, column: str) -> str:
         found = dict(_COLUMN.findall(definition))
         if column in found:
             return str(found[column])
-        if definition.startswith("-- One row") and table in VIEWS:
-            return column_comment(table, column)
+        if inner := _view_of(table):
+            return column_comment(inner, column)
     raise KeyError(f"{view}.{column}")
 
 
+def _view_of(relation: str) -> str | None:
+    return next((view for view in VIEWS if view_relation(view) == relation), None)
+
+
 def _definition_of(relation: str) -> str:
-    if relation.removeprefix("ops.") in VIEWS:
-        return sql(f"views/{relation.removeprefix('ops.')}")
-    name = relation.replace("partial.", "partial_")
+    if view := _view_of(relation):
+        return sql(f"views/{view}")
+    name = relation.removeprefix("main.").replace("partial.", "partial_")
     return (
         table_sql(name)
         if name in all_tables()
-        else next((s for s in statements("ops/ledger") if f"CREATE TABLE {relation} (" in s), "")
+        else next((s for file in _LEDGER for s in statements(file) if f"CREATE TABLE {relation} (" in s), "")
     )
 
 
@@ -226,7 +275,7 @@ VIEWS = (
 
 _OPS_VIEWS = frozenset({"open_gap", "data_status"})
 
-_TABLE = re.compile(r"^CREATE (TABLE|VIEW) (\S+) (?:\(|AS)", re.MULTILINE)
+_TABLE = re.compile(r"^CREATE (?:OR REPLACE )?(TABLE|VIEW) (\S+) (?:\(|AS)", re.MULTILINE)
 _COLUMN = re.compile(r"^  (\w+) [^-]*?,? -- (.+)$", re.MULTILINE)
 _TYPED_COLUMN = re.compile(r"^  (\w+) ([^-]*?)(?: NOT NULL)?,? -- (.+)$", re.MULTILINE)
 

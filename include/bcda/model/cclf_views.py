@@ -71,8 +71,8 @@ def layout() -> dict[str, tuple[CclfColumn, ...]]:
 
 
 def view_sql() -> Iterator[str]:
-    """Yield the statements that make the schema, every view and every comment."""
-    yield f"CREATE SCHEMA {SCHEMA}"
+    """Yield the statements that make or renew the schema, every view and every comment."""
+    yield f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"
     for name, columns in layout().items():
         yield _view(name, columns)
         yield f"COMMENT ON VIEW {SCHEMA}.{name} IS {literal(_about(columns))}"
@@ -94,9 +94,9 @@ def _view(name: str, columns: tuple[CclfColumn, ...]) -> str:
         conditions.append("c.source_system IS DISTINCT FROM 'SHARED'")
     where = f"\nWHERE {' AND '.join(conditions)}" if conditions else ""
     return (
-        f"CREATE VIEW {SCHEMA}.{name} AS\nSELECT\n  {selected},\n"
+        f"CREATE OR REPLACE VIEW {SCHEMA}.{name} AS\nSELECT\n  {selected},\n"
         f"  '{name}-' || as_of.run_id AS file_name,\n  as_of.file_date\n"
-        f"FROM {recipe['from'].strip()}\n{_pivots(recipe)}CROSS JOIN shown_as_of AS as_of{where}"
+        f"FROM {recipe['from'].strip()}\n{_pivots(recipe)}CROSS JOIN main.shown_as_of AS as_of{where}"
     )
 
 
@@ -108,20 +108,20 @@ def _pivots(recipe: Mapping[str, Any]) -> str:
             for column, names in amounts.items()
         )
         joins += (
-            f"LEFT JOIN (SELECT api_version, claim_id, {columns} FROM claim_amount "  # noqa: S608 - our own data
+            f"LEFT JOIN (SELECT api_version, claim_id, {columns} FROM main.claim_amount "  # noqa: S608 - our own data
             f"WHERE category_code IN {_names(_all(amounts))} GROUP BY api_version, claim_id) AS m "
             "ON m.api_version = c.api_version AND m.claim_id = c.claim_id\n"
         )
     if codes := recipe.get("codes"):
         joins += (
-            f"LEFT JOIN (SELECT api_version, claim_id, {_lists(codes)} FROM claim_supporting_info "  # noqa: S608
+            f"LEFT JOIN (SELECT api_version, claim_id, {_lists(codes)} FROM main.claim_supporting_info "  # noqa: S608
             f"WHERE category_code IN {_names(_all(codes))} GROUP BY api_version, claim_id) AS i "
             "ON i.api_version = c.api_version AND i.claim_id = c.claim_id\n"
         )
     if codes := recipe.get("line_codes"):
         joins += (
             f"LEFT JOIN (SELECT p.api_version, p.claim_id, p.line_number, {_lists(codes)} "  # noqa: S608
-            "FROM claim_line_supporting_info AS p JOIN claim_supporting_info AS f ON f.api_version = p.api_version "
+            "FROM main.claim_line_supporting_info AS p JOIN main.claim_supporting_info AS f ON f.api_version = p.api_version "
             "AND f.claim_id = p.claim_id AND f.sequence = p.supporting_info_sequence "
             f"WHERE category_code IN {_names(_all(codes))} GROUP BY p.api_version, p.claim_id, p.line_number) AS i "
             "ON i.api_version = c.api_version AND i.claim_id = c.claim_id AND i.line_number = l.line_number\n"

@@ -2,9 +2,10 @@
 
 A shape names the elements of a resource that some table needs; DuckDB parses each line into it once. A declaration
 says which versions and which resource type a table is filled from, whether it has a row per resource, per element
-(`each`) or per element of an element (`inner`), and one expression a column, over `r` (the resource), `e` (the element)
-and `n` (its place from 1), `x` and `k` (the same for the inner element). Named expressions (`let`) must not have the
-name of an element of the resource. What several versions share stands in the file's own `[let]` and `[columns]`.
+(`each`) or per element of an element (`inner`), and one expression a column, over `r` (the resource), `e` (the element),
+`n` (its place from 1) and `ordinal` (its own number, see `numbers_of`), `x` and `k` (the inner element and its place).
+Named expressions (`let`) must not have the name of an element of the resource. What several versions share stands in the
+file's own `[let]` and `[columns]`.
 """
 
 import json
@@ -26,6 +27,8 @@ NO_ID = "no-id-"
 
 _GENERIC_SHAPE = "any"
 
+_NUMBER = "ordinal"
+
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
@@ -37,6 +40,7 @@ class Declaration:
         resource_type: FHIR type it comes from.
         only: resources to look at, over `r` alone, before anything else is worked out; None for all.
         each: list expression for a row per element, or None for a row per resource.
+        number: what an element calls its own number, which is `ordinal` in the columns.
         inner: list expression over the element for a row per element of it, or None.
         where: rows to keep, or None for all.
         group_by: what a row is, when several elements make one; the columns are aggregates then. None for no grouping.
@@ -49,6 +53,7 @@ class Declaration:
     resource_type: str
     only: str | None
     each: str | None
+    number: str
     inner: str | None
     where: str | None
     group_by: str | None
@@ -63,6 +68,9 @@ class Declaration:
             types: SQL type of every column of the table, in order; a column without expression is NULL.
         """
         element = f", unnest({self.each}) AS e, generate_subscripts({self.each}, 1) AS n" if self.each else ""
+        if _NUMBER in self.columns.values():
+            own = f"list_transform({self.each}, lambda y, i: coalesce(try_cast(y.{self.number} AS INTEGER), i))"
+            element += f", unnest(numbers_of({own})) AS {_NUMBER}"
         only = f" WHERE {self.only}" if self.only else ""
         named = "".join(f",\n    {expression} AS {name}" for name, expression in self.let.items())
         inner = (
@@ -112,6 +120,7 @@ def _read(table: str, document: Mapping[str, Any]) -> Sequence[Declaration]:
             resource_type=source["resource_type"],
             only=source.get("only", document.get("only")),
             each=source.get("each", document.get("each")),
+            number=source.get("number", "sequence"),
             inner=source.get("inner", document.get("inner")),
             where=source.get("where", document.get("where")),
             group_by=source.get("group_by"),

@@ -11,12 +11,16 @@ import duckdb
 
 from bcda import duckdb_files
 from bcda.errors import WarehouseError
+from bcda.overview.cells import shown_payments, shown_roster
 from bcda.places import Places
 from bcda.query_files import Row, rows_of
+from bcda.shown_names import CLAIM_TYPES, OTHER
 from bcda.suppression import FEWEST_PEOPLE
+from bcda.warehouse.quality import shown_scope
 
 _MEMORY = "1GB"
 _SHOWN = f"CREATE TEMP MACRO shown(number) AS CASE WHEN number = 0 OR number >= {FEWEST_PEOPLE} THEN number END"
+_SHOWN_TYPE = f"CREATE TEMP MACRO shown_type(code) AS CASE WHEN code IN {CLAIM_TYPES} OR code IS NULL THEN code ELSE '{OTHER}' END"
 
 Rows = list[Row]
 """Rows of a query. None in a count of people stands for fewer than 11."""
@@ -78,6 +82,7 @@ def read_published(places: Places) -> Overview:
             duckdb_files.attach(connection, places.published, key=places.key, read_only=True)
             connection.execute(f"USE {duckdb_files.WAREHOUSE}")
             connection.execute(_SHOWN)
+            connection.execute(_SHOWN_TYPE)
             return _ask(connection)
     except duckdb.Error as error:
         raise WarehouseError(
@@ -101,10 +106,10 @@ def _ask(connection: duckdb.DuckDBPyConnection) -> Overview:
         covered=_rows(connection, "covered"),
         gaps=_rows(connection, "gaps"),
         runs=runs,
-        quality=_rows(connection, "quality"),
-        paid=_rows(connection, "paid", by_month) if by_month else [],
+        quality=[{**row, "scope": shown_scope(row["scope"])} for row in _rows(connection, "quality")],
+        paid=shown_payments(_rows(connection, "paid", by_month), by_month["until"]) if by_month else [],
         lag=_rows(connection, "lag", by_month) if by_month else [],
-        roster=_rows(connection, "roster"),
+        roster=shown_roster(_rows(connection, "roster")),
     )
 
 

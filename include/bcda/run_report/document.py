@@ -9,10 +9,13 @@ from bcda.run_report.claims import ClaimChanges, claim_changes
 from bcda.run_report.facts import RunFacts
 from bcda.run_report.next_steps import next_steps
 from bcda.run_report.wording import SCOPES, bytes_, count, day, duration, instant
-from bcda.suppression import people
+from bcda.suppression import WITHHELD, Cell, Total, flows, people, rows, withheld
+from bcda.warehouse.quality import shown_scope
 
-_PERSON_TYPE = "Patient"
-"""A line of this type is a person."""
+_FLOWS = ("joined", "left")
+_LINES = ("lines", "landed", "quarantined")
+_RUN = "lines of the run"
+"""Name of the number that headline, note and page have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +53,13 @@ class Document:
         changes: tables of it.
         bars: dollars moved by month of service, oldest first.
         roster: who joined and left, in sentences; empty when the run is not about a list.
-        gaps: what is missing; None when nothing is known to be.
+        missing: whether something is, in a sentence.
+        gaps: what the run opened and closed, and what is open now; None when there never was anything.
         checks: what the checks found, in a sentence.
         failed: checks that did not pass; None when all did.
         phases: how long each took.
         next_steps: what to do, in sentences.
+        page: address of the run on the BCDA page; empty for none.
     """
 
     run_id: str
@@ -70,49 +75,56 @@ class Document:
     changes: tuple[Table, ...]
     bars: tuple[tuple[str, float], ...]
     roster: tuple[str, ...]
+    missing: str
     gaps: Table | None
     checks: str
     failed: Table | None
     phases: Table
     next_steps: tuple[str, ...]
+    page: str = ""
 
 
-def document_of(facts: RunFacts, *, now: datetime) -> Document:
+def document_of(facts: RunFacts, *, now: datetime, page: str = "") -> Document:
     """Return what a report says.
 
     Args:
         facts: of the run.
         now: instant to print as that of the report.
+        page: address of the run on the BCDA page; empty for none.
     """
     changed = claim_changes(facts)
-    errors = [check for check in facts.checks if check["severity"] == "error"]
+    # Of a run that is published later, they failed until their cause was gone.
+    errors = [check for check in facts.checks if check["severity"] == "error" and not facts.is_published]
     return Document(
         run_id=facts.run["run_id"],
         source_id=facts.run["source_id"],
         headline=_headline(facts, changed),
         state=_state(facts, errors),
-        is_well=facts.is_published and not errors and not any(row["open"] or row["is_unnamed"] for row in facts.gaps),
+        is_well=facts.is_published and not errors and not _is_missing(facts.gaps),
         written_at=instant(now),
         asked=_asked(facts.run),
         received=_received(facts),
-        quarantined=_quarantined(facts.quarantined),
+        quarantined=_quarantined(facts),
         claims=changed.sentences,
         changes=tuple(Table(*given) for given in changed.tables),
         bars=changed.bars,
         roster=_roster(facts),
+        missing=_missing(facts.gaps),
         gaps=_gaps(facts.gaps),
         checks=_checks(facts),
         failed=_failed(facts.checks),
         phases=_phases(facts),
         next_steps=next_steps(facts),
+        page=page,
     )
 
 
 def _headline(facts: RunFacts, changed: ClaimChanges) -> str:
-    run = facts.run
-    what = [count(run["output_files"], "file"), count(run["lines_read"] - run["error_lines"], "line")]
-    if facts.roster is not None:
-        what += [f"{people(facts.roster['joined'])} joined", f"{people(facts.roster['left'])} left"]
+    run, lines = facts.run, sum(row["lines"] for row in facts.received)
+    is_shown = _RUN not in _hidden_lines(facts)
+    what = [count(run["output_files"], "file"), count(lines, "line") if is_shown else f"{rows(lines)} lines"]
+    if facts.roster is not None and not _is_hidden(facts.roster):
+        what += [f"{people(facts.roster[what])} {what}" for what in _FLOWS]
     return f"{run['api_version']}, since {day(run['since_ts'])}: {', '.join([*what, *changed.in_short])}"
 
 
@@ -135,7 +147,7 @@ def _asked(run: Row) -> tuple[tuple[str, str], ...]:
         ("Attribution list of", day(run["list_at"]) if run["list_at"] else "not known"),
         (
             "Filter",
-            "claims were left out by a filter; see ops.export_run.type_filter" if run["type_filter"] else "none",
+            "claims were left out by a filter; see ops.export_run.type_filter" if run["leaves_claims_out"] else "none",
         ),
         ("Connection", run["source_id"]),
         ("Job at BCDA", run["job_id"]),
@@ -145,18 +157,49 @@ def _asked(run: Row) -> tuple[tuple[str, str], ...]:
 
 
 def _received(facts: RunFacts) -> Table:
+    hidden = _hidden_lines(facts)
+
     def cells(row: Row) -> tuple[str, ...]:
-        show = people if row["resource_type"] == _PERSON_TYPE else "{:,}".format
-        size, aside = bytes_(row["bytes"]), f"{row['quarantined']:,}"
-        return (row["resource_type"], f"{row['files']:,}", size, show(row["lines"]), show(row["landed"]), aside)
+        name = row["resource_type"]
+        numbers = [_number(row[what], is_hidden=(name, what) in hidden) for what in _LINES]
+        return (name, f"{row['files']:,}", bytes_(row["bytes"]), *numbers)
 
     columns = ("Resource type", "Files", "Bytes", "Lines", "Landed", "Set aside")
-    note = "Lines = landed + set aside, for every file."
+    note = "Lines = landed + set aside, for every file. Each line is of one person."
     return Table("Files and lines, by resource type", columns, tuple(map(cells, facts.received)), note)
 
 
-def _quarantined(rows: Sequence[Row]) -> Table | None:
-    listed = tuple((row["resource_type"], row["reason"], f"{row['lines']:,}") for row in rows)
+def _hidden_lines(facts: RunFacts) -> frozenset[Cell]:
+    """Return which numbers of lines are withheld: `(type, column)`, `(type, reason)`, and of the run `_RUN`."""
+    people_of: dict[Cell, int] = {}
+    totals = []
+    for row in facts.received:
+        name = row["resource_type"]
+        reasons = {
+            (name, f"reason {why['reason']}"): why["lines"] for why in facts.quarantined if why["resource_type"] == name
+        }
+        people_of |= {**{(name, what): row[what] for what in _LINES}, **reasons}
+        totals.append(Total((name, "lines"), ((name, "landed"), (name, "quarantined"))))
+        totals.append(Total((name, "quarantined"), tuple(reasons)))
+    people_of[_RUN] = sum(row["lines"] for row in facts.received)
+    totals.append(Total(_RUN, tuple((row["resource_type"], "lines") for row in facts.received)))
+    return withheld(people_of, totals)
+
+
+def _number(number: int, *, is_hidden: bool) -> str:
+    return WITHHELD if is_hidden else f"{number:,}"
+
+
+def _quarantined(facts: RunFacts) -> Table | None:
+    hidden = _hidden_lines(facts)
+    listed = tuple(
+        (
+            row["resource_type"],
+            row["reason"],
+            _number(row["lines"], is_hidden=(row["resource_type"], f"reason {row['reason']}") in hidden),
+        )
+        for row in facts.quarantined
+    )
     return Table("Lines that were set aside", ("Resource type", "Reason", "Lines"), listed) if listed else None
 
 
@@ -164,18 +207,38 @@ def _roster(facts: RunFacts) -> tuple[str, ...]:
     found = facts.roster
     if found is None:
         return ()
-    who = ", ".join(f"{people(found[what])} {what}" for what in ("joined", "left", "stayed"))
+    who = ", ".join(f"{people(found[what])} {what}" for what in (*_FLOWS, "stayed"))
+    if _is_hidden(found):
+        who = "who joined, left, and stayed is withheld, because one of them is fewer than 11 people"
     return (
         f"The list of {day(found['list_at'])} against that of {day(found['previous_list_at'])}: {who}.",
         "Who opted out leaves a list like everybody else who leaves; BCDA does not say why.",
     )
 
 
+def _is_hidden(roster: Row) -> bool:
+    return flows(*(roster[what] for what in (*_FLOWS, "stayed")))
+
+
+def _is_missing(rows: Sequence[Row]) -> bool:
+    """Tell whether gaps are open, whether or not a run asks for them by itself."""
+    return any(row["open"] or row["given_up"] or row["is_unnamed"] for row in rows)
+
+
+def _missing(rows: Sequence[Row]) -> str:
+    if _is_missing(rows):
+        return "Some people's data is missing for some time."
+    closed = any(row["closes"] for row in rows)
+    return f"Nothing is known to be missing{'; this run closed the last gaps' if closed else ''}."
+
+
 def _gaps(rows: Sequence[Row]) -> Table | None:
     listed = tuple(
         (
             row["resource_type"],
-            *(people(row[name]) for name in ("opened", "closed", "open", "given_up")),
+            # With what is open now and was before, each of the two tells the other.
+            *(WITHHELD if flows(row["opened"], row["closed"]) else people(row[name]) for name in ("opened", "closed")),
+            *(people(row[name]) for name in ("open", "given_up")),
             "yes" if row["is_unnamed"] else "no",
         )
         for row in rows
@@ -197,10 +260,9 @@ def _checks(facts: RunFacts) -> str:
 def _failed(checks: Sequence[Row]) -> Table | None:
     listed = tuple(
         (
-            f"{check['check_id']}{f' ({scope})' if (scope := check['scope']) else ''}",
+            f"{check['check_id']}{f' ({shown_scope(scope)})' if (scope := check['scope']) else ''}",
             check["severity"],
-            people(check["rows_failed"]),
-            f"{check['rows_checked']:,}",
+            *(rows(check[name], is_of_few=check["is_of_few"]) for name in ("rows_failed", "rows_checked")),
             check["detail"],
         )
         for check in checks

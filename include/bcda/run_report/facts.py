@@ -71,15 +71,33 @@ def read_facts(places: Places, run_id: str) -> RunFacts:
     )
 
 
+def is_loaded(places: Places, run_id: str) -> bool:
+    """Tell whether a run is in the ledger, so that there is something to report.
+
+    Args:
+        places: of the source.
+        run_id: of the run.
+
+    Raises:
+        WarehouseLockedError, StorageError, EncryptionError, WarehouseError: see `warehouse.open_warehouse`.
+    """
+    with _published(places, run_id) as published:
+        if published is not None:
+            return True
+    if not places.warehouse.exists():
+        return False
+    with warehouse.open_warehouse(places.warehouse, key=places.key, read_only=True) as connection:
+        return _has_run(connection, run_id)
+
+
 @contextmanager
 def _published(places: Places, run_id: str) -> Iterator[duckdb.DuckDBPyConnection | None]:
     """Give a connection to the published database if it has the run: nobody waits for a load there."""
     if not places.published.exists():
         yield None
         return
-    spill = places.published.with_suffix(".report.spill")
     try:
-        with duckdb_files.connected(spill=spill, memory=_MEMORY, key=places.key) as connection:
+        with duckdb_files.connected(spill=places.published.parent, memory=_MEMORY, key=places.key) as connection:
             duckdb_files.attach(connection, places.published, key=places.key, read_only=True)
             connection.execute(f"USE {duckdb_files.WAREHOUSE}")
             version = connection.execute("SELECT max(schema_version) FROM ops.schema_info").fetchall()[0][0]

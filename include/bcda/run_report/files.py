@@ -1,12 +1,13 @@
 """Writing a report where people and the page find it."""
 
-import glob
 import logging
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from bcda.places import Places, private_folder, write_durably
+from bcda.files import private_folder, remove_dead, write_durably
+from bcda.guarded import guarded
+from bcda.places import Places
 from bcda.run_report.document import document_of
 from bcda.run_report.facts import read_facts
 from bcda.run_report.rendering import as_html, as_text
@@ -41,13 +42,15 @@ def report_paths(places: Places, run_id: str) -> tuple[Path, Path]:
     return places.reports / f"{name}.html", places.reports / f"{name}.txt"
 
 
-def write_report(places: Places, run_id: str, *, now: datetime) -> WrittenReport:
+@guarded("write the report")
+def write_report(places: Places, run_id: str, *, now: datetime, page: str = "") -> WrittenReport:
     """Write the report of a loaded run, in place of one that is there (0600).
 
     Args:
         places: of the source.
         run_id: of the run.
         now: instant to print as that of the report.
+        page: address of the run on the BCDA page; empty to leave the link out.
 
     Raises:
         InvalidRequestError: the run is not in the ledger.
@@ -55,11 +58,9 @@ def write_report(places: Places, run_id: str, *, now: datetime) -> WrittenReport
         WarehouseLockedError, EncryptionError, WarehouseError: see `facts.read_facts`.
     """
     html, text = report_paths(places, run_id)
-    document = document_of(read_facts(places, run_id), now=now)
+    document = document_of(read_facts(places, run_id), now=now, page=page)
     private_folder(html.parent)
-    for leftover in html.parent.glob(f".{glob.escape(html.stem)}.*.tmp"):
-        # Of a process that was killed while it wrote.
-        leftover.unlink(missing_ok=True)
+    remove_dead(html.parent)
     write_durably(html, as_html(document).encode())
     # Last, since its presence tells that the report is whole.
     write_durably(text, as_text(document).encode())

@@ -3,6 +3,7 @@
 from bcda.run_report.facts import RunFacts
 from bcda.run_report.wording import count, instant
 from bcda.suppression import people
+from bcda.warehouse import quality
 
 
 def next_steps(facts: RunFacts) -> tuple[str, ...]:
@@ -11,7 +12,7 @@ def next_steps(facts: RunFacts) -> tuple[str, ...]:
     steps = [*_of_checks(facts), *_of_gaps(facts)]
     if run["lines_quarantined"]:
         steps.append(
-            f"Look at the {count(run['lines_quarantined'], 'line')} that {_were(run['lines_quarantined'])} set aside: "
+            "Look at the lines that were set aside: "
             "ops.quarantine has file, line and reason, the lake table quarantine the text. If BCDA sends the same again, tell it."
         )
     if run["new_elements"]:
@@ -19,7 +20,7 @@ def next_steps(facts: RunFacts) -> tuple[str, ...]:
             f"{count(run['new_elements'], 'element')} that no release of this project knows came for the first time: see ops.drift. "
             "Nothing is lost, they are in the resource's JSON."
         )
-    if run["type_filter"]:
+    if run["leaves_claims_out"]:
         steps.append(
             "This run left claims out by its filter, so it does not count as covering them; the next one asks again."
         )
@@ -32,16 +33,25 @@ def next_steps(facts: RunFacts) -> tuple[str, ...]:
 def _of_checks(facts: RunFacts) -> list[str]:
     errors = sorted({check["check_id"] for check in facts.checks if check["severity"] == "error"})
     warnings = sorted({check["check_id"] for check in facts.checks if check["severity"] == "warning"})
+    suspect = [check.check_id for check in quality.checks() if check.reason and check.check_id in warnings]
     steps = []
-    if errors:
+    if errors and facts.is_published:
         steps.append(
-            f"Decide about the failed checks ({', '.join(errors)}): while one of level error fails, the published database stays as "
-            "it was. A later run that passes is published by itself; a full export settles what a partial one broke."
+            f"Checks of level error failed when this run was loaded ({', '.join(errors)}). Their cause is gone, and everything is "
+            "published."
         )
-    if warnings:
+    elif errors:
         steps.append(
-            f"Read what the warnings mean ({', '.join(warnings)}); they do not keep data from being published."
+            f"Remove the cause of the failed checks ({', '.join(errors)}); the table of checks says how. Until then the published "
+            "database stays as it was, also after later runs. The next publication after that has all data."
         )
+    if suspect:
+        steps.append(
+            f"Some claims are suspect ({', '.join(suspect)}). They are published and count like all others. `is_suspect` in "
+            "claim_current marks them, and ops.suspect_claim lists them with the reason."
+        )
+    if others := [name for name in warnings if name not in suspect]:
+        steps.append(f"Read what the warnings mean ({', '.join(others)}); they do not keep data from being published.")
     return steps
 
 
@@ -50,17 +60,15 @@ def _of_gaps(facts: RunFacts) -> list[str]:
     if again := [row for row in facts.gaps if row["open"]]:
         listed = ", ".join(f"{people(row['open'])} for {row['resource_type']}" for row in again)
         steps.append(
-            f"Data of some people is missing for some time ({listed}). The next run asks for it again by itself."
+            f"Some people's data is missing for some time ({listed}). The next run requests it again, for these types only."
         )
     if any(row["is_unnamed"] for row in facts.gaps):
-        steps.append("BCDA did not say whose data is missing for some gaps; the next run goes back for everybody's.")
+        steps.append(
+            "For some gaps, BCDA did not say whose data is missing. The export that closes them covers everybody."
+        )
     if given_up := [row["resource_type"] for row in facts.gaps if row["given_up"]]:
         steps.append(
-            f"Gaps in {', '.join(given_up)} were given up after three tries. Trigger the export with `full` to close them; "
-            "ops.open_gap has them."
+            f"Runs no longer request the gaps in {', '.join(given_up)} automatically, because repeated requests did not help. To "
+            "request them once more, trigger the export with `gaps`. ops.open_gap lists them."
         )
     return steps
-
-
-def _were(number: int) -> str:
-    return "was" if number == 1 else "were"

@@ -1,6 +1,8 @@
 """From the lake to DuckDB: lock, merge, ledger, publish."""
 
 from bcda.warehouse.database import LOCK_WAIT_SECONDS, attach_waiting, open_warehouse
+from bcda.warehouse.distrust import future_in_words, future_resources, future_runs, repair_step
+from bcda.warehouse.gap_types import correct_gap_types
 from bcda.warehouse.ledger import (
     Held,
     MergeSummary,
@@ -13,6 +15,7 @@ from bcda.warehouse.ledger import (
     run_summary,
 )
 from bcda.warehouse.merge import merge_run
+from bcda.warehouse.placement import check_readers, dated_copies, put_in_place, remove_foreign_log
 from bcda.warehouse.publish import Snapshot, publication_held, publish, set_lake_view
 from bcda.warehouse.quality import CheckResult, run_checks
 from bcda.warehouse.rewrite import rewritten
@@ -27,14 +30,23 @@ __all__ = [
     "StatusRow",
     "TypeCount",
     "attach_waiting",
+    "check_readers",
+    "correct_gap_types",
+    "dated_copies",
+    "future_in_words",
+    "future_resources",
+    "future_runs",
     "merge_run",
     "merged_runs",
     "open_warehouse",
     "publication_held",
     "publish",
+    "put_in_place",
     "read_ledger",
     "read_published_status",
     "read_status",
+    "remove_foreign_log",
+    "repair_step",
     "rewritten",
     "run_checks",
     "run_summary",

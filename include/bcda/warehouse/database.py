@@ -12,14 +12,16 @@ import tenacity
 from bcda import duckdb_files, model
 from bcda.encryption import EncryptionKey
 from bcda.errors import StorageError, WarehouseError, WarehouseLockedError
-from bcda.model import cclf_views
-from bcda.places import private_folder
-from bcda.sql_text import literal
+from bcda.files import make_private, private_folder, remove_dead, sync_folder, told
+from bcda.warehouse.views import renew_views
 
 log = logging.getLogger(__name__)
 
 LOCK_WAIT_SECONDS = 900.0
 """How long a load waits for another one by default."""
+
+GAP_TYPES = {"name": "gap_types", "release": "1"}
+"""Setting of a database whose gaps have the types that BCDA's file names tell."""
 
 MEMORY_LIMIT = "1GB"
 """Of one merge; what does not fit is spilled next to the database."""
@@ -57,8 +59,10 @@ def open_warehouse(
         EncryptionError: the database needs a key, another key or none.
     """
     private_folder(path.parent)
+    if not read_only:
+        _tidy(path)
     try:
-        with duckdb_files.connected(spill=path.with_suffix(".spill"), memory=MEMORY_LIMIT, key=key) as connection:
+        with duckdb_files.connected(spill=path.parent, memory=MEMORY_LIMIT, key=key) as connection:
             attach_waiting(connection, path, key=key, read_only=read_only, wait_seconds=wait_seconds)
             connection.execute(f"USE {duckdb_files.WAREHOUSE}")
             if read_only and not _has_schema(connection):
@@ -70,23 +74,37 @@ def open_warehouse(
                 attach_waiting(connection, path, key=key, read_only=True, wait_seconds=wait_seconds)
                 connection.execute(f"USE {duckdb_files.WAREHOUSE}")
             if not read_only:
-                path.chmod(0o600)
                 _ensure_schema(connection, path)
             elif not any_version:
                 _check_version(connection, path)
             yield connection
-    except duckdb.OutOfMemoryException as error:
+        if not read_only:
+            # DuckDB syncs database and log, and not the folder that has their names.
+            with told(f"write in the folder {path.parent}"):
+                sync_folder(path.parent)
+    except duckdb.OutOfMemoryException:
         raise StorageError(
             f"The warehouse {path} needs more temporary space than there is. Free some space beside it and try again."
-        ) from error
+        ) from None
     except (duckdb.IOException, duckdb.TransactionException) as error:
         if isinstance(error, duckdb.TransactionException) and ' file "' not in str(error):
             raise _refused(path, error) from None
         raise StorageError(
-            f"The warehouse {path} cannot be read or written: {_first_line(error)}. Check free space and the owner."
-        ) from error
+            f"The warehouse {path} cannot be read or written: {why(error)}. Check free space and the owner."
+        ) from None
     except (duckdb.Error, UnicodeDecodeError) as error:
         raise _refused(path, error) from None
+
+
+def _tidy(path: Path) -> None:
+    """Remove what dead processes left beside a database, and make the file private if it is there.
+
+    Raises:
+        StorageError: it is a link, or belongs to another account.
+    """
+    remove_dead(path.parent)
+    if path.is_symlink() or path.exists():
+        make_private(path)
 
 
 def _refused(path: Path, error: Exception) -> WarehouseError:
@@ -162,21 +180,30 @@ def _attach_once(
     except duckdb.IOException as error:
         text = str(error)
         if "Could not set lock" not in text:
-            raise StorageError(
-                f"The warehouse {path} cannot be opened: {_first_line(error)}. Check owner and space."
-            ) from error
+            raise StorageError(f"The warehouse {path} cannot be opened: {why(error)}. Check owner and space.") from None
         holder = re.search(r"PID (\d+)", text)
         raise LockedError(f"process {holder.group(1)}" if holder else "another process") from error
 
 
 def _ensure_schema(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    connection.execute("BEGIN")
     if not _has_schema(connection):
-        connection.execute("BEGIN")
         _make_schema(connection)
-        connection.execute("INSERT INTO ops.schema_info VALUES ($version)", {"version": model.SCHEMA_VERSION})
-        connection.execute("COMMIT")
-        return
     _check_version(connection, path)
+    _add_tables(connection)
+    renew_views(connection)
+    connection.execute("COMMIT")
+
+
+def _add_tables(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make the tables that a database of an earlier release lacks; what it has stays as it is."""
+    there = connection.execute(
+        "SELECT schema_name || '.' || table_name FROM duckdb_tables() WHERE database_name = current_database()"
+    ).fetchall()
+    for name, statements in model.added_tables().items():
+        if (name,) not in there:
+            for statement in statements:
+                connection.execute(statement)
 
 
 def _has_schema(connection: duckdb.DuckDBPyConnection) -> bool:
@@ -189,7 +216,8 @@ def _check_version(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     if version != model.SCHEMA_VERSION:
         raise StorageError(
             f"The warehouse {path} has schema version {version}, this release needs {model.SCHEMA_VERSION}. "
-            "Build it anew from the lake with `python -m bcda rebuild-warehouse NEW_FILE`, then move that file into its place."
+            "Build a new one from the lake with `python -m bcda rebuild-warehouse NEW_FILE`. Move the old file away together with "
+            f"{path.name}.wal, if that is there, then move the new file into its place."
         )
 
 
@@ -200,14 +228,26 @@ def _make_schema(connection: duckdb.DuckDBPyConnection) -> None:
         "INSERT INTO state_code SELECT * FROM read_csv($path, all_varchar = true)",
         {"path": model.data_path("states.csv")},
     )
-    for view in model.VIEWS:
-        relation = model.view_relation(view)
-        for row in connection.execute(f"DESCRIBE {relation}").fetchall():
-            text = literal(model.column_comment(view, row[0]))
-            connection.execute(f"COMMENT ON COLUMN {relation}.{row[0]} IS {text}")
-    for statement in cclf_views.view_sql():
-        connection.execute(statement)
+    connection.execute("INSERT INTO ops.schema_info VALUES ($version)", {"version": model.SCHEMA_VERSION})
+    # What this release records needs no correction by `gap_types`.
+    connection.execute("INSERT INTO ops.setting VALUES ($name, $release)", GAP_TYPES)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0].strip().rstrip(".")
+_REASONS = (
+    "No space left on device",
+    "Permission denied",
+    "Read-only file system",
+    "Disk quota exceeded",
+    "Is a directory",
+    "Input/output error",
+    "File too large",
+    "not a valid DuckDB database file",
+    "corrupt",
+    "newer version",
+)
+
+
+def why(error: Exception) -> str:
+    """Return why DuckDB cannot use a file: what of its text is known to hold no data, else the kind of the error."""
+    text = str(error)
+    return next((known for known in _REASONS if known in text), type(error).__name__)

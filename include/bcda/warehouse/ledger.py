@@ -1,7 +1,7 @@
 """What the ledger says: intervals that are covered, and the summary of a loaded run."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,8 +12,10 @@ from bcda.coverage import Covered, Gap, TypeLedger
 from bcda.errors import InvalidRequestError
 from bcda.export_request import Scope, format_instant
 from bcda.places import Places
-from bcda.settings import ApiVersion
+from bcda.settings import ApiVersion, server_of
+from bcda.suppression import Cell, Total, withheld
 from bcda.warehouse.database import LOCK_WAIT_SECONDS, open_warehouse
+from bcda.warehouse.distrust import check_ledger
 from bcda.warehouse_place import check_place
 
 
@@ -46,7 +48,7 @@ class TypeCount:
 
 @dataclass(frozen=True, slots=True)
 class MergeSummary:
-    """A loaded run in numbers; holds nothing about a person.
+    """A loaded run in numbers, also of few people; `to_json` has what may leave.
 
     Attributes:
         run_id: our export run.
@@ -65,8 +67,29 @@ class MergeSummary:
     gaps: int
 
     def to_json(self) -> dict[str, object]:
-        """Return a JSON object."""
-        return asdict(self)
+        """Return a JSON object with what may leave the warehouse: lines are None where they are withheld, gaps are yes or no."""
+        hidden = self._hidden()
+        counts = [
+            {
+                "resource_type": entry.resource_type,
+                "files": entry.files,
+                "lines": None if entry.resource_type in hidden else entry.lines,
+            }
+            for entry in self.counts
+        ]
+        return {
+            "run_id": self.run_id,
+            "job_id": self.job_id,
+            "since": self.since,
+            "transaction_time": self.transaction_time,
+            "counts": counts,
+            "gaps": self.gaps > 0,
+        }
+
+    def _hidden(self) -> frozenset[Cell]:
+        """Return the types whose lines are withheld; a line of one type is a person, and report and page have their sum."""
+        lines: dict[Cell, int] = {entry.resource_type: entry.lines for entry in self.counts}
+        return withheld({**lines, "": sum(lines.values())}, [Total("", tuple(lines))])
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +98,7 @@ class Held:
 
     Attributes:
         types: per asked resource type; a type never loaded has an empty entry.
-        gaps_given_up: people and types that no run goes back for any more.
+        gaps_given_up: people and types that runs no longer request automatically.
     """
 
     types: dict[str, TypeLedger]
@@ -104,7 +127,7 @@ def read_ledger(
     Raises:
         WarehouseLockedError: a load held the warehouse for longer than `wait_seconds`.
         InvalidRequestError: the warehouse holds the data of another server.
-        StorageError: the working database of the source is at another place.
+        StorageError: the working database of the source is at another place, or holds dates in the future.
     """
     check_place(places)
     if not places.warehouse.exists():
@@ -112,6 +135,7 @@ def read_ledger(
     asked = {"api_version": api_version.value, "is_runout": scope.is_runout, "resource_types": list(resource_types)}
     with open_warehouse(places.warehouse, key=places.key, read_only=True, wait_seconds=wait_seconds) as connection:
         check_source(connection, source_id=places.source_id, server=server)
+        check_ledger(connection, places)
         runs = connection.execute(model.sql("ops/type_ledger"), asked).fetchall()
         gaps = connection.execute(model.sql("ops/type_gaps"), asked).fetchall()
         given_up = connection.execute(
@@ -193,6 +217,9 @@ def check_source(connection: duckdb.DuckDBPyConnection, *, source_id: str, serve
         InvalidRequestError: they differ; two organizations, or sandbox and production, must not mix.
     """
     bound = dict(connection.execute(model.sql("ops/source")).fetchall())
+    if "server" in bound:
+        # Version 1.0 wrote the port 443 down where a connection names it.
+        bound["server"] = server_of(bound["server"])
     for name, value in (("source_id", source_id), ("server", server)):
         if value and bound.get(name, value) != value:
             raise InvalidRequestError(
@@ -236,7 +263,7 @@ def _covered(row: Sequence[Any]) -> Covered:
 
 def _gap(row: Sequence[Any]) -> Gap:
     since, until = _instants(row[1:3])
-    return Gap(since, until, bool(row[3]))
+    return Gap(since, until, bool(row[3]), opened_by=row[4])
 
 
 def _instants(values: Sequence[datetime | None]) -> list[Any]:

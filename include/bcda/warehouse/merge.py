@@ -5,11 +5,12 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 import duckdb
 
 from bcda import model, parquet_files
+from bcda.acceptance import Acceptance
 from bcda.commit_points import CommitPoint, reached
 from bcda.encryption import lake_key_name
 from bcda.errors import CountMismatchError, ManifestError
@@ -18,9 +19,12 @@ from bcda.landed import LandedBatch
 from bcda.manifest import FileKind, Manifest
 from bcda.places import Places
 from bcda.runs import ExportRun
+from bcda.server_clock import latest_possible
+from bcda.warehouse import distrust
 from bcda.warehouse.database import LOCK_WAIT_SECONDS, open_warehouse
 from bcda.warehouse.ledger import MergeSummary, check_source, run_summary
 from bcda.warehouse.quality import threshold
+from bcda.warehouse.unlikely import check_lines, check_people_and_claims
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +51,9 @@ def merge_run(
     *,
     now: datetime,
     lock_wait_seconds: float = LOCK_WAIT_SECONDS,
+    acceptance: Acceptance | None = None,
     before_commit: Callable[[], None] = lambda: None,
+    believes_no_future: bool = False,
 ) -> MergeSummary:
     """Merge a landed run; the rows and the ledger appear together or not at all.
 
@@ -61,32 +67,43 @@ def merge_run(
         batches: every batch of the run.
         now: instant for the ledger.
         lock_wait_seconds: how long to wait for another load.
+        acceptance: limits of what is loaded; None takes everything, as for runs that were loaded before.
         before_commit: called when all is written and nothing is committed; what it raises leaves the warehouse as it was.
+        believes_no_future: load a run whose `transactionTime` lies in the future as one that covers nothing, instead of refusing
+            it; for runs that an earlier release loaded.
 
     Returns:
         What became of the resources, per type.
 
     Raises:
-        ManifestError: a file of the manifest has not landed, or landed twice.
+        ManifestError: a file of the manifest has not landed, or landed twice, or `transactionTime` lies in the future.
         CountMismatchError: a file's lines, or a lake file's rows, do not add up; the warehouse is as it was.
+        UnlikelyExportError: hardly a line of some type can be read, or a full run brought nobody, no claim, or half of the people.
         InvalidRequestError: the warehouse holds the data of another source.
         WarehouseLockedError, StorageError: see `open_warehouse`.
 
     Source: design §2.3, §2.5, P1 to P3; table model §4.
     """
     _check_complete(manifest, batches)
+    server_now = distrust.time_at_bcda(run, manifest, now)
+    if not believes_no_future:
+        distrust.check_time(manifest, server_now)
     with open_warehouse(places.warehouse, key=places.key, wait_seconds=lock_wait_seconds) as connection:
         done = run_summary(connection, run.run_id)
         if done is not None:
             log.info("run %s is in the ledger already; nothing to merge", run.run_id)
             return done
-        merge, begun = _Merge(connection, places, run, manifest, batches), time.monotonic()
+        if acceptance is not None:
+            check_lines(batches, acceptance)
+        merge, begun = _Merge(connection, places, run, manifest, batches, server_now), time.monotonic()
         connection.execute("BEGIN")
         reached(CommitPoint.MERGE_BEGUN)
         try:
             merge.check_source()
             merge.check_lake_files()
             merge.stage()
+            if acceptance is not None:
+                check_people_and_claims(connection, run)
             log.info("merging run %s: %d files and their %d lake files are staged", *merge.size)
             merge.record_versions()
             merge.write_ledger(now)
@@ -122,7 +139,9 @@ class _Merge:
         run: ExportRun,
         manifest: Manifest,
         batches: Sequence[LandedBatch],
+        server_now: datetime,
     ) -> None:
+        run, manifest, covers = distrust.without_future(run, manifest, server_now)
         self._connection = connection
         self._places = places
         self._key_name = lake_key_name(places.key)
@@ -131,17 +150,17 @@ class _Merge:
         self._batches = batches
         self._version: _Parameters = {"api_version": run.request.api_version.value}
         self._id: _Parameters = {"run_id": run.run_id}
-        self._time: _Parameters = {"transaction_time": _naive(manifest.transaction_time)}
-        narrow = run.request.type_filter is not None and run.request.type_filter.is_narrow
+        self._time: _Parameters = {"transaction_time": distrust.naive(manifest.transaction_time)}
         self._list: _Parameters = {
-            "list_at": _naive(run.list_at) if run.list_at else None,
-            "asked_at": _naive(run.asked_at) if run.asked_at else None,
-            "uncovered_types": ["ExplanationOfBenefit"] if narrow else [],
+            "list_at": distrust.naive(run.list_at) if run.list_at else None,
+            "asked_at": distrust.naive(run.asked_at) if run.asked_at else None,
+            "uncovered_types": list(_uncovered(run, covers=covers)),
         }
+        self._latest: _Parameters = {"latest": distrust.naive(latest_possible(server_now))}
         self._types: _Parameters = {"resource_types": list(run.request.resource_types)}
         self._interval: _Parameters = {
             "export_scope": run.request.scope.value,
-            "since_ts": _naive(run.request.since) if run.request.since else None,
+            "since_ts": distrust.naive(run.request.since) if run.request.since else None,
             "brings_history": run.request.scope is Scope.GROUP_ALL and run.request.since is not None,
         }
 
@@ -188,7 +207,7 @@ class _Merge:
         """Decide what becomes of every resource line."""
         self._connection.execute("DROP TABLE IF EXISTS temp.staged")
         if self._show("resource"):
-            self._sql("merge/stage", self._version, self._time)
+            self._sql("merge/stage", self._version, self._time, self._latest)
         else:
             self._sql("merge/stage_nothing")
 
@@ -203,6 +222,7 @@ class _Merge:
     def replace_rows(self) -> None:
         """Delete and insert the rows of new and changed resources in every core table; refresh those of the others."""
         self._sql("merge/claim_before", self._version)
+        self._script("merge/person_before")
         for table in model.core_tables():
             self._delete(table)
             if self._show(table.name):
@@ -218,14 +238,14 @@ class _Merge:
             self._sql("merge/roster", self._version, self._id)
 
     def group_people(self) -> None:
-        """Give every Patient of the run, and whoever belongs to the same person, the person's key."""
+        """Decide which Patients are one person, for those of the run and whoever was or is tied to them, and record changes."""
         self._sql("merge/person_start", self._version)
         while self._changed("merge/person_widen"):
             pass
         self._script("merge/person_label")
         while self._changed("merge/person_spread"):
             pass
-        self._script("merge/person_key")
+        self._script("merge/person_key", self._id)
 
     def weigh_claims(self) -> None:
         """Decide which claims count, then which of them a full pull no longer brought, and record what that changed."""
@@ -283,13 +303,17 @@ class _Merge:
         self._sql("ledger/shown_version", self._version)
         self._insert_files()
         self._sql("ledger/export_count", self._id, self._types)
+        self._sql("ledger/version_conflict", self._version, self._id)
         if self._show("quarantine"):
             self._sql("ledger/quarantine")
         if self._show("drift"):
             self._script("ledger/drift", self._version, self._id)
+        self._script("ledger/manifest_drift", self._version, self._id, {"fields": list(self._manifest.unknown_fields)})
         everything = (self._version, self._id, self._time, self._types, self._interval)
         self._sql("ledger/outcome" if self._show("operation_outcome") else "ledger/outcome_nothing")
-        self._script("ledger/gap", *everything)
+        told = self._manifest.types_of_errors()
+        self._script("ledger/gap", *everything, {"error_files": list(told), "error_types": list(told.values())})
+        self._sql("ledger/gap_quarantined")
         self._script("ledger/coverage", *everything, self._list)
         self._sql("ledger/gap_close", self._version)
 
@@ -308,8 +332,8 @@ class _Merge:
             **self._time,
             "is_full": self._run.is_full,
             "job_id": self._manifest.job_id,
-            "started_at": _naive(self._run.planned_at),
-            "finished_at": _naive(now),
+            "started_at": distrust.naive(self._run.planned_at),
+            "finished_at": distrust.naive(now),
             "output_files": sum(file.kind is FileKind.OUTPUT for file in files),
             "error_files": sum(file.kind is FileKind.ERROR for file in files),
             "lines_read": sum(file.lines_read for file in files),
@@ -382,5 +406,9 @@ def _check_complete(manifest: Manifest, batches: Sequence[LandedBatch]) -> None:
             )
 
 
-def _naive(value: datetime) -> datetime:
-    return value.astimezone(UTC).replace(tzinfo=None)
+def _uncovered(run: ExportRun, *, covers: bool) -> tuple[str, ...]:
+    """Return the types of which the run says nothing about what is missing: those that a filter narrowed, or all."""
+    if not covers:
+        return run.request.resource_types
+    narrow = run.request.type_filter is not None and run.request.type_filter.is_narrow
+    return ("ExplanationOfBenefit",) if narrow else ()

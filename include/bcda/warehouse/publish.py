@@ -1,16 +1,13 @@
 """Publishing: analysts open a copy of the working database that is replaced as a whole."""
 
 import fcntl
-import glob
 import logging
 import os
-import secrets
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO
 
 import duckdb
 
@@ -18,15 +15,18 @@ from bcda import duckdb_files, model
 from bcda.commit_points import CommitPoint, reached
 from bcda.encryption import EncryptionKey, lake_key_name
 from bcda.errors import DataQualityError, InvalidRequestError, StorageError, WarehouseLockedError
-from bcda.places import Places, private_folder, sync_folder
+from bcda.files import open_lock, own_folder, private_folder, reason_of, remove_dead, sync_file
+from bcda.places import Places
+from bcda.publication import DEFAULT_STORAGE, ENCRYPTED_STORAGE, STORAGES
 from bcda.settings import ApiVersion
 from bcda.warehouse.database import LOCK_WAIT_SECONDS, MEMORY_LIMIT, LockedError, open_warehouse, retrying
-from bcda.warehouse.quality import Level, failures, run_checks
+from bcda.warehouse.placement import check_readers, copy_file, keep_dated_copy, put_in_place
+from bcda.warehouse.quality import Level, checks, failures, run_checks
+from bcda.warehouse.rewrite import rewritten
 
 log = logging.getLogger(__name__)
 
-_FICLONE = 0x40049409
-"""Linux ioctl that shares a file's blocks with a copy, where the file system can (Btrfs, XFS)."""
+_SNAPSHOT = "snapshot"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,55 +49,77 @@ class Snapshot:
 
 
 def publish(
-    places: Places, *, shown_version: ApiVersion | None = None, lock_wait_seconds: float = LOCK_WAIT_SECONDS
+    places: Places,
+    *,
+    shown_version: ApiVersion | None = None,
+    run_ids: Sequence[str] = (),
+    lock_wait_seconds: float = LOCK_WAIT_SECONDS,
 ) -> Snapshot:
     """Check what was loaded, then replace the published database by a consistent copy of the working one.
 
     Whoever has the old file open keeps it. Killed half way it leaves temporary names only, which the next call removes.
+    The copy has the storage version, the readers and the dated copies that `places.publication` says.
 
     Args:
         places: lake, warehouse and published database.
         shown_version: version of the API that the views show from now on; None leaves it as it is.
+        run_ids: export runs to check, besides the one that was merged last; those that are not merged do not count.
         lock_wait_seconds: how long to wait for another publication, and for a load.
 
     Raises:
-        InvalidRequestError: no run of the version to show is loaded; nothing was published.
-        DataQualityError: a check of level error failed for the newest run of some version; nothing was published.
+        InvalidRequestError: no run of the version to show is loaded, or there is no such readers' group; nothing was
+            published.
+        DataQualityError: a check of level error failed: keys, counts of the ledger or row counts are wrong; nothing was
+            published. Suspect claims are no failure.
         WarehouseLockedError: a load held the warehouse, or another publication its target, for too long.
-        StorageError: no space for the copy, or the copy cannot be read back.
+        StorageError: no space for the copy, the copy cannot be read back, or the readers' group cannot be given it.
 
     Source: design §2.9; table model §6.
     """
+    check_readers(places)
     with publication_held(places.published, wait_seconds=lock_wait_seconds):
-        return _publish(places, shown_version, lock_wait_seconds)
+        _bring_to_storage_version(places, lock_wait_seconds)
+        return _publish(places, shown_version, run_ids, lock_wait_seconds)
 
 
-def _publish(places: Places, shown_version: ApiVersion | None, wait_seconds: float) -> Snapshot:
-    target = places.published
-    for leftover in target.parent.glob(f".{glob.escape(target.name)}.*.tmp*"):
-        leftover.unlink()
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+def _bring_to_storage_version(places: Places, wait_seconds: float) -> None:
+    """Write a working database of an earlier release anew, once, so that a copy of its bytes can be published."""
     with open_warehouse(places.warehouse, key=places.key, wait_seconds=wait_seconds) as connection:
-        warnings = _check(connection)
+        was = duckdb_files.storage_of(connection, duckdb_files.WAREHOUSE)
+        wanted = DEFAULT_STORAGE if places.key is None else ENCRYPTED_STORAGE
+        if was not in STORAGES[STORAGES.index(wanted) + 1 :]:
+            return
+        connection.execute("CHECKPOINT").fetchall()
+        with rewritten(connection, duckdb_files.WAREHOUSE, places.warehouse, key=places.key):
+            log.info("the working database had storage version %s and is written anew with %s", was, wanted)
+
+
+def _publish(places: Places, shown_version: ApiVersion | None, run_ids: Sequence[str], wait_seconds: float) -> Snapshot:
+    target = places.published
+    remove_dead(target.parent)
+    with own_folder(target.parent, target.name) as own:
+        snapshot = _publish_from(own / "new.duckdb", places, shown_version, run_ids, wait_seconds)
+    log.info("published %s: %d bytes, %d runs", target, snapshot.bytes, snapshot.runs)
+    return snapshot
+
+
+def _publish_from(
+    temporary: Path, places: Places, shown_version: ApiVersion | None, run_ids: Sequence[str], wait_seconds: float
+) -> Snapshot:
+    with open_warehouse(places.warehouse, key=places.key, wait_seconds=wait_seconds) as connection:
+        warnings = _check(connection, run_ids)
         reached(CommitPoint.CHECKED)
         _set_views(connection, places, shown_version)
         connection.execute("CHECKPOINT").fetchall()
         runs = _count_runs(connection)
-        try:
-            _copy(places.warehouse, temporary)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise StorageError(
-                f"Cannot write the snapshot {target}: {error.strerror}. Check owner and free space."
-            ) from error
+        _write_snapshot(connection, places, temporary)
     rows = _prove(temporary, runs, places.key)
+    size = temporary.stat().st_size
     reached(CommitPoint.SNAPSHOT_COPIED)
-    temporary.replace(target)
-    sync_folder(target.parent)
+    put_in_place(temporary, places)
     reached(CommitPoint.PUBLISHED)
-    snapshot = Snapshot(target, target.stat().st_size, runs, warnings, rows)
-    log.info("published %s: %d bytes, %d runs", target, snapshot.bytes, runs)
-    return snapshot
+    keep_dated_copy(places)
+    return Snapshot(places.published, size, runs, warnings, rows)
 
 
 @contextmanager
@@ -114,13 +136,8 @@ def publication_held(target: Path, *, wait_seconds: float) -> Iterator[None]:
         WarehouseLockedError: still held after that.
         StorageError: the lock file beside it cannot be written or locked.
     """
-    path = private_folder(target.parent) / f".{target.name}.lock"
-    try:
-        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+")
-    except OSError as error:
-        raise StorageError(f"Cannot open {path}: {error.strerror}. Check the owner.") from error
     # The file stays: removed, two could hold a lock of the same name. What a process held is free when it ends, however.
-    with file:
+    with open_lock(private_folder(target.parent) / f".{target.name}.lock") as file:
         try:
             retrying("another publication", wait_seconds)(_lock, file)
         except LockedError as error:
@@ -132,7 +149,7 @@ def publication_held(target: Path, *, wait_seconds: float) -> Iterator[None]:
         yield
 
 
-def _lock(file: TextIO) -> None:
+def _lock(file: BinaryIO) -> None:
     """Lock a file and write down who did.
 
     Raises:
@@ -143,45 +160,47 @@ def _lock(file: TextIO) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         file.seek(0)
-        raise LockedError(file.read() or "another process") from error
+        raise LockedError(file.read(100).decode("ascii", "replace") or "another process") from error
     except OSError as error:
         raise StorageError(
-            f"Cannot lock {file.name}: {error.strerror}. Publish on a file system with locks."
+            f"Cannot lock the folder of the published database: {reason_of(error)}. Publish on a file system with locks."
         ) from error
     file.seek(0)
     file.truncate()
-    file.write(f"process {os.getpid()}")
-    file.flush()
+    file.write(f"process {os.getpid()}".encode())
 
 
-def _check(connection: duckdb.DuckDBPyConnection) -> tuple[str, ...]:
-    """Run the checks for the run that was merged last and return its warnings.
+def _check(connection: duckdb.DuckDBPyConnection, run_ids: Sequence[str]) -> tuple[str, ...]:
+    """Run the checks for the run that was merged last and for some others, and return their warnings.
+
+    The newest run of another version is checked too while it has failed, or was never checked: what it left is in the same
+    tables, and stands until its cause is gone.
 
     Raises:
-        DataQualityError: it, or the newest run of another version, failed a check of level error.
+        DataQualityError: one of them failed a check of level error.
     """
-    newest = connection.execute(
-        "SELECT run_id FROM ops.export_run ORDER BY finished_at DESC, transaction_time DESC, run_id DESC LIMIT 1"
+    merged = connection.execute(
+        "SELECT run_id FROM ops.export_run ORDER BY finished_at, transaction_time, run_id"
     ).fetchall()
-    if not newest:
-        return ()
-    results = run_checks(connection, newest[0][0])
+    asked = [row[0] for row in merged if row[0] in run_ids or row is merged[-1]]
+    errors = [check.check_id for check in checks() if check.level is Level.ERROR]
+    unproved = connection.execute(model.sql("ops/unproved_runs"), {"check_ids": errors, "run_ids": asked}).fetchall()
+    results = [result for run_id in asked for result in run_checks(connection, run_id)]
+    others = [result for (run_id,) in unproved for result in run_checks(connection, run_id)]
     for failure in failures(results, Level.WARNING):
         log.warning("check %s", failure)
-    failed = connection.execute(model.sql("ops/failed_checks")).fetchall()
+    failed = failures([*others, *results], Level.ERROR)
     if failed:
-        for failure in failures(results, Level.ERROR):
-            log.error("check %s", failure)
-        listed = "; ".join(
-            f"{check_id}{f' ({scope})' if scope else ''} {rows_failed:,} of {rows_checked:,} rows: {detail}"
-            for _, check_id, scope, rows_checked, rows_failed, detail in failed[:5]
-        )
+        said = tuple(dict.fromkeys(str(failure) for failure in failed))
+        for sentence in said:
+            log.error("check %s", sentence)
         raise DataQualityError(
-            f"{len(failed)} checks of level error failed, so the published database stays as it was. {listed} "
-            "All results are in ops.dq_result of the working database; a later run that passes is published.",
-            check_ids=tuple(dict.fromkeys(row[1] for row in failed)),
+            f"{len(said)} checks of level error failed, so the published database stays as it was. {'; '.join(said[:5])} "
+            "All results are in ops.dq_result of the working database. The failure stands until its cause is gone; the next "
+            "publication after that has all data.",
+            check_ids=tuple(dict.fromkeys(failure.check_id for failure in failed)),
         )
-    return tuple(str(failure) for failure in failures(results, Level.WARNING))
+    return tuple(dict.fromkeys(str(failure) for failure in failures(results, Level.WARNING)))
 
 
 def _set_views(connection: duckdb.DuckDBPyConnection, places: Places, shown_version: ApiVersion | None) -> None:
@@ -211,17 +230,25 @@ def set_lake_view(connection: duckdb.DuckDBPyConnection, places: Places) -> None
         connection.execute(statement)
 
 
-def _copy(source: Path, target: Path) -> None:
-    with source.open("rb") as original:
-        descriptor = os.open(target, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as copy:
-            try:
-                fcntl.ioctl(copy.fileno(), _FICLONE, original.fileno())
-            except OSError:
-                # Most file systems cannot share blocks; a plain copy is the same, only slower.
-                shutil.copyfileobj(original, copy, 1 << 20)
-            copy.flush()
-            os.fsync(copy.fileno())
+def _write_snapshot(connection: duckdb.DuckDBPyConnection, places: Places, temporary: Path) -> None:
+    """Copy the working database: its bytes, or its rows where the published database has another storage version."""
+    try:
+        if places.publication.storage == DEFAULT_STORAGE:
+            copy_file(places.warehouse, temporary)
+        else:
+            _write_rows(connection, places, temporary)
+    except OSError as error:
+        raise StorageError(
+            f"Cannot write the snapshot {places.published}: {reason_of(error)}. Check owner and free space."
+        ) from error
+
+
+def _write_rows(connection: duckdb.DuckDBPyConnection, places: Places, temporary: Path) -> None:
+    duckdb_files.attach(connection, temporary, _SNAPSHOT, key=places.key, storage=places.publication.storage)
+    connection.execute(f"COPY FROM DATABASE {duckdb_files.WAREHOUSE} TO {_SNAPSHOT}")
+    connection.execute(f"CHECKPOINT {_SNAPSHOT}").fetchall()
+    connection.execute(f"DETACH {_SNAPSHOT}")
+    sync_file(temporary)
 
 
 def _prove(path: Path, runs: int, key: EncryptionKey | None) -> dict[str, int]:
@@ -231,13 +258,13 @@ def _prove(path: Path, runs: int, key: EncryptionKey | None) -> dict[str, int]:
         StorageError: it cannot be read, or holds another number of runs.
     """
     try:
-        with duckdb_files.connected(spill=path.with_suffix(".spill"), memory=MEMORY_LIMIT, key=key) as connection:
+        with duckdb_files.connected(spill=path.parent, memory=MEMORY_LIMIT, key=key) as connection:
             duckdb_files.attach(connection, path, key=key, read_only=True)
             connection.execute(f"USE {duckdb_files.WAREHOUSE}")
             found = _count_runs(connection)
             rows = {name: _count(connection, model.relation(name)) for name in model.all_tables()}
-    except duckdb.Error as error:
-        raise StorageError(f"The snapshot {path} cannot be read back; the published file is as it was.") from error
+    except duckdb.Error:
+        raise StorageError(f"The snapshot {path} cannot be read back; the published file is as it was.") from None
     if found != runs:
         raise StorageError(
             f"The snapshot {path} holds {found} runs instead of {runs}; the published file is as it was."

@@ -1,7 +1,6 @@
 """Writing a database anew: a copy takes its place by rename while the lock on the old file is held."""
 
-import glob
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,7 +9,8 @@ import duckdb
 from bcda import duckdb_files
 from bcda.encryption import EncryptionKey
 from bcda.errors import StorageError
-from bcda.places import sync_folder
+from bcda.files import own_folder, reason_of, sync_file, sync_folder
+from bcda.publication import DEFAULT_STORAGE
 from bcda.sql_text import identifier
 
 _COPY = "fresh"
@@ -18,7 +18,13 @@ _COPY = "fresh"
 
 @contextmanager
 def rewritten(
-    connection: duckdb.DuckDBPyConnection, name: str, path: Path, *, key: EncryptionKey | None
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    path: Path,
+    *,
+    key: EncryptionKey | None,
+    storage: str = DEFAULT_STORAGE,
+    place: Callable[[Path], object] | None = None,
 ) -> Iterator[str]:
     """Copy a database and put the copy into its place at the end; on an error the old file stays and the copy goes.
 
@@ -28,34 +34,45 @@ def rewritten(
         name: of the database in statements; ours, never from outside.
         path: its file.
         key: encrypts the copy, whatever the old file is encrypted with.
+        storage: storage version of the copy.
+        place: puts the finished copy into the place of the old file; a rename when None.
 
     Yields:
         Name of the copy in statements: it can still be changed.
 
     Raises:
-        StorageError: the copy holds other rows.
+        StorageError: the copy holds other rows, or cannot be written.
     """
-    fresh = path.with_name(f".{path.name}.copy")
-    _remove(fresh)
-    try:
-        duckdb_files.attach(connection, fresh, _COPY, key=key)
+    # A full disk is not left fuller by a copy that nobody uses: the folder goes, whatever happens.
+    with own_folder(path.parent, f"{path.name}.copy") as own:
+        fresh = own / "copy.duckdb"
+        duckdb_files.attach(connection, fresh, _COPY, key=key, storage=storage)
         connection.execute(f"COPY FROM DATABASE {name} TO {_COPY}")
         if _counts(connection, name) != _counts(connection, _COPY):
             raise StorageError(f"A copy of {path} holds other rows than it; the database stays as it is.")
         yield _COPY
         connection.execute(f"CHECKPOINT {_COPY}").fetchall()
         connection.execute(f"DETACH {_COPY}")
+        try:
+            sync_file(fresh)
+            (place or _rename_over(path))(fresh)
+            sync_folder(path.parent)
+        except OSError as error:
+            raise StorageError(
+                f"Cannot replace {path} by its copy: {reason_of(error)}. Check owner and free space."
+            ) from error
+
+
+def _rename_over(path: Path) -> Callable[[Path], object]:
+    def place(fresh: Path) -> None:
+        if path.with_name(f"{path.name}.wal").exists():
+            raise StorageError(
+                f"{path} has a log that is not written into it, which would be replayed into its copy; the database stays as it is. "
+                "Run the task again."
+            )
         fresh.replace(path)
-    finally:
-        # A full disk must not be left fuller by a copy that nobody uses.
-        _remove(fresh)
-    sync_folder(path.parent)
 
-
-def _remove(copy: Path) -> None:
-    """Remove a copy that was not finished, with its log."""
-    for leftover in copy.parent.glob(f"{glob.escape(copy.name)}*"):
-        leftover.unlink()
+    return place
 
 
 def _counts(connection: duckdb.DuckDBPyConnection, name: str) -> list[tuple[object, ...]]:

@@ -3,6 +3,7 @@
 import logging
 
 from bcda import duckdb_files
+from bcda.guarded import guarded
 from bcda.places import Places
 from bcda.warehouse.database import LOCK_WAIT_SECONDS, open_warehouse
 from bcda.warehouse.rewrite import rewritten
@@ -14,6 +15,7 @@ WORTH_IT = 0.25
 """Share of free blocks from which on the database is written anew."""
 
 
+@guarded("write the working database anew")
 def vacuum(places: Places, *, worth_it: float = WORTH_IT, wait_seconds: float = LOCK_WAIT_SECONDS) -> int:
     """Write the working database anew when much of it is free, and return by how many bytes it shrank.
 

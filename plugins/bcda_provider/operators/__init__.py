@@ -1,6 +1,10 @@
-"""The operators of an export, one a module."""
+"""The operators of an export, one a module.
+
+`start_missed` is imported by the maintenance alone: it loads Airflow's models, which takes each task process half a second.
+"""
 
 from bcda_provider.operators.check_list import BcdaCheckListOperator
+from bcda_provider.operators.end_of_gaps import BcdaEndOfGapsOperator
 from bcda_provider.operators.fetch import BcdaFetchOperator
 from bcda_provider.operators.kick_off import BcdaKickOffOperator
 from bcda_provider.operators.land import BcdaLandOperator
@@ -12,6 +16,7 @@ from bcda_provider.operators.report import BcdaReportOperator
 
 __all__ = [
     "BcdaCheckListOperator",
+    "BcdaEndOfGapsOperator",
     "BcdaFetchOperator",
     "BcdaKickOffOperator",
     "BcdaLandOperator",

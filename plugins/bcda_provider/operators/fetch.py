@@ -1,31 +1,39 @@
 """Fetching one batch of files."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseAsyncOperator, Context, XComArg
+from airflow.sdk import BaseOperator, Context, XComArg
 
 from bcda.receipts import Receipt
+from bcda.settings import ConnectionSettings
 from bcda_provider import metrics
-from bcda_provider.hooks import BcdaHook, client_of, raw_places
+from bcda_provider.arguments import DEFAULT_BATCHES, batch_of
+from bcda_provider.hooks import client_of, raw_places, settings_of_run
 from bcda_provider.links import BcdaPageLink
 from bcda_provider.retry import BcdaRetryPolicy
+from bcda_provider.tasks import BcdaTask
 
 if TYPE_CHECKING:
     from bcda_provider.lineage import Lineage
 
 
-class BcdaFetchOperator(BaseAsyncOperator):
+class BcdaFetchOperator(BcdaTask, BaseOperator):
     """Fetches and proves the files of one batch, several at a time; mapped over the batches of a run.
 
     Args:
         run_id: of the export run.
-        batch: number of the batch.
-        batches: how many batches the run has at most.
         bcda_conn_id: connection of type `bcda`.
-        api_version: version of the API, empty for the connection's.
+        batch: number of the batch, from 0. A run with fewer files than batches has nothing in the last ones.
+        batches: how many batches the run has at most, as its `BcdaJobSensor` was told; by default the DAG's param `batches`,
+            else 2.
+        api_version: version of the API; by default that of the run.
+        kwargs: arguments of Airflow's `BaseOperator`.
     """
+
+    policy = BcdaRetryPolicy(has_job=True)
 
     template_fields: Sequence[str] = ("run_id", "batch", "batches", "bcda_conn_id", "api_version")
     operator_extra_links = (BcdaPageLink(),)
@@ -34,25 +42,29 @@ class BcdaFetchOperator(BaseAsyncOperator):
         self,
         *,
         run_id: str | XComArg,
-        batch: int | str,
-        batches: int | str,
         bcda_conn_id: str,
-        api_version: str = "",
+        batch: int | str = 0,
+        batches: int | str | None = None,
+        api_version: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(retry_policy=BcdaRetryPolicy(has_job=True), **kwargs)
+        super().__init__(**kwargs)
         self.run_id: Any = run_id
-        self.batch = batch
-        self.batches = batches
+        self.batch: Any = batch
+        self.batches: Any = batches
         self.bcda_conn_id = bcda_conn_id
         self.api_version = api_version
 
-    async def aexecute(self, context: Context) -> dict[str, int]:  # noqa: ARG002 - the interface's
+    def work(self, context: Context) -> dict[str, int]:
         """Return batch, files and bytes."""
+        settings = settings_of_run(self.bcda_conn_id, self.run_id, self.api_version)
+        # OpenLineage asks for them afterwards, without the params.
+        self.batch, self.batches = batch_of(self, context)
+        return asyncio.run(self._fetch(settings, self.batch, self.batches))
+
+    async def _fetch(self, settings: ConnectionSettings, batch: int, count: int) -> dict[str, int]:
         from bcda import export
 
-        settings = await BcdaHook(self.bcda_conn_id, api_version=self.api_version or None).asettings()
-        count = int(self.batches)
         # BCDA counts requests per address, so batches that run side by side share one budget.
         share = max(1, settings.tuning.requests_per_five_minutes // count)
         settings = replace(settings, tuning=replace(settings.tuning, requests_per_five_minutes=share))
@@ -65,9 +77,9 @@ class BcdaFetchOperator(BaseAsyncOperator):
 
         with metrics.timed(metrics.FETCH_DURATION, **tags):
             async with client_of(settings, self.bcda_conn_id) as client:
-                receipts = await export.fetch_batch(client, here, self.run_id, int(self.batch), count, on_file=fetched)
+                receipts = await export.fetch_batch(client, here, self.run_id, batch, count, on_file=fetched)
         return {
-            "batch": int(self.batch),
+            "batch": batch,
             "files": len(receipts),
             "bytes": sum(receipt.wire_bytes for receipt in receipts),
         }
@@ -82,4 +94,6 @@ class BcdaFetchOperator(BaseAsyncOperator):
         """Tell OpenLineage what was read and written."""
         from bcda_provider import lineage
 
-        return lineage.fetched(raw_places(self.bcda_conn_id), self.run_id, int(self.batch), int(self.batches))
+        return lineage.fetched(
+            raw_places(self.bcda_conn_id), self.run_id, int(self.batch), int(self.batches or DEFAULT_BATCHES)
+        )

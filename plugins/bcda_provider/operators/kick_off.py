@@ -12,13 +12,14 @@ from airflow.sdk import BaseOperator, Context, XComArg
 from bcda.errors import AttributionMissingError, ExportFailedError, MissingList, RateLimitedError
 from bcda.runs import Wait, note_wait
 from bcda.settings import ConnectionSettings
-from bcda_provider import metrics
-from bcda_provider.hooks import BcdaHook, client_of, raw_places
+from bcda_provider import arguments, metrics
+from bcda_provider.hooks import client_of, is_runout, raw_places, settings_of_run
 from bcda_provider.links import BcdaJobLink, BcdaPageLink
-from bcda_provider.retry import BcdaRetryPolicy
+from bcda_provider.notes import leave_note
+from bcda_provider.tasks import BcdaTask
 
 
-class BcdaKickOffOperator(BaseOperator):
+class BcdaKickOffOperator(BcdaTask, BaseOperator):
     """Adopts or starts the job of a run and returns its number.
 
     The number is stored before anything else; a crash between BCDA's answer and the record is healed by the next try,
@@ -29,11 +30,13 @@ class BcdaKickOffOperator(BaseOperator):
     Args:
         run_id: of the export run.
         bcda_conn_id: connection of type `bcda`.
-        api_version: version of the API, empty for the connection's.
-        waits_for_list: wait when BCDA has no attribution list yet; runout data does not come back by waiting.
+        api_version: version of the API; by default that of the run.
+        waits_for_list: wait when BCDA has no attribution list yet. By default a run does unless it exports runout data, which
+            does not come back by waiting.
+        kwargs: arguments of Airflow's `BaseOperator`.
     """
 
-    template_fields: Sequence[str] = ("run_id", "bcda_conn_id", "api_version")
+    template_fields: Sequence[str] = ("run_id", "bcda_conn_id", "api_version", "waits_for_list")
     operator_extra_links = (BcdaJobLink(), BcdaPageLink())
 
     def __init__(
@@ -41,18 +44,18 @@ class BcdaKickOffOperator(BaseOperator):
         *,
         run_id: str | XComArg,
         bcda_conn_id: str,
-        api_version: str = "",
-        waits_for_list: bool = True,
+        api_version: str | None = None,
+        waits_for_list: bool | str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(retry_policy=BcdaRetryPolicy(), **kwargs)
+        super().__init__(**kwargs)
         self.run_id: Any = run_id
         self.bcda_conn_id = bcda_conn_id
         self.api_version = api_version
         self.waits_for_list = waits_for_list
         self.job_id = ""
 
-    def execute(self, context: Context) -> str:
+    def work(self, context: Context) -> str:
         """Return BCDA's job number, as text."""
         return self._kick_off(context)
 
@@ -68,6 +71,7 @@ class BcdaKickOffOperator(BaseOperator):
     def _kick_off(self, context: Context) -> str:
         from bcda import export
 
+        waits_for_list = arguments.flag("waits_for_list", self.waits_for_list, default=not is_runout(self.run_id))
         store, attempt = context["task_state_store"], int(getattr(context["dag_run"], "clear_number", 0) or 0)
         recorded = store.get(f"job:{attempt}")
         if recorded:
@@ -75,7 +79,7 @@ class BcdaKickOffOperator(BaseOperator):
             self.job_id = str(recorded)
             return self.job_id
         stale = tuple(str(job) for number in range(attempt) if (job := store.get(f"job:{number}")))
-        settings = BcdaHook(self.bcda_conn_id, api_version=self.api_version or None).settings()
+        settings = settings_of_run(self.bcda_conn_id, self.run_id, self.api_version)
         here = raw_places(self.bcda_conn_id)
         tags = metrics.of_run(here, self.run_id)
 
@@ -90,12 +94,19 @@ class BcdaKickOffOperator(BaseOperator):
             self._wait(store, attempt, settings, error, tags)
             raise
         except AttributionMissingError as error:
-            if self.waits_for_list and error.case in {MissingList.NO_LIST, MissingList.WRONG_YEAR}:
+            if waits_for_list and error.case in {MissingList.NO_LIST, MissingList.WRONG_YEAR}:
                 # BCDA looks for running jobs before it looks for a list (contract §6.3), so none is in the way any more.
                 store.delete(f"waits:{attempt}")
                 self._wait_for_list(settings, error, tags)
             raise
         store.set(f"job:{attempt}", kicked_off.job_id)
+        if kicked_off.returned_jobs:
+            again = ", ".join(kicked_off.returned_jobs)
+            leave_note(
+                context["ti"],
+                f"{self.task_id}: job {again} was canceled earlier, was active at BCDA again, and has been canceled again. "
+                f"Job {kicked_off.job_id} brings the data.",
+            )
         self.job_id = kicked_off.job_id
         return kicked_off.job_id
 
@@ -105,13 +116,13 @@ class BcdaKickOffOperator(BaseOperator):
         """Defer until BCDA may have room; what is waited for other jobs without a break is bounded by the job deadline.
 
         Raises:
-            ExportFailedError: an overlapping job has blocked this one for too long.
+            ExportFailedError: an overlapping job, or a limit, has blocked this one for too long.
         """
         waits = store.get(f"waits:{attempt}") or {"since": time.time(), "count": 0}
         if time.time() - waits["since"] > settings.tuning.job_deadline_seconds:
             raise ExportFailedError(
-                "Overlapping jobs of this organization have been in the way for longer than the job deadline. Look at BCDA's job "
-                "list, cancel what is not wanted, then clear this task.",
+                f"BCDA has made this run wait for longer than the job deadline. What it said last: {error} Look at BCDA's job list, "
+                "cancel what is not wanted, then clear this task.",
                 job_id="none",
             ) from error
         tuning = settings.tuning

@@ -1,7 +1,7 @@
 """What Airflow's database says of the export DAGs' runs; read by the page alone, which runs inside the API server."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -12,7 +12,9 @@ from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
 from sqlalchemy import select
 
+from bcda_provider.failures import KEY as FAILURE
 from bcda_provider.sources import dag_id
+from bcda_provider.xcoms import failure_in, run_id_in
 
 EXPORT_DAGS = ("bcda_weekly_export", "bcda_attribution_export", "bcda_runout_export")
 """DAGs whose runs bring data, without the source's suffix."""
@@ -34,6 +36,8 @@ class AirflowRun:
         run_ids: our export runs that it planned, in the order of their tasks; none where nothing was needed.
         failed_tasks: ids of its failed tasks, with `[n]` for mapped ones.
         at_work: ids of tasks that are running, queued, deferred or to be tried again, with their state.
+        failures: ids of tasks whose last try failed, with its sentence; a task has none while its next try runs.
+        note: note of the run; empty when it has none.
     """
 
     dag_id: str
@@ -44,16 +48,36 @@ class AirflowRun:
     run_ids: tuple[str, ...] = ()
     failed_tasks: tuple[str, ...] = ()
     at_work: dict[str, str] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+    note: str = ""
 
 
-def newest_runs(source: str, limit: int = NEWEST) -> list[AirflowRun]:
-    """Return the newest runs of a source's export DAGs, newest first.
+def export_dags(source: str) -> tuple[str, ...]:
+    """Return the ids of a source's export DAGs.
 
     Args:
         source: connection id.
+    """
+    return tuple(dag_id(name, source) for name in EXPORT_DAGS)
+
+
+def teams_of(dags: Collection[str]) -> dict[str, str | None]:
+    """Return the team of each DAG that belongs to one: an auth manager decides by it.
+
+    Args:
+        dags: ids.
+    """
+    found: dict[str, str | None] = DagModel.get_dag_id_to_team_name_mapping(list(dags))
+    return found
+
+
+def newest_runs(dags: Collection[str], limit: int = NEWEST) -> list[AirflowRun]:
+    """Return the newest runs of some export DAGs, newest first.
+
+    Args:
+        dags: ids of those whose runs may be seen.
         limit: how many at most.
     """
-    dags = [dag_id(name, source) for name in EXPORT_DAGS]
     with create_session() as session:
         runs = session.scalars(
             select(DagRun)
@@ -63,6 +87,7 @@ def newest_runs(source: str, limit: int = NEWEST) -> list[AirflowRun]:
         ).all()
         tasks = _tasks(session, runs)
         planned = _planned(session, runs)
+        failures = _failures(session, runs)
         return [
             AirflowRun(
                 dag_id=run.dag_id,
@@ -77,14 +102,19 @@ def newest_runs(source: str, limit: int = NEWEST) -> list[AirflowRun]:
                 at_work={
                     _name(task): str(task.state) for task in tasks[run.dag_id, run.run_id] if task.state in _AT_WORK
                 },
+                failures=failures[run.dag_id, run.run_id],
+                note=run.note or "",
             )
             for run in runs
         ]
 
 
-def paused_dags(source: str) -> dict[str, bool]:
-    """Return the source's export DAGs that Airflow has read, each with whether it is switched off."""
-    dags = [dag_id(name, source) for name in EXPORT_DAGS]
+def paused_dags(dags: Collection[str]) -> dict[str, bool]:
+    """Return the export DAGs that Airflow has read, each with whether it is switched off.
+
+    Args:
+        dags: ids of those that may be seen.
+    """
     with create_session() as session:
         found = session.execute(select(DagModel.dag_id, DagModel.is_paused).where(DagModel.dag_id.in_(dags))).all()
     return {str(name): bool(is_paused) for name, is_paused in found}
@@ -113,14 +143,33 @@ def _planned(session: object, runs: Sequence[DagRun]) -> dict[_Key, tuple[str, .
             XComModel.run_id.in_([run.run_id for run in runs]),
             XComModel.dag_id.in_({run.dag_id for run in runs}),
             XComModel.key == "return_value",
-            XComModel.task_id.in_(["plan", "roster.plan", "history.plan"]),
+            XComModel.task_id.in_(["plan", "gaps.plan", "roster.plan", "history.plan"]),
         )
         .order_by(XComModel.timestamp)
     )
     for value in session.scalars(wanted):  # type: ignore[attr-defined]
-        found[value.dag_id, value.run_id].append(str(XComModel.deserialize_value(value)))
+        if run_id := run_id_in(value.value):
+            found[value.dag_id, value.run_id].append(run_id)
     return defaultdict(tuple, {key: tuple(run_ids) for key, run_ids in found.items()})
 
 
-def _name(task: TaskInstance) -> str:
+def _failures(session: object, runs: Sequence[DagRun]) -> dict[_Key, dict[str, str]]:
+    """Return by Airflow run the sentences that its tasks left when their last try failed."""
+    found: dict[_Key, dict[str, str]] = defaultdict(dict)
+    wanted = (
+        select(XComModel)
+        .where(
+            XComModel.run_id.in_([run.run_id for run in runs]),
+            XComModel.dag_id.in_({run.dag_id for run in runs}),
+            XComModel.key == FAILURE,
+        )
+        .order_by(XComModel.timestamp)
+    )
+    for left in session.scalars(wanted):  # type: ignore[attr-defined]
+        if failure := failure_in(left.value):
+            found[left.dag_id, left.run_id][_name(left)] = failure["text"]
+    return found
+
+
+def _name(task: TaskInstance | XComModel) -> str:
     return f"{task.task_id}[{task.map_index}]" if task.map_index >= 0 else str(task.task_id)

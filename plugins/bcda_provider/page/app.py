@@ -1,6 +1,6 @@
 """The page's addresses. Each asks Airflow who the user is and what the user may see."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -9,22 +9,25 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 from airflow.api_fastapi.app import get_auth_manager
-from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
+from airflow.api_fastapi.auth.managers.models.resource_details import ConnectionDetails, DagAccessEntity, DagDetails
 from airflow.api_fastapi.core_api.security import GetUserDep
 from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import escape
 
 from bcda import charts
-from bcda.errors import BcdaError
+from bcda.errors import BcdaError, ManifestError
 from bcda.overview import Overview, read_overview
 from bcda.overview.pictures import incomplete_months, pictures
 from bcda.places import Places
+from bcda.runs import scope_and_version
+from bcda_provider import variables
 from bcda_provider.page import words
-from bcda_provider.page.airflow_runs import paused_dags
+from bcda_provider.page.airflow_runs import export_dags, paused_dags, teams_of
 from bcda_provider.page.runs_shown import shown_runs
-from bcda_provider.page.sources_shown import places_of, read_source
+from bcda_provider.page.sources_shown import HIDDEN_SERVER, places_of, read_source, servers_of
 from bcda_provider.sources import dag_id, sources
 
 PREFIX = "/bcda"
@@ -67,30 +70,47 @@ class Asked:
     Attributes:
         source: connection id.
         allowed: all sources that the user may see.
-        may_trigger: whether the user may start runs of it.
+        dags: its export DAGs whose runs the user may see.
+        may_start: those of which the user may start runs.
+        connections: those of `allowed` whose connections the user may see.
     """
 
     source: str
     allowed: tuple[str, ...]
-    may_trigger: bool
+    dags: tuple[str, ...]
+    may_start: tuple[str, ...]
+    connections: frozenset[str]
+
+    @property
+    def may_trigger(self) -> bool:
+        """Whether the user may start any export of it."""
+        return bool(self.may_start)
 
 
 def asked(user: GetUserDep, source: Annotated[str, Query(max_length=64)] = "") -> Asked:
     """Check that the user may see the runs of the source's weekly DAG; that is who may see its page.
 
+    Runs, reports and buttons of each export DAG ask for the right to that DAG.
+
     Raises:
-        HTTPException: 403 when the user may see no source, or not this one; 404 for a source that is not configured.
+        HTTPException: 403 when the user may see no source, or not this one. The answer is the same for a source that is not
+            configured, so that nobody learns which there are.
     """
-    configured = sources()
-    if source and source not in configured:
-        raise HTTPException(HTTPStatus.NOT_FOUND, "There is no such source. BCDA_SOURCES lists them.")
-    allowed = tuple(name for name in configured if _may(user, "GET", name))
-    wanted = source or (allowed or configured)[0]
+    weekly = {name: dag_id("bcda_weekly_export", name) for name in sources()}
+    seen = _permitted(user, "GET", weekly.values())
+    allowed = tuple(name for name in weekly if weekly[name] in seen)
+    if not allowed:
+        raise HTTPException(403, "You may not see the runs of any source of BCDA. Ask an Airflow admin for access.")
+    wanted = source or allowed[0]
     if wanted not in allowed:
         raise HTTPException(
-            403, f"You may not see the runs of {dag_id('bcda_weekly_export', wanted)}. Ask an Airflow admin for access."
+            403,
+            "There is no such source, or you may not see the runs of its weekly DAG. BCDA_SOURCES lists the sources. Ask an Airflow "
+            "admin for access.",
         )
-    return Asked(wanted, allowed, _may(user, "POST", wanted))
+    connections = frozenset(name for name in allowed if _may_see_connection(user, name))
+    dags = export_dags(wanted)
+    return Asked(wanted, allowed, _permitted(user, "GET", dags), _permitted(user, "POST", dags), connections)
 
 
 AskedDep = Annotated[Asked, Depends(asked)]
@@ -108,9 +128,16 @@ def operations(request: Request, about: AskedDep, run: Annotated[str, Query(max_
         overview=overview,
         problem=problem,
         picture=_pictures(about.source, overview, now, OPERATIONS_CHARTS) if overview else {},
-        shown=[read_source(name, overview if name == about.source else None, now) for name in about.allowed],
-        runs=shown_runs(about.source, place, overview) if place else [],
-        paused=paused_dags(about.source),
+        shown=[
+            read_source(
+                name, overview if name == about.source else None, now, may_see_connection=name in about.connections
+            )
+            for name in about.allowed
+        ],
+        runs=shown_runs(about.dags, place, overview) if place else [],
+        paused=paused_dags(about.dags),
+        # What is wrong with the deployment is for who works with it, and one of them says where to find a key.
+        remarks=variables.remarks() if about.may_trigger else (),
         wanted=run,
     )
 
@@ -119,7 +146,7 @@ def operations(request: Request, about: AskedDep, run: Annotated[str, Query(max_
 def runs(request: Request, about: AskedDep, run: Annotated[str, Query(max_length=100)] = "") -> HTMLResponse:
     """The part of the page that changes while a run is at work."""
     place, overview, problem = _read(about.source)
-    found = shown_runs(about.source, place, overview) if place else []
+    found = shown_runs(about.dags, place, overview) if place else []
     return _page(request, about, "runs.html", runs=found, wanted=run, problem=problem, overview=overview)
 
 
@@ -152,6 +179,8 @@ def report(about: AskedDep, run_id: str) -> Response:
         place.run_folder(run_id)
     except BcdaError as error:
         raise HTTPException(HTTPStatus.NOT_FOUND, str(error)) from error
+    if not _may_see_report(about, run_id):
+        raise HTTPException(HTTPStatus.FORBIDDEN, "You may not see the runs of the DAG that wrote this report.")
     path = place.reports / f"{run_id}.html"
     if not path.exists():
         raise HTTPException(
@@ -184,12 +213,36 @@ def _pictures(source: str, overview: Overview, now: datetime, names: tuple[str, 
     return kept[2]
 
 
-def _may(user: Any, method: Any, source: str) -> bool:
-    return get_auth_manager().is_authorized_dag(
-        method=method,
-        access_entity=DagAccessEntity.RUN,
-        details=DagDetails(id=dag_id("bcda_weekly_export", source)),
-        user=user,
+def _permitted(user: Any, method: Any, dags: Collection[str]) -> tuple[str, ...]:
+    """Return those of some DAGs whose runs the user may see, or start."""
+    teams = teams_of(dags)
+    return tuple(
+        dag
+        for dag in dags
+        if get_auth_manager().is_authorized_dag(
+            method=method,
+            access_entity=DagAccessEntity.RUN,
+            details=DagDetails(id=dag, team_name=teams.get(dag)),
+            user=user,
+        )
+    )
+
+
+_DAG_OF_SCOPE = {"group-all": "bcda_attribution_export", "group-runout": "bcda_runout_export"}
+"""DAGs whose runs have a scope of their own; all others belong to the weekly export."""
+
+
+def _may_see_report(about: Asked, run_id: str) -> bool:
+    try:
+        scope, _ = scope_and_version(run_id)
+    except ManifestError:
+        return True
+    return dag_id(_DAG_OF_SCOPE.get(scope, "bcda_weekly_export"), about.source) in about.dags
+
+
+def _may_see_connection(user: Any, source: str) -> bool:
+    return get_auth_manager().is_authorized_connection(
+        method="GET", details=ConnectionDetails(conn_id=source), user=user
     )
 
 
@@ -201,11 +254,13 @@ def _root(request: Request) -> str:
 def _page(request: Request, about: Asked, name: str, **facts: Any) -> HTMLResponse:
     template = _templates().get_template(name)
     now = datetime.now(UTC)
-    return HTMLResponse(
-        template.render(
-            about=about, airflow=_root(request), here=f"{_root(request)}{PREFIX}", now=now, dag_id=dag_id, **facts
-        )
+    text = template.render(
+        about=about, airflow=_root(request), here=f"{_root(request)}{PREFIX}", now=now, dag_id=dag_id, **facts
     )
+    # Sentences of failed tasks name the server too.
+    for server in servers_of(name for name in about.allowed if name not in about.connections):
+        text = text.replace(str(escape(server)), HIDDEN_SERVER)
+    return HTMLResponse(text)
 
 
 @cache

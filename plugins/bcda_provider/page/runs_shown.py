@@ -1,14 +1,17 @@
 """The runs of a source, each with its phase and what it waits for: Airflow's word and the raw folder's put together."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 from bcda.errors import BcdaError
 from bcda.overview import Overview, Phase, Progress, read_progress
 from bcda.places import Places
+from bcda_provider.failures import TRIED
+from bcda_provider.notes import OURS, sentence_of
 from bcda_provider.page.airflow_runs import AirflowRun, newest_runs
 
-_HEADLINES = {"success": "done", "failed": "failed", "running": "at work", "queued": "queued"}
+_HEADLINES = {"success": "done", "failed": "failed", "running": "running", "queued": "queued"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +41,14 @@ class ShownRun:
         airflow: what Airflow says.
         headline: its state in a word.
         doing: its phase and reason in a sentence; empty when it is done.
+        said: what failed, in a sentence for each task: its id and the sentence.
         exports: its export runs; none when nothing was needed.
     """
 
     airflow: AirflowRun
     headline: str
     doing: str
+    said: tuple[tuple[str, str], ...]
     exports: tuple[Export, ...]
 
     @property
@@ -52,21 +57,35 @@ class ShownRun:
         return self.airflow.state in {"running", "queued"}
 
 
-def shown_runs(source: str, places: Places, overview: Overview | None) -> list[ShownRun]:
+def shown_runs(dags: Collection[str], places: Places, overview: Overview | None) -> list[ShownRun]:
     """Return the newest runs, newest first.
 
     Args:
-        source: connection id.
+        dags: ids of the export DAGs whose runs may be seen.
         places: of the source.
         overview: of its published database; None before the first load.
     """
     ledger = {row["run_id"]: row for row in overview.runs} if overview else {}
-    return [_shown(run, places, ledger) for run in newest_runs(source)]
+    return [_shown(run, places, ledger) for run in newest_runs(dags)]
 
 
 def _shown(run: AirflowRun, places: Places, ledger: dict[str, dict[str, Any]]) -> ShownRun:
     exports = tuple(_export(run_id, places, ledger.get(run_id)) for run_id in run.run_ids)
-    return ShownRun(run, _HEADLINES.get(run.state, run.state), _doing(run, exports), exports)
+    return ShownRun(run, _HEADLINES.get(run.state, run.state), _doing(run, exports), _said(run), exports)
+
+
+def _said(run: AirflowRun) -> tuple[tuple[str, str], ...]:
+    """Return what failed for good, or waits for its next try; while that runs, what the run's note says of the try before."""
+    wanted = run.failed_tasks if run.state in {"failed", "success"} else tuple(run.at_work)
+    said = tuple((name, run.failures[name]) for name in wanted if name in run.failures)
+    # Runs of earlier releases left nothing but the note.
+    if (
+        not said
+        and run.note.startswith(OURS)
+        and (run.state == "failed" or (run.state == "running" and TRIED in sentence_of(run.note)))
+    ):
+        return (("", sentence_of(run.note)),)
+    return said
 
 
 def _export(run_id: str, places: Places, loaded: dict[str, Any] | None) -> Export:
@@ -81,20 +100,23 @@ def _export(run_id: str, places: Places, loaded: dict[str, Any] | None) -> Expor
 
 def _doing(run: AirflowRun, exports: tuple[Export, ...]) -> str:
     if run.state == "success":
-        return "" if exports else "Nothing was needed; the log of its plan task says why."
+        if run.failed_tasks:
+            # Only the tasks that ask for gaps again can fail without the run.
+            return f"{', '.join(run.failed_tasks)} failed. The rest is published, and the next run asks for the gaps again."
+        return "" if exports else "No export was needed. The log of the plan task has the reason."
     if run.state == "failed":
-        tasks = ", ".join(run.failed_tasks) or "a task"
-        return f"{tasks} failed. Its log ends with what was wrong and what to do next; nothing of this run was published after it."
+        tasks = ", ".join(run.failed_tasks) or "A task"
+        return f"{tasks} failed. This run published nothing after that. The task log has the details."
     if run.state == "queued":
-        return "Waits for its turn: one export of a source runs at a time."
+        return "Waiting: one export of a connection runs at a time."
     retried = [name for name, state in run.at_work.items() if state == "up_for_retry"]
     if retried:
-        return f"{', '.join(retried)} failed and is tried again by itself."
+        return f"Waiting for the next try of {', '.join(retried)}, without holding a worker. No action is needed."
     current = next((export.progress for export in reversed(exports) if export.progress), None)
     if current is not None:
         return _sentence(current)
     if not exports:
-        return "Plans what to ask for."
+        return "Planning the request."
     return _at_work(run)
 
 
@@ -102,19 +124,19 @@ def _at_work(run: AirflowRun) -> str:
     """Say what runs whose raw folders tell nothing: they are loaded, unreadable or on another machine."""
     tasks = list(dict.fromkeys(name.partition("[")[0] for name in run.at_work))
     if {"publish", "report"} & set(tasks):
-        return "Publishes what was loaded."
+        return "Publishing the loaded data."
     if not tasks:
-        return "Goes on with its next task in a moment."
+        return "The next task starts in a moment."
     if len(tasks) == 1:
-        return f"{tasks[0]} is at work; its log says more."
-    return f"{', '.join(tasks)} are at work; their logs say more."
+        return f"{tasks[0]} is running. See its log for details."
+    return f"{', '.join(tasks)} are running. See their logs for details."
 
 
 def _sentence(progress: Progress) -> str:
     if progress.phase in {Phase.KICK_OFF, Phase.WAIT}:
-        return progress.wait.reason if progress.wait else "Asks BCDA for the export."
+        return progress.wait.reason if progress.wait else "Requesting the export from BCDA."
     return {
-        Phase.FETCH: "Fetches and proves the files.",
-        Phase.LAND: "Turns the files into tables.",
-        Phase.MERGE: "Merges what was landed, checks it and publishes it.",
+        Phase.FETCH: "Fetching and verifying the files.",
+        Phase.LAND: "Converting the files to tables.",
+        Phase.MERGE: "Merging, checking and publishing the data.",
     }[progress.phase]

@@ -1,6 +1,7 @@
 """A source as the page shows it: its connection without secrets, and what runs out."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from urllib.parse import urlsplit
 
@@ -11,10 +12,15 @@ from bcda.deadlines import SECRET_LASTS, Finding, check_list, check_secret
 from bcda.errors import InvalidRequestError
 from bcda.overview import Overview
 from bcda.places import Places
-from bcda_provider.hooks import places, settings_of
+from bcda_provider.connections import remark_on, settings_of, unknown
+from bcda_provider.hooks import places
+from bcda_provider.shadowed import shadowed
 
 V2_ENDS = date(2027, 7, 30)
 """Day on which CMS switches v1 and v2 off."""
+
+HIDDEN_SERVER = "[server]"
+"""What stands in place of a server's address for users who may not see the connection."""
 
 _YEAR = 365
 """Days before the switch-off from which on the page speaks of it."""
@@ -26,9 +32,9 @@ class Source:
 
     Attributes:
         conn_id: its id.
-        server: host of BCDA.
+        server: host of BCDA; empty for users who may not see the connection.
         api_version: version that its runs ask for.
-        secret: age and end of the client secret in words.
+        secret: age and end of the client secret in words; empty for the same users.
         lists: the attribution and the runout list, each with the dates of the newest that BCDA announced and of the one loaded;
             none before the first load.
         findings: what a person should know or do, the urgent first.
@@ -44,24 +50,54 @@ class Source:
     problem: str = ""
 
 
-def read_source(conn_id: str, overview: Overview | None, now: datetime) -> Source:
+def read_source(conn_id: str, overview: Overview | None, now: datetime, *, may_see_connection: bool) -> Source:
     """Return a source's connection, without its secrets.
 
     Args:
         conn_id: its id.
         overview: of its published database; None before the first load.
         now: present instant.
+        may_see_connection: whether the user may see the connection in Airflow; if not, server, age of the secret, and what is wrong
+            with the connection are left out.
     """
+    found = _read_source(conn_id, overview, now)
+    if may_see_connection:
+        return found
+    if found.problem:
+        return Source(conn_id, problem="The connection cannot be used. Ask somebody who may see Airflow's connections.")
+    return replace(found, server="", secret="", findings=tuple(_of_data(overview, found.api_version, now)))
+
+
+def servers_of(conn_ids: Iterable[str]) -> list[str]:
+    """Return the addresses of the servers of connections, and their host names, as messages can name them."""
+    found = []
+    for conn_id in conn_ids:
+        try:
+            address = settings_of(Connection.get_connection_from_secrets(conn_id)).base_url
+        except (AirflowNotFoundException, InvalidRequestError):
+            continue
+        parts = urlsplit(address)
+        # A name without a dot can be a word of the page.
+        found += [address, *(name for name in (parts.netloc, parts.hostname or "") if "." in name or ":" in name)]
+    return found
+
+
+def _of_data(overview: Overview | None, version: str, now: datetime) -> list[Finding]:
+    """Return what a person should know of the data, whoever may see the connection."""
+    return [finding for finding in (_list(overview, now), _end_of_v2(version, now)) if finding]
+
+
+def _read_source(conn_id: str, overview: Overview | None, now: datetime) -> Source:
     try:
-        settings = settings_of(Connection.get_connection_from_secrets(conn_id))
+        connection = Connection.get_connection_from_secrets(conn_id)
+        settings, remark = settings_of(connection), remark_on(connection)
     except AirflowNotFoundException:
-        return Source(
-            conn_id, problem=f"Airflow has no connection {conn_id}. Make one of type BCDA under Admin, Connections."
-        )
+        return Source(conn_id, problem=str(unknown(conn_id)))
     except InvalidRequestError as error:
         return Source(conn_id, problem=str(error))
-    made_on, version = settings.tuning.secret_made_on, settings.api_version.value
-    found = [check_secret(made_on, today=now.date()), _list(overview, now), _end_of_v2(version, now)]
+    made_on, version = settings.tuning.credentials_made_on, settings.api_version.value
+    found = [check_secret(made_on, today=now.date()), *_of_data(overview, version, now)]
+    found += [Finding(is_failure=False, text=text) for text in (shadowed(connection), remark) if text]
     return Source(
         conn_id,
         server=urlsplit(settings.base_url).netloc,
@@ -84,7 +120,7 @@ def places_of(conn_id: str) -> Places:
 
 def _secret(made_on: str, now: datetime) -> str:
     if not made_on:
-        return 'not known: put the day into "Secret made on" of the connection'
+        return 'not known: put the day into "Credentials made on" of the connection'
     made = date.fromisoformat(made_on)
     days, ends = (now.date() - made).days, (made + SECRET_LASTS).isoformat()
     return f"{days} days old, ends on {ends}"

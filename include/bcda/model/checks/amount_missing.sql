@@ -1,12 +1,10 @@
 -- Claims without a payment amount. Sums of paid_amount would be too small; report the claim type.
--- Level: error
+-- Level: warning
 -- Threshold: 0
-SELECT
-  claim_type AS scope,
-  count(*) AS rows_checked,
-  count(*) FILTER (WHERE paid_amount IS NULL) AS rows_failed
+-- Suspect: no payment amount
+SELECT claim_id
 FROM claim
 WHERE api_version = $api_version
+  AND paid_amount IS NULL
   AND claim_type <> 'PDE'
-  AND claim_use IS DISTINCT FROM 'preauthorization'
-GROUP BY claim_type;
+  AND claim_use IS DISTINCT FROM 'preauthorization';

@@ -1,10 +1,13 @@
--- Claims that end before they begin. Reports by month would be wrong; look at the claims and tell BCDA.
--- Level: error
+-- Claims with a last day before the first: of service, of the stay, or of a line. Reports by month would be wrong; look at the claims and tell BCDA.
+-- Level: warning
 -- Threshold: 0
-SELECT
-  claim_type AS scope,
-  count(*) AS rows_checked,
-  count(*) FILTER (WHERE service_from > service_thru) AS rows_failed
+-- Suspect: a last day is before the first
+SELECT claim_id
 FROM claim
 WHERE api_version = $api_version
-GROUP BY claim_type;
+  AND (service_from > service_thru OR admission_date > discharge_date)
+UNION
+SELECT claim_id
+FROM claim_line
+WHERE api_version = $api_version
+  AND service_from > service_thru;

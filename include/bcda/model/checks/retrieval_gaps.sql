@@ -1,5 +1,5 @@
--- People whose data BCDA could not retrieve in this run, by type. So many that something is wrong at BCDA; ask again.
--- Level: error
+-- People whose data BCDA could not retrieve and no run has brought since, by type. So many that something is wrong at BCDA; ask again.
+-- Level: warning
 -- Threshold: 0.1
 SELECT
   g.resource_type AS scope,
@@ -7,6 +7,7 @@ SELECT
   count(DISTINCT coalesce(g.mbi, '')) AS rows_failed
 FROM ops.gap AS g
 CROSS JOIN (SELECT count(*) AS people FROM patient WHERE api_version = $api_version AND NOT is_stub) AS p
-WHERE g.opened_run_id = $run_id
+WHERE g.api_version = $api_version
+  AND g.closed_run_id IS NULL
   AND g.needs = 'changes'
 GROUP BY g.resource_type;

@@ -104,6 +104,10 @@ CREATE OR REPLACE MACRO at_cms_extension(elements, urls, name) AS
 CREATE OR REPLACE MACRO cms_name(url) AS
   regexp_replace(url, '^https?://bluebutton\.cms\.gov/(resources/variables|resources/codesystem|resources/identifier|identifiers|fhir/identifiers|fhir/CodeSystem|fhir/StructureDefinition)/', '');
 
+-- The numbers of the elements of a list: their own, unless two are equal; then their places, or two rows would have one key.
+CREATE OR REPLACE MACRO numbers_of(own) AS
+  CASE WHEN len(list_distinct(own)) = len(own) THEN own ELSE list_transform(own, lambda y, i: i) END;
+
 -- The reference without the type in front.
 CREATE OR REPLACE MACRO id_in(reference) AS text_of(split_part(reference, '/', -1));
 

@@ -1,4 +1,4 @@
--- Whoever is tied together takes the smallest label among them. Run until nothing changes; gives the number of changes.
+-- Whoever is tied together takes the smallest label among them, that of the oldest. Run until nothing changes; gives the number of changes.
 UPDATE person_label AS l
 SET label = smallest.label
 FROM (

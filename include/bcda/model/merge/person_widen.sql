@@ -1,4 +1,5 @@
--- Whoever shares an MBI or a link with a member, or had the same key, belongs to the group too. Run until nobody joins.
+-- Whoever ever shared an MBI with a member, shares a link or had the same key is looked at with it: who belongs together is
+-- decided anew among them. Run until nobody joins; gives the number of those who did.
 INSERT INTO member
 SELECT api_version, patient_id
 FROM (
@@ -26,10 +27,10 @@ FROM (
   UNION
   SELECT other.api_version, other.patient_id
   FROM member AS m
-  JOIN patient AS mine
+  JOIN (FROM person_before UNION ALL FROM ops.earlier_person_key) AS mine
     ON mine.api_version = m.api_version
     AND mine.patient_id = m.patient_id
-  JOIN patient AS other
+  JOIN (FROM person_before UNION ALL FROM ops.earlier_person_key) AS other
     ON other.person_key = mine.person_key
 )
 EXCEPT

@@ -1,8 +1,9 @@
 -- One row per resource line of the run, with what the merge will do with it.
--- Reads lake_rows: the run's lake files of `resource`. Parameters: api_version, transaction_time.
--- Within a run the newest line of a resource counts, then the last read. Across runs the content that was delivered with
--- the greatest (meta.lastUpdated, transactionTime) counts, so that the order in which runs are merged makes no difference;
--- the content hash settles a draw. Source: table model §4, rules 2 to 5.
+-- Reads lake_rows: the run's lake files of `resource`. Parameters: api_version, transaction_time, latest.
+-- A meta.lastUpdated after `latest` cannot be true and counts as none: nothing that comes later could replace such a line.
+-- Within a run the newest line of a resource counts. Across runs the content that was delivered with the greatest
+-- (meta.lastUpdated, transactionTime) counts. The greatest content hash settles a draw, so that neither the order of files
+-- and lines nor that in which runs are merged makes a difference. Source: table model §4, rules 2 to 5.
 CREATE TEMP TABLE staged AS
 WITH incoming AS (
   SELECT
@@ -14,9 +15,12 @@ WITH incoming AS (
     raw_line,
     row_number() OVER (
       PARTITION BY resource_type, resource_id
-      ORDER BY meta_last_updated DESC NULLS LAST, raw_file DESC, raw_line DESC
+      ORDER BY meta_last_updated DESC NULLS LAST, content_hash DESC, raw_file DESC, raw_line DESC
     ) AS place
-  FROM lake_rows
+  FROM (
+    SELECT * REPLACE (CASE WHEN meta_last_updated <= $latest THEN meta_last_updated END AS meta_last_updated)
+    FROM lake_rows
+  )
 ),
 known AS (
   SELECT

@@ -104,7 +104,7 @@ CREATE TABLE ops.quarantine (
 -- One row per element that no declaration knows. Key: api_version, resource_type, path.
 CREATE TABLE ops.drift (
   api_version VARCHAR NOT NULL, -- BCDA version: v1, v2 or v3
-  resource_type VARCHAR NOT NULL, -- FHIR type
+  resource_type VARCHAR NOT NULL, -- FHIR type; Manifest for a field of BCDA's manifests
   path VARCHAR NOT NULL, -- Element or name
   first_run_id VARCHAR NOT NULL, -- Run that saw it first
   first_file_name VARCHAR NOT NULL, -- Raw file that has it first

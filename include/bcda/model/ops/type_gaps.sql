@@ -1,9 +1,10 @@
--- Intervals with somebody missing, and whether later runs go back for them. Parameters: api_version, is_runout, resource_types.
+-- Intervals with somebody missing, and whether later runs request them automatically. Parameters: api_version, is_runout, resource_types.
 SELECT DISTINCT
   g.resource_type,
   g.since_ts,
   g.transaction_time,
-  g.is_tried_again
+  g.is_tried_again,
+  g.opened_run_id
 FROM ops.open_gap AS g
 WHERE g.api_version = $api_version
   AND (g.export_scope = 'group-runout') = $is_runout

@@ -5,7 +5,7 @@
 CREATE TABLE patient (
   api_version VARCHAR, -- BCDA version the row came from: v1, v2 or v3; never mix them in one sum
   patient_id VARCHAR, -- Id of the Patient resource; ids of v3 differ from those of v1 and v2
-  person_key VARCHAR, -- One value per person, across MBI changes, merged Patients and API versions: SHA-256 of the smallest MBI of the group; without any MBI, of version and id
+  person_key VARCHAR, -- One value per person, across MBI changes, merged Patients and API versions: SHA-256 of the smallest MBI that the oldest Patient of the person was first sent with; without one, of its version and id; see ops.person_change
   mbi_current VARCHAR, -- The MBI in force: flagged current (v1, v2) or without end (v3); else the last one sent
   merged_into_patient_id VARCHAR, -- v3: the Patient that replaces this one (link replaced-by)
   linked_patient_ids VARCHAR[], -- v3: every Patient that a link names, whatever its type

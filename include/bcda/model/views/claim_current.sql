@@ -1,18 +1,25 @@
 -- One row per claim that counts now, of the one version of the API that is shown, with the person's current MBI.
 -- Key: claim_id.
--- Source: claim, patient; the shown version is the row `shown_api_version` of ops.setting.
+-- Source: claim, patient, ops.suspect_claim; the shown version is the row `shown_api_version` of ops.setting.
 -- Column mbi_current: MBI in force of the person; of a Patient that was replaced by another, the other's
+-- Column is_suspect: Something is wrong with the claim, as ops.suspect_claim says; it counts all the same
 -- Trap: A plain SUM is right here. Drug events have no paid_amount: their money is in claim_drug.
-CREATE VIEW claim_current AS
+CREATE OR REPLACE VIEW main.claim_current AS
 SELECT
   c.*,
   p.person_key,
-  coalesce(q.mbi_current, p.mbi_current) AS mbi_current
-FROM claim AS c
-LEFT JOIN patient AS p
+  coalesce(q.mbi_current, p.mbi_current) AS mbi_current,
+  EXISTS (
+    SELECT 1
+    FROM ops.suspect_claim AS s
+    WHERE s.api_version = c.api_version
+      AND s.claim_id = c.claim_id
+  ) AS is_suspect
+FROM main.claim AS c
+LEFT JOIN main.patient AS p
   ON p.api_version = c.api_version
   AND p.patient_id = c.patient_id
-LEFT JOIN patient AS q
+LEFT JOIN main.patient AS q
   ON q.api_version = p.api_version
   AND q.patient_id = p.merged_into_patient_id
 WHERE c.is_current

@@ -1,9 +1,9 @@
 -- One row per person and part of Medicare: the newest Coverage that is not an empty one.
 -- Key: api_version, patient_id, part.
 -- Source: coverage.
-CREATE VIEW coverage_by_part AS
+CREATE OR REPLACE VIEW main.coverage_by_part AS
 SELECT *
-FROM coverage
+FROM main.coverage
 WHERE NOT is_stub
 QUALIFY row_number() OVER (
   PARTITION BY api_version, patient_id, part

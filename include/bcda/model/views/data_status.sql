@@ -3,16 +3,16 @@
 -- Source: ops.coverage, ops.gap, roster.
 -- Column population: current: people of the current attribution list; runout: those of last year's runout list
 -- Column covered_until: Every change from the beginning up to this instant is here, gaps apart, UTC; NULL while some part is open
--- Column asks_from: Where the next run begins, UTC; NULL: from the beginning
+-- Column asks_from: Where the next run begins, gaps apart, UTC; NULL: from the beginning
 -- Column list_loaded: Date of the newest attribution list all of whose people are here with their history, UTC
 -- Column list_newest: Date of the newest attribution list that a run was made from, UTC
 -- Column people_on_list: People that the newest full run brought
 -- Column people_with_data: Those of them with at least one resource of the type; NULL where that cannot be told
--- Column open_gaps: People whose data is missing for some time and whom later runs go back for
--- Column given_up_gaps: People that three runs could not retrieve; the next full pull closes the gap
+-- Column open_gaps: People whose data is missing for some time; the next run requests it again, for this type only
+-- Column given_up_gaps: People whose data runs no longer request automatically; a run with `gaps` does
 -- Column last_loaded_at: When the newest run was merged, UTC
 -- Column missing: What is missing, in words; empty when nothing is known to be
-CREATE VIEW ops.data_status AS
+CREATE OR REPLACE VIEW ops.data_status AS
 WITH RECURSIVE asked AS (
   SELECT
     api_version,
@@ -88,9 +88,7 @@ gap AS (
     CASE WHEN export_scope = 'group-runout' THEN 'runout' ELSE 'current' END AS population,
     resource_type,
     count(DISTINCT coalesce(mbi, '')) FILTER (WHERE is_tried_again) AS open_gaps,
-    count(DISTINCT coalesce(mbi, '')) FILTER (WHERE NOT is_tried_again) AS given_up_gaps,
-    min(since_ts) FILTER (WHERE is_tried_again AND needs = 'changes') AS oldest,
-    bool_or(is_tried_again AND needs = 'changes' AND since_ts IS NULL) AS from_beginning
+    count(DISTINCT coalesce(mbi, '')) FILTER (WHERE NOT is_tried_again) AS given_up_gaps
   FROM ops.open_gap
   GROUP BY ALL
 ),
@@ -112,9 +110,9 @@ person AS (
     v.patient_id IS NOT NULL AS has_coverage,
     c.patient_id IS NOT NULL AS has_claim
   FROM full_list AS f
-  JOIN roster AS o
+  JOIN main.roster AS o
     ON o.run_id = f.run_id
-  JOIN patient AS p
+  JOIN main.patient AS p
     ON p.api_version = o.api_version
     AND p.patient_id = o.patient_id
     AND NOT p.is_stub
@@ -141,14 +139,9 @@ status AS (
     k.population,
     k.resource_type,
     c.covered_until,
-    CASE
-      WHEN coalesce(g.from_beginning, false) THEN NULL
-      ELSE least(
-        c.covered_until - CASE
-          WHEN k.api_version = 'v3' OR k.resource_type IN ('Claim', 'ClaimResponse') THEN INTERVAL 4 DAY
-          ELSE INTERVAL 0 DAY
-        END,
-        coalesce(g.oldest, TIMESTAMP 'infinity'))
+    c.covered_until - CASE
+      WHEN k.api_version = 'v3' OR k.resource_type IN ('Claim', 'ClaimResponse') THEN INTERVAL 4 DAY
+      ELSE INTERVAL 0 DAY
     END AS begin_ts,
     l.list_loaded,
     k.list_newest,
@@ -188,7 +181,7 @@ SELECT
   concat_ws('; ',
     CASE WHEN covered_until IS NULL THEN 'not loaded from the beginning' END,
     CASE WHEN open_gaps > 0 THEN open_gaps || ' people whose data is missing for some time, asked for again with the next run' END,
-    CASE WHEN given_up_gaps > 0 THEN given_up_gaps || ' people that BCDA could not retrieve three times, see ops.open_gap' END,
+    CASE WHEN given_up_gaps > 0 THEN given_up_gaps || ' people that BCDA could not retrieve and no run asks for by itself, see ops.open_gap' END,
     CASE
       WHEN population = 'current' AND list_newest > coalesce(list_loaded, TIMESTAMP '-infinity')
         THEN 'history of people new since the list of ' || coalesce(strftime(list_loaded, '%Y-%m-%d'), 'the beginning')

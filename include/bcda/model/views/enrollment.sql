@@ -4,17 +4,17 @@
 -- Column month_start: First day of the month
 -- Column month_end: Last day of the month
 -- Trap: The month is that of the attribution list. A month without a list, as each January, has no rows.
-CREATE VIEW enrollment AS
+CREATE OR REPLACE VIEW main.enrollment AS
 SELECT
   p.person_key,
   max_by(p.mbi_current, r.transaction_time) AS mbi_current,
   CAST(date_trunc('month', coalesce(r.list_at, r.transaction_time)) AS DATE) AS month_start,
   last_day(CAST(coalesce(r.list_at, r.transaction_time) AS DATE)) AS month_end
-FROM roster AS o
+FROM main.roster AS o
 JOIN ops.export_run AS r
   ON r.run_id = o.run_id
   AND r.is_full
-JOIN patient AS p
+JOIN main.patient AS p
   ON p.api_version = o.api_version
   AND p.patient_id = o.patient_id
 WHERE o.api_version = (SELECT value FROM ops.setting WHERE name = 'shown_api_version')

@@ -3,10 +3,10 @@
 -- Source: ops.gap; roster of full runs. BCDA says nothing of who opts out; on their return it sends changes only from then on.
 -- Column mbi: Person; NULL when BCDA named none
 -- Column needs: changes: those of the interval; history: everything, if the person is new on the list
--- Column tries: Runs that asked for this person and type and failed; 0 for who came back
--- Column is_tried_again: Whether later runs go back for it; after three tries it waits for the next full pull
+-- Column tries: Runs that asked for this person and type and failed; for who came back, those since then
+-- Column is_tried_again: Whether later runs request it automatically: not after three tries, nor after one full pull if it is from the beginning
 -- Trap: Holds MBIs; it is not for reports that leave the warehouse.
-CREATE VIEW ops.open_gap AS
+CREATE OR REPLACE VIEW ops.open_gap AS
 WITH full_list AS (
   SELECT
     api_version,
@@ -30,12 +30,50 @@ named AS (
     lag(f.place) OVER earlier AS seen_place,
     lag(f.transaction_time) OVER earlier AS seen_at
   FROM full_list AS f
-  JOIN roster AS o
+  JOIN main.roster AS o
     ON o.run_id = f.run_id
   WINDOW earlier AS (PARTITION BY f.api_version, o.patient_id ORDER BY f.place)
 ),
+full_pull AS (
+  SELECT
+    c.api_version,
+    c.export_scope = 'group-runout' AS is_runout,
+    c.resource_type,
+    c.run_id,
+    c.until_ts,
+    EXISTS (
+      SELECT 1
+      FROM ops.gap AS o
+      WHERE o.opened_run_id = c.run_id
+        AND o.resource_type = c.resource_type
+        AND o.since_ts IS NULL
+    ) AS has_gaps
+  FROM ops.coverage AS c
+  WHERE c.since_ts IS NULL
+),
+-- A gap from the beginning is asked for once, by a full pull of its type. Whoever that one misses is not worth another.
+again AS (
+  SELECT
+    run_id,
+    resource_type,
+    NOT coalesce(lag(has_gaps) OVER in_order, false) AND lead(run_id) OVER in_order IS NULL AS is_asked_for
+  FROM full_pull
+  WINDOW in_order AS (PARTITION BY api_version, is_runout, resource_type ORDER BY until_ts, run_id)
+),
 returned AS (
-  SELECT n.*, t.resource_type
+  SELECT
+    n.*,
+    t.resource_type,
+    (
+      SELECT count(*)
+      FROM ops.gap AS o
+      WHERE o.api_version = n.api_version
+        AND o.export_scope <> 'group-runout'
+        AND o.resource_type = t.resource_type
+        AND o.mbi = n.mbi
+        AND o.needs = 'changes'
+        AND o.transaction_time >= n.transaction_time
+    ) AS tries
   FROM named AS n
   JOIN (SELECT DISTINCT api_version, resource_type FROM ops.coverage WHERE export_scope <> 'group-runout') AS t
     ON t.api_version = n.api_version
@@ -68,12 +106,15 @@ SELECT
   g.transaction_time,
   g.opened_run_id,
   count(*) OVER tries AS tries,
-  count(*) OVER tries < 3 AS is_tried_again
+  count(*) OVER tries < 3 AND (g.since_ts IS NOT NULL OR coalesce(a.is_asked_for, true)) AS is_tried_again
 FROM ops.gap AS g
+LEFT JOIN again AS a
+  ON a.run_id = g.opened_run_id
+  AND a.resource_type = g.resource_type
 WHERE g.closed_run_id IS NULL
 WINDOW tries AS (
   PARTITION BY g.api_version, g.export_scope = 'group-runout', g.resource_type, g.mbi, g.needs
 )
 UNION ALL
-SELECT api_version, export_scope, resource_type, mbi, 'changes', seen_at, transaction_time, run_id, 0, true
+SELECT api_version, export_scope, resource_type, mbi, 'changes', seen_at, transaction_time, run_id, tries, tries < 3
 FROM returned;

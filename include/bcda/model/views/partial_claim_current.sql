@@ -2,7 +2,7 @@
 -- Key: claim_id.
 -- Source: partial.claim, partial.claim_response.
 -- Trap: Amounts are charges; nothing here was paid yet.
-CREATE VIEW partial.claim_current AS
+CREATE OR REPLACE VIEW partial.claim_current AS
 SELECT
   c.*,
   r.outcome,

@@ -5,7 +5,7 @@
 -- key before: PRAGMA add_parquet_key('bcda', 'KEY').
 -- Column body: The resource as BCDA sent it, JSON text; ask with body ->> '$.path'
 -- Column export_date: Partition of the lake that holds it
-CREATE OR REPLACE VIEW resource AS
+CREATE OR REPLACE VIEW main.resource AS
 SELECT
   v.api_version,
   v.resource_type,
@@ -18,8 +18,8 @@ SELECT
   v.raw_file,
   v.raw_line,
   l.body
-FROM resource_version AS v
-JOIN read_parquet('{lake}/resource/*/*/*.parquet', hive_partitioning = true, union_by_name = true{encryption}) AS l
+FROM main.resource_version AS v
+JOIN read_parquet('{lake}/resource/*/*/*{else}*.parquet', hive_partitioning = true, union_by_name = true{encryption}) AS l
   ON l.api_version = v.api_version
   AND l.run_id = v.first_run_id
   AND l.resource_type = v.resource_type

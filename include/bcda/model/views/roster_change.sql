@@ -7,7 +7,7 @@
 -- Column change: joined, left, stayed or MBI changed
 -- Column mbi_current: MBI on the list; on the list before for who left
 -- Trap: People who opted out leave the list like everybody else who leaves; BCDA does not say why.
-CREATE VIEW roster_change AS
+CREATE OR REPLACE VIEW main.roster_change AS
 WITH list AS (
   SELECT
     coalesce(list_at, transaction_time) AS list_at,
@@ -30,9 +30,9 @@ pair AS (
 person AS (
   SELECT l.run_id, p.person_key, min(o.mbi_current) AS mbi_current
   FROM list AS l
-  JOIN roster AS o
+  JOIN main.roster AS o
     ON o.run_id = l.run_id
-  JOIN patient AS p
+  JOIN main.patient AS p
     ON p.api_version = o.api_version
     AND p.patient_id = o.patient_id
     AND NOT p.is_stub

@@ -3,7 +3,7 @@
 -- Source: ops.export_run.
 -- Column run_id: The newest run
 -- Column file_date: Its transactionTime as date
-CREATE VIEW shown_as_of AS
+CREATE OR REPLACE VIEW main.shown_as_of AS
 SELECT
   max_by(run_id, (transaction_time, run_id)) AS run_id,
   CAST(max(transaction_time) AS DATE) AS file_date

@@ -10,7 +10,7 @@
 -- Column claims_differ: How many more or fewer v3 has
 -- Column paid_differs: How much more or less v3 has paid, USD
 -- Trap: Service months before v3's first load of a person, and the newest months, differ by when each version was loaded.
-CREATE VIEW version_comparison AS
+CREATE OR REPLACE VIEW main.version_comparison AS
 SELECT
   CAST(date_trunc('month', service_thru) AS DATE) AS service_month,
   claim_type,
@@ -20,7 +20,7 @@ SELECT
   sum(paid_amount) FILTER (WHERE api_version = 'v3') AS v3_paid_amount,
   v3_claims - v2_claims AS claims_differ,
   coalesce(v3_paid_amount, 0) - coalesce(v2_paid_amount, 0) AS paid_differs
-FROM claim
+FROM main.claim
 WHERE is_current
   AND api_version IN ('v2', 'v3')
   AND source_system IS DISTINCT FROM 'SHARED'

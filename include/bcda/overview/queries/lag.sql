@@ -4,7 +4,7 @@
 -- Parameters: until.
 WITH claim_days AS (
   SELECT
-    claim_type,
+    shown_type(claim_type) AS claim_type,
     person_key,
     date_diff('day', service_thru, processed_date) AS days
   FROM claim_current

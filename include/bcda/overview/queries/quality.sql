@@ -1,12 +1,19 @@
--- Checks of the newest run of the shown version; rows_failed is NULL for fewer than 11 rows.
+-- Checks of the newest run of the shown version; numbers of rows are NULL for fewer than 11 rows, and of a claim type of fewer than 11
+-- people.
+WITH few AS (
+  SELECT claim_type
+  FROM claim
+  GROUP BY claim_type
+  HAVING shown(count(DISTINCT patient_id)) IS NULL
+)
 SELECT
   d.run_id,
   d.check_id,
   d.scope,
   d.severity,
   d.passed,
-  d.rows_checked,
-  shown(d.rows_failed) AS rows_failed,
+  CASE WHEN split_part(d.scope, '.', 1) NOT IN (FROM few) THEN shown(d.rows_checked) END AS rows_checked,
+  CASE WHEN split_part(d.scope, '.', 1) NOT IN (FROM few) THEN shown(d.rows_failed) END AS rows_failed,
   d.detail
 FROM ops.dq_result AS d
 WHERE d.run_id = (

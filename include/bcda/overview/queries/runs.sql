@@ -1,4 +1,5 @@
--- The newest loaded runs in numbers. A resource is of one person, so that ten or fewer are of few people: NULL.
+-- The newest loaded runs in numbers. A line is of one person, so that ten or fewer are of few people: NULL. Lines of error files
+-- each name somebody who is missing, and are not counted: the headline does not have them either.
 SELECT
   r.run_id,
   r.api_version,
@@ -13,14 +14,12 @@ SELECT
   r.finished_at,
   r.output_files + r.error_files AS files,
   coalesce(f.wire_bytes, 0) AS bytes,
-  shown(r.lines_read) AS lines,
-  shown(r.lines_quarantined) AS quarantined,
-  shown(coalesce(c.new_resources, 0)) AS new_resources,
-  shown(coalesce(c.changed, 0)) AS changed
+  shown(coalesce(c.lines, 0)) AS lines,
+  coalesce(c.quarantined, 0) > 0 AS has_quarantined
 FROM ops.export_run AS r
 LEFT JOIN (SELECT run_id, sum(wire_bytes)::BIGINT AS wire_bytes FROM ops.export_file GROUP BY ALL) AS f USING (run_id)
 LEFT JOIN (
-  SELECT run_id, sum(new_resources)::BIGINT AS new_resources, sum(changed)::BIGINT AS changed FROM ops.export_count GROUP BY ALL
+  SELECT run_id, sum(lines)::BIGINT AS lines, sum(quarantined)::BIGINT AS quarantined FROM ops.export_count GROUP BY ALL
 ) AS c USING (run_id)
 ORDER BY r.finished_at DESC, r.run_id DESC
 LIMIT 50;

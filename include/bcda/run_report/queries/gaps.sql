@@ -1,5 +1,5 @@
 -- People whose data is missing, per type: opened by the run, closed by it, and open in all for its version and population.
--- is_named is false when BCDA did not say whom. Parameters: run_id.
+-- is_unnamed: BCDA did not say whom; closes: the run closed some, also of people whom nobody named. Parameters: run_id.
 WITH run AS (
   SELECT api_version, export_scope = 'group-runout' AS is_runout FROM ops.export_run WHERE run_id = $run_id
 ),
@@ -20,7 +20,8 @@ SELECT
   count(DISTINCT mbi) FILTER (WHERE what = 'closed') AS closed,
   count(DISTINCT mbi) FILTER (WHERE what = 'open') AS open,
   count(DISTINCT mbi) FILTER (WHERE what = 'given up') AS given_up,
-  count(*) FILTER (WHERE mbi IS NULL AND what IN ('open', 'given up')) > 0 AS is_unnamed
+  count(*) FILTER (WHERE mbi IS NULL AND what IN ('open', 'given up')) > 0 AS is_unnamed,
+  count(*) FILTER (WHERE what = 'closed') > 0 AS closes
 FROM told
 GROUP BY resource_type
 ORDER BY resource_type;

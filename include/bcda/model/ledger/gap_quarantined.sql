@@ -1,0 +1,36 @@
+-- Lines of data that were quarantined: what they held is missing from the run although it completed, of whom is not known.
+-- A file of what BCDA deleted is about every type; nothing is deleted here, so what it names is wrong until it is looked at.
+-- Asked again for every run with each merge, so that runs of earlier releases get theirs too.
+INSERT INTO ops.gap BY NAME
+SELECT
+  r.api_version,
+  r.export_scope,
+  f.resource_type,
+  NULL AS mbi,
+  n.needs,
+  r.since_ts,
+  r.transaction_time,
+  r.run_id AS opened_run_id
+FROM ops.export_run AS r
+JOIN (
+  SELECT run_id, resource_type
+  FROM ops.export_file
+  WHERE kind = 'output'
+    AND lines_quarantined > 0
+  UNION
+  SELECT run_id, unnest(resource_types)
+  FROM ops.export_run
+  WHERE run_id IN (SELECT run_id FROM ops.export_file WHERE kind = 'deleted' AND lines_read > 0)
+) AS f
+  ON f.run_id = r.run_id
+JOIN (VALUES ('changes'), ('history')) AS n(needs)
+  ON n.needs = 'changes'
+  OR (r.export_scope = 'group-all' AND r.since_ts IS NOT NULL)
+WHERE NOT EXISTS (
+  SELECT 1
+  FROM ops.gap AS g
+  WHERE g.opened_run_id = r.run_id
+    AND g.resource_type = f.resource_type
+    AND g.needs = n.needs
+    AND g.mbi IS NULL
+);

@@ -1,0 +1,38 @@
+"""What each row of the fault matrix starts from."""
+
+import arrangements
+import pytest
+from driver import Export
+
+from bcda.errors import WarehouseLockedError
+from bcda.places import Places
+from bcda.warehouse import database
+from bcda_simulator import SimulatorServer
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory):
+    """API version → a home with the first week's full export."""
+    homes = {}
+
+    def home(version):
+        if version not in homes:
+            homes[version] = tmp_path_factory.mktemp(f"loaded-{version}") / "home"
+            with SimulatorServer(arrangements.world(weeks=8), start=arrangements.START) as server:
+                one = Export(server, Places.below(homes[version]), {}, {}, version, {})
+                one.changes["resource_types"] = arrangements.WITH_COVERAGE
+                one.to_the_end()
+        return homes[version]
+
+    return home
+
+
+@pytest.fixture
+def short_lock_wait(row, monkeypatch):
+    """Let a row about a database that stays locked wait briefly, and another attempt at a merge be waited for."""
+    attach, wait_seconds = database.attach_waiting, 0.3 if row.error is WarehouseLockedError else 60.0
+    monkeypatch.setattr(
+        database,
+        "attach_waiting",
+        lambda *given, **options: attach(*given, **{**options, "wait_seconds": wait_seconds}),
+    )
