@@ -9,9 +9,9 @@ workers without a common disk: each hands over through the store what the next o
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from bcda import cancelled_jobs, download, landing, parquet_files, protocol, shared_runs, warehouse
 from bcda.batches import files_of_batch, split_into_batches
@@ -35,6 +35,7 @@ from bcda.guarded import guarded
 from bcda.landed import LandedBatch, read_landed
 from bcda.manifest import Manifest, is_of_same_job
 from bcda.manifest_check import check_manifest
+from bcda.own_jobs import keep_one, serves
 from bcda.places import Places
 from bcda.planning import Decision, ListDates, NotNeeded, Wish, decide
 from bcda.progress import Done, Progress
@@ -46,9 +47,6 @@ from bcda.warehouse import MergeSummary, Snapshot
 from bcda.warehouse_place import claim_place
 
 log = logging.getLogger(__name__)
-
-_FILES_LAST = timedelta(hours=20)
-"""Age up to which a completed job is adopted: its files live for 24 hours and have to be fetched too (contract §9)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,11 +166,11 @@ async def kick_off(
     jobs = await client.usable_jobs()
     found = await cancelled_jobs.cancel_returned(client, places, jobs)
     await _cancel_stuck(client, places, run, found.others)
-    mine = [job for job in found.others if job.job_id not in stale_job_ids and _serves(job, run, client.server_time)]
-    if mine:
-        log.info("adopted job %s, which is %s at BCDA for the same request", mine[0].job_id, mine[0].state)
-        shared_runs.amend(places, run_id, asked_at=mine[0].created_at)
-        return KickedOff(mine[0].job_id, is_adopted=True, returned_jobs=found.canceled_again)
+    mine = await _own_job(client, places, run, found.others, stale_job_ids)
+    if mine is not None:
+        log.info("adopted job %s, which is %s at BCDA for the same request", mine.job_id, mine.state)
+        shared_runs.amend(places, run_id, asked_at=mine.created_at)
+        return KickedOff(mine.job_id, is_adopted=True, returned_jobs=found.canceled_again)
     live = [job for job in found.others if job.state in protocol.LIVE_STATES and job.job_id not in stale_job_ids]
     live += found.in_the_way
     _check_free(client, live, run.request)
@@ -185,7 +183,22 @@ async def kick_off(
     job_id = await _start(client, places, run, {job.job_id for job in live})
     shared_runs.amend(places, run_id, asked_at=client.server_time)
     log.info("BCDA accepted the export as job %s", job_id)
+    # Another attempt of this run can have asked at the same instant. What is asked for can have changed for want of a list.
+    run = read_run(places.run_folder(run_id))
+    first = await _own_job(client, places, run, await client.usable_jobs(), (*stale_job_ids, *found.canceled_again))
+    if first is not None and first.job_id != job_id:
+        return KickedOff(first.job_id, is_adopted=True, returned_jobs=found.canceled_again)
     return KickedOff(job_id, is_adopted=False, returned_jobs=found.canceled_again)
+
+
+async def _own_job(
+    client: BcdaClient, places: Places, run: ExportRun, jobs: Sequence[ListedJob], unwanted: Collection[str]
+) -> ListedJob | None:
+    """Return the job that the run uses; None when there is none yet."""
+    now = client.server_time
+    return await keep_one(
+        client, places, run, [job for job in jobs if job.job_id not in unwanted and serves(job, run, now)]
+    )
 
 
 async def _list_date(client: BcdaClient, scope: Scope) -> datetime | None:
@@ -210,23 +223,6 @@ def _check_not_merged(places: Places, run_id: str) -> None:
             f"Run {run_id} is merged into the warehouse, so no other job can take the place of its own. To ask BCDA again, clear "
             "`plan` with everything after it, which plans a new run, or trigger one with `full` or `since`."
         )
-
-
-def _serves(job: ListedJob, run: ExportRun, now: datetime) -> bool:
-    """Tell whether a job brings what a run wants: a live one with the same request, or one that the run itself started.
-
-    A job that has been live for more than a day is stuck.
-
-    A completed job is the run's own when it is newer than every job there was before the run first asked: a process that
-    died between request and record can have left it, and a second export would bring the same again.
-    """
-    if not protocol.same_request(job.request_url, protocol.kick_off_path(run.request)):
-        return False
-    if job.state in protocol.LIVE_STATES:
-        return protocol.is_in_force(job, now)
-    if run.newest_job_before is None or int(job.job_id) <= run.newest_job_before:
-        return False
-    return job.created_at is not None and now - job.created_at < _FILES_LAST
 
 
 async def _cancel_stuck(client: BcdaClient, places: Places, run: ExportRun, jobs: list[ListedJob]) -> None:

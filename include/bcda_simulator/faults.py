@@ -48,6 +48,9 @@ class FaultKind(StrEnum):
     NO_ATTRIBUTION = "no-attribution"  # no list is young enough
     WRONG_YEAR = "wrong-year"  # the newest list is of last year: the January closure
     NO_OLDER_LIST = "no-older-list"  # no list is dated before `_since`
+    SAME_INSTANT = (
+        "same-instant"  # the kick-off does not see jobs that are running, as of two requests at the same instant
+    )
     PHANTOM = "phantom"  # the kick-off answers 500, the job exists as Pending all the same
 
 

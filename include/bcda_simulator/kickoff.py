@@ -99,6 +99,7 @@ def start(store: JobStore, asked: KickOff) -> Job:
         store.settings.refuse_duplicates
         and not asked.entity.is_exempt
         and store.overlapping(asked.entity, asked.version, asked.path_and_query, types)
+        and not _strikes(store, FaultKind.SAME_INSTANT, asked)
     ):
         raise Refusal(429, retry_after=store.settings.kick_off_retry_after, has_body=False)
     if asked.group not in {None, "all", "runout"}:

@@ -22,7 +22,7 @@ import duckdb
 from driver import Export
 from pooling_proxy import pooling_proxy
 
-from bcda import cancelled_jobs, export
+from bcda import cancelled_jobs, export, shared_runs
 from bcda.client import BcdaClient
 from bcda.export_request import ExportRequest, Scope
 from bcda_simulator import Fault, FaultKind
@@ -273,6 +273,18 @@ def ask_and_forget(one: Export) -> None:
         async with BcdaClient(one.settings) as client:
             await export.kick_off(client, one.places, one.run.run_id)
 
+    asyncio.run(ask())
+
+
+def ask_twice_and_forget(one: Export) -> None:
+    """Let two attempts ask at the same instant and die before either has recorded its job."""
+
+    async def ask() -> None:
+        async with BcdaClient(one.settings) as client:
+            await client.kick_off(one.run.request)
+            await client.kick_off(one.run.request)
+
+    shared_runs.amend(one.places, one.run.run_id, newest_job_before=0)
     asyncio.run(ask())
 
 

@@ -257,6 +257,12 @@ def _jobs() -> Iterator[Row]:
         "kick-off",
         before={"kick-off": a.ask_and_forget},
     )
+    yield Row(
+        "two kick-offs at the same instant",
+        "kick-off",
+        (Fault(K.SAME_INSTANT, "kick-off"),),
+        before={"kick-off": a.ask_twice_and_forget},
+    )
     for phase in ("kick-off", "jobs", "status"):
         named = Fault(K.ANSWER, phase, status=500, text=f"Database Error for MBI {PLANTED}", times=1)
         yield Row("error text that names a person", phase, (named,))

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from exporting import TYPES, fetch, load, planned, run_export, wish
 
-from bcda import export, maintenance, model
+from bcda import export, maintenance, model, shared_runs
 from bcda.client import BcdaClient
 from bcda.coverage import Interval
 from bcda.errors import AttributionMissingError, IncompleteFileError, InvalidRequestError, ManifestError, ServerError
@@ -260,6 +260,53 @@ def test_a_job_left_by_a_crash_between_request_and_record_is_adopted(serve, sett
     assert (first.is_adopted, second.is_adopted) == (False, True)
     assert first.job_id == second.job_id
     assert len(server.jobs()) == 1
+
+
+@pytest.mark.parametrize("asked", [2, 4])
+def test_kick_offs_at_the_same_instant_end_as_one_job(serve, settings_for, places, asked, monkeypatch):
+    """As when a task's supervisor is killed and its retry asks beside it: BCDA sees no running job and accepts all."""
+    server = serve(settings=SimulatorSettings(pending_seconds=60), faults=[Fault(FaultKind.SAME_INSTANT, "kick-off")])
+    settings = settings_for(server)
+    run = planned(settings, places)
+    send = BcdaClient.kick_off
+
+    async def ask():
+        async with BcdaClient(settings) as client:
+            return await export.kick_off(client, places, run.run_id)
+
+    async def at_once():
+        everybody = asyncio.Barrier(asked)
+
+        async def together(client, request):
+            await everybody.wait()
+            return await send(client, request)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(BcdaClient, "kick_off", together)
+            return await asyncio.gather(*(ask() for _ in range(asked)))
+
+    kicked_off = asyncio.run(at_once())
+    assert {job.job_id for job in kicked_off} == {"1"}
+    assert server.jobs() == {1: "Pending", **dict.fromkeys(range(2, asked + 1), "Cancelled")}
+    # Nor does a later attempt take one of those that were canceled, or start another.
+    assert asyncio.run(ask()).job_id == "1"
+    assert len(server.jobs()) == asked
+
+
+def test_what_killed_kick_offs_left_ends_as_one_job(serve, settings_for, places):
+    server = serve(settings=SimulatorSettings(pending_seconds=60), faults=[Fault(FaultKind.SAME_INSTANT, "kick-off")])
+    settings = settings_for(server)
+    run = planned(settings, places)
+
+    async def ask():
+        async with BcdaClient(settings) as client:
+            await client.kick_off(run.request)
+            await client.kick_off(run.request)
+            return await export.kick_off(client, places, run.run_id)
+
+    shared_runs.amend(places, run.run_id, newest_job_before=0)
+    assert asyncio.run(ask()).job_id == "1"
+    assert server.jobs() == {1: "Pending", 2: "Cancelled"}
 
 
 async def complete_job(client, places, run):
