@@ -185,10 +185,10 @@ async def kick_off(
     log.info("BCDA accepted the export as job %s", job_id)
     # Another attempt of this run can have asked at the same instant. What is asked for can have changed for want of a list.
     run = read_run(places.run_folder(run_id))
-    first = await _own_job(client, places, run, await client.usable_jobs(), (*stale_job_ids, *found.canceled_again))
-    if first is not None and first.job_id != job_id:
-        return KickedOff(first.job_id, is_adopted=True, returned_jobs=found.canceled_again)
-    return KickedOff(job_id, is_adopted=False, returned_jobs=found.canceled_again)
+    then = await cancelled_jobs.cancel_returned(client, places, await client.usable_jobs())
+    first = await _own_job(client, places, run, then.others, stale_job_ids)
+    kept = job_id if first is None else first.job_id
+    return KickedOff(kept, is_adopted=kept != job_id, returned_jobs=(*found.canceled_again, *then.canceled_again))
 
 
 async def _own_job(
