@@ -259,14 +259,113 @@ def test_v3_finished_claims_take_the_place_of_unfinished_ones(places):
 
 
 @pytest.mark.complete
-def test_an_unfinished_claim_expires_sixty_days_after_it_was_last_seen_and_comes_back_when_it_is_seen(places):
+def test_an_unfinished_claim_is_pending_until_sixty_days_after_it_was_last_seen(places):
     load_v3(places, v3(1, system="SharedSystem"))
     load_v3(places, v3(2), day=60)
-    assert reasons(places)["1"] is None
+    assert reasons(places)["1"] == "unfinished"
+    assert query(places, "SELECT claim_id, paid_amount FROM claim_pending") == [("1", Decimal("50.00"))]
     load_v3(places, v3(2), day=61)
     assert reasons(places)["1"] == "expired"
+    assert query(places, "SELECT claim_id FROM claim_pending") == []
     load_v3(places, v3(1, system="SharedSystem"), day=62)
-    assert reasons(places)["1"] is None
+    assert reasons(places)["1"] == "unfinished"
+    assert query(places, "SELECT claim_id FROM claim_current") == [("2",)]
+
+
+def adjustment(code):
+    """Supporting information of v3: 0 original, 1 void, 2 adjustment."""
+    system = f"{CODES}CLM-ADJSTMT-TYPE-CD"
+    return [
+        {
+            "sequence": 1,
+            "category": concept((f"{CODES}SUPPORTING-INFO", "CLM_ADJSTMT_TYPE_CD")),
+            "code": concept((system, code)),
+        }
+    ]
+
+
+def paid(amount):
+    return {"payment": {"amount": {"value": amount, "currency": "USD"}}}
+
+
+@pytest.mark.parametrize("dropped", [{"system": "SharedSystem"}, {"final": "NotFinalAction"}, {"status": "cancelled"}])
+def test_an_adjustment_that_does_not_count_takes_nothing_away(places, dropped):
+    load_v3(places, v3(1, control="A", **paid(100)))
+    load_v3(places, v3(2, control="B", prior="A", created="2026-02-01", **paid(120), **dropped), day=7)
+    assert query(places, "SELECT claim_id, paid_amount FROM claim_current") == [("1", Decimal("100.00"))]
+    # When the adjustment itself is final, it takes the claim's place.
+    load_v3(
+        places,
+        v3(2, control="B", prior="A", created="2026-02-01", meta=later("2026-02-02"), **paid(120)),
+        day=14,
+    )
+    assert query(places, "SELECT claim_id, paid_amount FROM claim_current") == [("2", Decimal("120.00"))]
+    assert reasons(places)["1"] == "replaced by newer"
+
+
+def later(day):
+    tags = [
+        {"system": f"{CODES}System-Type", "code": "NationalClaimsHistory"},
+        {"system": f"{CODES}Final-Action", "code": "FinalAction"},
+    ]
+    return {"lastUpdated": f"{day}T00:00:00Z", "tag": tags}
+
+
+def kind_of(nch, kind):
+    return {"type": concept((f"{CODES}CLM-TYPE-CD", nch), (f"{CODES}EOB-TYPE", kind))}
+
+
+@pytest.mark.parametrize(
+    ("nch", "kind", "view"), [("71", "CARRIER", "cclf5"), ("60", "INPATIENT", "cclf1"), ("82", "DME", "cclf6")]
+)
+def test_a_void_takes_its_claim_away_and_cclf_shows_the_pair(places, nch, kind, view):
+    of = {**kind_of(nch, kind), "item": [{"sequence": 1}]}
+    load_v3(places, v3(1, control="A", supportingInfo=adjustment("0"), **of, **paid(100)))
+    load_v3(
+        places,
+        v3(2, control="B", prior="A", created="2026-02-01", supportingInfo=adjustment("1"), **of, **paid(100)),
+        day=7,
+    )
+    assert reasons(places) == {"1": "replaced by newer", "2": "void"}
+    assert query(places, "SELECT * FROM claim_current") == []
+    both = query(places, f"SELECT CUR_CLM_UNIQ_ID, CLM_ADJSMT_TYPE_CD FROM cclf.{view} ORDER BY ALL")
+    assert both == [("1", "0"), ("2", "1")]
+    # An adjustment of the claim that came before its void: nothing of the two counts again.
+    load_v3(places, v3(3, control="C", prior="B", created="2026-01-20", supportingInfo=adjustment("2"), **of), day=14)
+    assert reasons(places) == {"1": "replaced by newer", "2": "void", "3": None}
+
+
+def test_a_void_of_a_claim_that_was_never_sent_counts_nowhere(places):
+    load_v3(places, v3(2, control="B", prior="A", supportingInfo=adjustment("1"), **paid(100)))
+    assert reasons(places) == {"2": "void"}
+    assert query(places, "SELECT * FROM claim_current") == []
+    assert query(places, "SELECT * FROM cclf.cclf5") == []
+
+
+def test_a_voided_replacement_does_not_bring_the_first_claim_back(places):
+    load_v3(
+        places,
+        v3(1, control="A", **paid(100))
+        + v3(2, control="B", prior="A", created="2026-02-01", supportingInfo=adjustment("2"), **paid(120))
+        + v3(3, control="C", prior="B", created="2026-03-01", supportingInfo=adjustment("1"), **paid(120)),
+    )
+    assert reasons(places) == {"1": "replaced by newer", "2": "replaced by newer", "3": "void"}
+
+
+@pytest.mark.parametrize(
+    ("nch", "payer", "in_cclf"),
+    [("60", "FFS", True), ("61", "MA", True), ("62", "MA", False), ("63", "MA", False), ("64", "FFS", False), ("4011", "MA", False)],
+)  # fmt: skip
+def test_medicare_advantage_records_are_told_apart(places, nch, payer, in_cclf):
+    load_v3(places, v3(1, **kind_of(nch, "INPATIENT")) + v3(2, **kind_of("60", "INPATIENT")))
+    assert query(places, "SELECT payer_type FROM claim_current WHERE claim_id = '1'") == [(payer,)]
+    assert query(places, "SELECT CUR_CLM_UNIQ_ID FROM cclf.cclf1 ORDER BY ALL") == [("1",)] * in_cclf + [("2",)]
+
+
+def test_a_claim_of_no_system_that_is_known_is_pending(places):
+    load_v3(places, v3(1, system="NewSystem") + v3(2, meta={"lastUpdated": "2026-01-01T00:00:00Z"}))
+    assert reasons(places) == {"1": "unfinished", "2": "unfinished"}
+    assert query(places, "SELECT count(*) FROM claim_pending") == [(2,)]
 
 
 def test_a_replaced_patient_is_the_same_person_and_a_stub_is_no_patient(places):

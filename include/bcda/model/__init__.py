@@ -260,6 +260,8 @@ def _definition_of(relation: str) -> str:
 VIEWS = (
     "shown_as_of",
     "claim_current",
+    "claim_pending",
+    "claim_in_cclf",
     "claim_line_current",
     "coverage_by_part",
     "enrollment",

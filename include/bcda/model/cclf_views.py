@@ -89,9 +89,6 @@ def _view(name: str, columns: tuple[CclfColumn, ...]) -> str:
         f"CAST({expressions.get(column.name, 'NULL')} AS {column.sql_type}) AS {column.name}" for column in columns
     )
     conditions = [recipe["where"]] if "where" in recipe else []
-    if "claim_current" in recipe["from"] and name != "cclf8":
-        # CCLF carries finished claims only; those of the shared systems are not.
-        conditions.append("c.source_system IS DISTINCT FROM 'SHARED'")
     where = f"\nWHERE {' AND '.join(conditions)}" if conditions else ""
     return (
         f"CREATE OR REPLACE VIEW {SCHEMA}.{name} AS\nSELECT\n  {selected},\n"

@@ -113,11 +113,18 @@ class World:
                 yield line(resource)
 
     def expected(self, as_of: datetime, *, people: Sequence[str], version: str = "v2") -> Totals:
-        """Return what a full export at an instant holds for some people; claims of v3 may be unfinished ones too."""
+        """Return what a full export at an instant holds for some people, and what of it counts.
+
+        Claims of v3 can be unfinished ones too, which count in no sum.
+        """
         totals, last = Totals(), calendar.week_of(as_of)
         for key in people:
-            claims = self._claims(int(key), 0, last, None)
-            for claim in claims + (self._unfinished(int(key), last, None) if version == "v3" else []):
+            unfinished = self._unfinished(int(key), last, None) if version == "v3" else []
+            for claim in unfinished:
+                totals.claims[claim.kind] += 1
+                totals.lines += len(claim.lines)
+                totals.diagnoses += len(claim.diagnoses)
+            for claim in self._claims(int(key), 0, last, None):
                 totals.claims[claim.kind] += 1
                 totals.lines += len(claim.lines)
                 totals.diagnoses += len(claim.diagnoses)

@@ -1,6 +1,7 @@
 -- Whether each claim counts now. Looked at: claims of the people whose claims came in this run, for whom others may have
--- taken a claim's place, and current claims of the shared systems, which may have expired. Parameters: api_version.
--- Sources: table model §4, rule 6. A claim that is missing from a full pull is dealt with afterwards.
+-- taken a claim's place, and unfinished claims, which may have expired. Parameters: api_version.
+-- Sources: table model §4, rule 6; CMS's data dictionary, CLM_ADJSTMT_TYPE_CD (0 original, 1 void, 2 adjustment).
+-- A claim that is missing from a full pull is dealt with afterwards.
 CREATE TEMP TABLE weighed AS
 WITH newest AS (
   SELECT max(transaction_time) AS transaction_time
@@ -21,16 +22,24 @@ looked_at AS (
   LEFT JOIN ops.export_run AS r
     ON r.run_id = c.last_seen_run_id
   WHERE c.api_version = $api_version
-    AND (c.patient_id IN (SELECT patient_id FROM people) OR (c.source_system = 'SHARED' AND c.is_current))
+    AND (c.patient_id IN (SELECT patient_id FROM people) OR c.superseded_reason = 'unfinished')
+),
+-- v3: what a final system says, a void included. Whatever else names a claim leaves it as it is: an adjustment that is under
+-- way, or that was itself dropped, can still come to nothing.
+in_force AS (
+  SELECT *
+  FROM looked_at
+  WHERE source_system IN ('NCH', 'DDPS')
+    AND final_action <> 'NOT_FINAL'
+    AND eob_status = 'active'
 ),
 replaced AS (
   SELECT DISTINCT c.claim_id
   FROM looked_at AS c
-  JOIN looked_at AS n
+  JOIN in_force AS n
     ON n.patient_id = c.patient_id
     AND n.prior_control_number = c.control_number
     AND n.claim_id <> c.claim_id
-    AND n.eob_status = 'active'
     AND coalesce(n.processed_date, n.meta_last_updated) >= coalesce(c.processed_date, c.meta_last_updated)
   WHERE $api_version = 'v3'
 ),
@@ -48,10 +57,13 @@ SELECT
     WHEN c.claim_type = 'PDE' AND (c.adjustment_code = 'D' OR ($api_version = 'v3' AND c.nch_claim_type = '3'))
       THEN 'deleted drug event'
     WHEN c.final_action = 'NOT_FINAL' THEN 'not final'
+    WHEN $api_version = 'v3' AND c.claim_type <> 'PDE' AND c.adjustment_code = '1' THEN 'void'
     WHEN n.claim_id IS NOT NULL THEN 'replaced by newer'
     WHEN $api_version = 'v3' AND c.source_system = 'SHARED' AND f.control_number IS NOT NULL THEN 'duplicate of final claim'
     WHEN $api_version = 'v3' AND c.source_system = 'SHARED'
       AND c.last_seen < newest.transaction_time - INTERVAL 60 DAY THEN 'expired'
+    WHEN $api_version = 'v3' AND c.source_system IS DISTINCT FROM 'NCH' AND c.source_system IS DISTINCT FROM 'DDPS'
+      THEN 'unfinished'
   END AS reason
 FROM looked_at AS c
 CROSS JOIN newest

@@ -15,8 +15,7 @@ JOIN ops.export_run AS r
   ON r.run_id = c.last_seen_run_id
 WHERE f.api_version = $api_version
   AND r.transaction_time < f.transaction_time
-  -- Unfinished claims are not part of every pull; they end by being finished or by expiring.
-  AND c.source_system IS DISTINCT FROM 'SHARED'
+  -- Unfinished claims are not part of every pull and do not count; they end by being finished or by expiring.
   AND (c.is_current OR c.superseded_reason = 'not in full pull');
 
 DELETE FROM ops.reconciliation WHERE api_version = $api_version;

@@ -12,13 +12,13 @@ CREATE TABLE claim (
   patient_id VARCHAR NOT NULL, -- Person treated; empty text when none was named
   claim_type VARCHAR NOT NULL, -- INPATIENT, OUTPATIENT, SNF, HOSPICE, HHA, CARRIER, DME or PDE, the eob-type coding as sent; UNKNOWN without one
   nch_claim_type VARCHAR, -- NCH claim type code such as 40 or 71 (v3 also shared-system codes; Part D 1 to 4)
-  source_system VARCHAR, -- NCH (finished claims), SHARED (not finished yet, v3), DDPS (drug events)
+  source_system VARCHAR, -- NCH (finished claims), SHARED (not finished yet, v3), DDPS (drug events); NULL on v3 when CMS names none of them
   eob_status VARCHAR, -- active or cancelled
   outcome VARCHAR, -- ExplanationOfBenefit.outcome
   final_action VARCHAR, -- v3: FINAL, NOT_FINAL, else UNKNOWN
   adjustment_code VARCHAR, -- PDE of v1, v2: A adjusted, D deleted, R resubmitted; v3: CLM_ADJSTMT_TYPE_CD
   is_current BOOLEAN NOT NULL, -- Counts now; see superseded_reason
-  superseded_reason VARCHAR, -- Why it does not count: cancelled, not final, deleted drug event, replaced by newer, duplicate of final claim, expired, not in full pull, prior authorisation
+  superseded_reason VARCHAR, -- Why it does not count: cancelled, void, not final, unfinished, deleted drug event, replaced by newer, duplicate of final claim, expired, not in full pull, prior authorisation
   service_from DATE, -- billablePeriod.start; an old PDE without one: its fill date
   service_thru DATE, -- billablePeriod.end
   admission_date DATE, -- Admission of an inpatient, SNF, hospice or home health stay

@@ -8,7 +8,8 @@ WITH claim_days AS (
     person_key,
     date_diff('day', service_thru, processed_date) AS days
   FROM claim_current
-  WHERE service_thru >= $until - INTERVAL 24 MONTH
+  WHERE payer_type = 'FFS'
+    AND service_thru >= $until - INTERVAL 24 MONTH
     AND service_thru < $until - INTERVAL 3 MONTH
     AND processed_date >= service_thru
 ),
