@@ -217,15 +217,15 @@ def _institutional(claim: Claim, roll: random.Random) -> Json:
         "supportingInfo": _institutional_information(claim, roll, processed),
         "benefitBalance": _balance(
             [
-                (
-                    "nch_ip_tot_ddctn_amt" if claim.kind in {"INPATIENT", "SNF"} else "nch_bene_ptb_ddctbl_amt",
-                    Decimal(112),
-                ),
-                (
-                    "nch_bene_pta_coinsrnc_lblty_amt"
+                *(
+                    [
+                        ("nch_bene_ip_ddctbl_amt", Decimal(112)),
+                        ("nch_bene_pta_coinsrnc_lblty_amt", Decimal("175.73")),
+                        # The sum of deductible, coinsurance and blood.
+                        ("nch_ip_tot_ddctn_amt", Decimal("287.73")),
+                    ]
                     if claim.kind in {"INPATIENT", "SNF"}
-                    else "nch_bene_ptb_coinsrnc_amt",
-                    Decimal("175.73"),
+                    else [("nch_bene_ptb_ddctbl_amt", Decimal(112)), ("nch_bene_ptb_coinsrnc_amt", Decimal("175.73"))]
                 ),
                 ("nch_bene_blood_ddctbl_lblty_am", Decimal(0)),
                 ("prpayamt", Decimal(0)),
