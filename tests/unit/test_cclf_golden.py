@@ -150,20 +150,20 @@ class Golden:
         return no_dot(diagnosis.get("diagnosisCodeableConcept", {}).get("coding", [{}])[0].get("code"))
 
     def diagnoses(self, claim):
+        """Numbers of the diagnoses that cclf4 has: of a code that comes twice the principal one, else the first."""
         elements = list(enumerate(claim.get("diagnosis", [])))
         has_principal = any("principal" in self.kinds(d) for _, d in elements)
-        kept = []
-        for number, element in elements:
+        kept = {}
+        for number, element in sorted(elements, key=lambda one: "principal" not in self.kinds(one[1])):
             kinds = self.kinds(element)
-            repeated = sum(self.code(d) == self.code(element) for _, d in elements) > 1
             if not self.code(element) or kinds & {"patientreasonforvisit", "reason-for-visit"}:
                 continue
-            if "admitting" in kinds and (has_principal or self.version == "v3"):
+            if "principal" not in kinds and "admitting" in kinds and (has_principal or self.version == "v3"):
                 continue
-            if self.untyped_admitting(claim) == number or (self.version == "v3" and "principal" in kinds and repeated):
+            if self.untyped_admitting(claim) == number:
                 continue
-            kept.append(number)
-        return kept
+            kept.setdefault((self.is_external(element), self.code(element)), number)
+        return sorted(kept.values())
 
     def untyped_admitting(self, claim):
         """v2 SNF claims begin with the admitting diagnosis, typed other."""
@@ -172,6 +172,12 @@ class Golden:
         is_one = self.version == "v2" and self.claim_type(claim) == "SNF" and elements and "other" in kinds[0]
         return (
             0 if is_one and any("principal" in k for k in kinds) and not any("admitting" in k for k in kinds) else None
+        )
+
+    def is_total(self, line):
+        """Revenue center 0001 repeats the sum of the others."""
+        return any(
+            str(coding.get("code", "")).zfill(4) == "0001" for coding in line.get("revenue", {}).get("coding", [])
         )
 
     def diagnosis_class(self, claim, number):
@@ -195,8 +201,12 @@ class Golden:
         if column == "CLM_PROD_TYPE_CD":
             return self.diagnosis_class(claim, number)
         if column == "CLM_VAL_SQNC_NUM" and view == "cclf4":
-            own = self.diagnosis_class(claim, number)
-            return 1 + [n for n in self.diagnoses(claim) if self.diagnosis_class(claim, n) == own].index(number)
+            # The principal one first, then its class, then the first external cause, then the others.
+            def place(n):
+                is_principal = "principal" in self.kinds(claim["diagnosis"][n])
+                return "D1E".index(self.diagnosis_class(claim, n)), not is_principal, n
+
+            return 1 + sorted(self.diagnoses(claim), key=place).index(number)
         if column == "ADMTG_DGNS_CD" and value is None and self.untyped_admitting(claim) is not None:
             return self.code(claim["diagnosis"][0])
         if version == "v3" and column.startswith("CLM_DGNS_") and column[9].isdigit() and not column.endswith("_1_CD"):
@@ -229,6 +239,8 @@ class Golden:
             return (found(row["fhir_path"], claim, number) or [0])[0]
         if column == "CLM_LINE_SRVC_UNIT_QTY" and value is None:
             return 0 if (view == "cclf2" and version != "v1") or version == "v3" else None
+        if column == "CLM_LINE_CVRD_PD_AMT" and view == "cclf2" and self.is_total(claim["item"][number]):
+            return None
         if column == "CLM_LINE_CVRD_PD_AMT" and version != "v3" and view == "cclf2":
             return None if kind in ("INPATIENT", "SNF") else self.rev_centre_paid(row, claim, number)
         if column.startswith("CLM_1_REV_CNTR_ANSI"):
@@ -236,8 +248,6 @@ class Golden:
             if not reasons or version == "v3":
                 return reasons[0] if reasons else None
             return reasons[0][:2] if column.endswith("GRP_CD") else reasons[0][2:]
-        if column == "CLM_CARR_PMT_DNL_CD" and version == "v3" and value and len(value) == 2 and value[0] == "0":
-            return value[1]
         widths = {"BENE_PTNT_STUS_CD": 2, "CLM_DISP_CD": 2, "DGNS_DRG_CD": 3, "CLM_LINE_PROD_REV_CTR_CD": 4}
         return str(value).zfill(widths[column]) if column in widths and value is not None else value
 

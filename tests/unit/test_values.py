@@ -166,3 +166,62 @@ def test_the_diagnosis_of_an_unfinished_line_is_the_one_that_it_points_to_first(
     claim |= {"resourceType": "Claim", "id": "m-1", "item": [{"sequence": 1, "diagnosisSequence": [2, 1]}]}
     load(places, [("Claim", text(claim))])
     assert query(places, "SELECT line_dx FROM partial.claim_line") == [("I10",)]
+
+
+INSTITUTIONAL = {"OUTPATIENT": "40", "HHA": "10", "HOSPICE": "50"}
+
+
+@pytest.mark.parametrize("kind", INSTITUTIONAL)
+@pytest.mark.parametrize("version", list(ApiVersion))
+def test_lines_of_cclf2_sum_to_the_claims_payment(places, version, kind):
+    """Line 0001 repeats the payment of the claim, so it has none."""
+
+    def line(number, center, amount):
+        revenue_system = f"{CODES}CLM-REV-CNTR-CD" if version is ApiVersion.V3 else f"{VARIABLES}rev_cntr"
+        name = "CLM_LINE_CVRD_PD_AMT" if version is ApiVersion.V3 else f"{VARIABLES}rev_cntr_pmt_amt_amt"
+        system = (
+            ADJUDICATION if version is ApiVersion.V3 else "https://bluebutton.cms.gov/resources/codesystem/adjudication"
+        )
+        return {
+            "sequence": number,
+            "revenue": concept((revenue_system, center)),
+            "adjudication": [{"category": concept(("x", "y"), (system, name)), "amount": {"value": amount}}],
+        }
+
+    items = [line(1, "0450", 70), line(2, "0250", 30.10), line(3, "0001", 100.10)]
+    if version is ApiVersion.V3:
+        of = {"type": concept((f"{CODES}CLM-TYPE-CD", INSTITUTIONAL[kind]), (f"{CODES}EOB-TYPE", kind))}
+        claim = v3(1, item=items, payment={"amount": {"value": 100.10}}, **of)
+    else:
+        claim = v2(1, kind, item=items)
+    loaded(places, version, claim)
+    assert query(places, "SELECT CLM_PMT_AMT FROM cclf.cclf1") == [(Decimal("100.10"),)]
+    assert query(places, "SELECT sum(CLM_LINE_CVRD_PD_AMT), count(*) FROM cclf.cclf2") == [(Decimal("100.10"), 3)]
+
+
+@pytest.mark.parametrize("version", list(ApiVersion))
+def test_cclf4_numbers_each_diagnosis_of_a_claim_once(places, version):
+    """First D with the principal one in front, then the first external cause, then the others; no code of them twice."""
+    external = "external" if version is ApiVersion.V1 else "externalcauseofinjury"
+    listed = [
+        diagnosis(1, "R05", "admitting"),
+        diagnosis(2, "W1800", external),
+        diagnosis(3, "J189", "principal"),
+        diagnosis(4, "J189", "other"),
+        diagnosis(5, "I10", "other"),
+        diagnosis(6, "Y929", external),
+        diagnosis(7, "W1800", external),
+    ]
+    if version is ApiVersion.V3:
+        of = {"type": concept((f"{CODES}CLM-TYPE-CD", "60"), (f"{CODES}EOB-TYPE", "INPATIENT"))}
+        claim = v3(1, diagnosis=listed, **of)
+    else:
+        claim = v2(1, "INPATIENT", diagnosis=listed)
+    loaded(places, version, claim)
+    assert query(places, "SELECT CLM_VAL_SQNC_NUM, CLM_PROD_TYPE_CD, CLM_DGNS_CD FROM cclf.cclf4 ORDER BY ALL") == [
+        (1, "D", "J189"),
+        (2, "D", "I10"),
+        (3, "1", "W1800"),
+        (4, "E", "Y929"),
+    ]
+    assert query(places, "SELECT PRNCPL_DGNS_CD, ADMTG_DGNS_CD FROM cclf.cclf1") == [("J189", "R05")]
