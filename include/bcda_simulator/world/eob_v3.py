@@ -274,7 +274,7 @@ def _facts(claim: Claim, roll: random.Random, loaded: date) -> list[Json]:
             facts.append({"category": category, "timingPeriod": period})
     else:
         facts.insert(0, _fact("RNDRG_PRVDR_FIPS_ST_CD", f"{roll.randint(1, 56):02d}"))
-        facts.append(_fact("CLM_CARR_PMT_DNL_CD", "00" if claim.is_denied else "1"))
+        facts.append(_fact("CLM_CARR_PMT_DNL_CD", "0" if claim.is_denied else "1"))
     if claim.is_denied and claim.kind in INSTITUTIONAL:
         facts.append(_fact("CLM_MDCR_NPMT_RSN_CD", "N"))
     facts.append(_fact("CLM_NCH_WKLY_PROC_DT", None) | {"timingDate": loaded.isoformat()})
