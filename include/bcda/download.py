@@ -18,8 +18,8 @@ from pathlib import Path
 import httpx
 from isal import igzip, igzip_lib, isal_zlib
 
-from bcda import server_text
-from bcda.client import HELD_SECONDS, BcdaClient
+from bcda import budgets, server_text
+from bcda.client import BcdaClient
 from bcda.commit_points import CommitPoint, reached
 from bcda.documents import read_json, read_text
 from bcda.errors import (
@@ -176,7 +176,7 @@ class _Download:
                 if isinstance(error, IncompleteFileError) and 0 < held < self._held():
                     attempt -= 1
                 wished = error.retry_after_seconds or 0.0
-                if attempt >= self._client.settings.tuning.file_attempts or wished > HELD_SECONDS:
+                if attempt >= self._client.settings.tuning.file_attempts or wished > budgets.HELD_SECONDS:
                     raise
                 log.info("%s: download %d failed, trying again: %s", self._file.name, attempt, error)
                 failure = error

@@ -9,7 +9,7 @@ import time
 import pytest
 from exporting import planned
 
-from bcda import job_records
+from bcda import budgets, job_records
 from bcda.client import BcdaClient
 from bcda.export_request import ExportRequest, Scope
 from bcda.runs import amend_run
@@ -124,9 +124,7 @@ async def test_by_bcdas_clock_too_a_wait_has_an_end(airflow_database, serve, set
 @pytest.mark.parametrize("ends", [True, False])
 async def test_a_cancellation_at_the_deadline_is_looked_after(airflow_database, serve, trigger_for, monkeypatch, ends):
     """It can be lost, and then the job ends well or goes on (wire contract §26, row 17)."""
-    from bcda_provider import triggers
-
-    monkeypatch.setattr(triggers, "CANCEL_FOR_SECONDS", 0.5)
+    monkeypatch.setattr(budgets, "GIVE_UP_SECONDS", 0.5)
     server = serve(settings=SimulatorSettings(pending_seconds=60), faults=[Fault(FaultKind.CANCEL_LOST, "cancel")])
     waiting = asyncio.ensure_future(event_of(await trigger_for(server, deadline_seconds=0.3)))
     while not any(entry.endpoint == "cancel" for entry in server.requests):
@@ -162,9 +160,7 @@ QUICK = {"max_attempts": 2, "backoff_initial_seconds": 0.01}
 async def test_a_deadline_stays_one_when_the_job_cannot_be_cancelled(
     airflow_database, serve, trigger_for, monkeypatch, fault, seconds, states, said
 ):
-    from bcda_provider import triggers
-
-    monkeypatch.setattr(triggers, "CANCEL_FOR_SECONDS", seconds)
+    monkeypatch.setattr(budgets, "GIVE_UP_SECONDS", seconds)
     server = serve(faults=[Fault(FaultKind.STUCK, "kick-off"), Fault(FaultKind.ANSWER, "cancel", **fault)])
     trigger = await trigger_for(server, deadline_seconds=1, extra=QUICK)
     event = await event_of(trigger)

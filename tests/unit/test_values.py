@@ -1,6 +1,7 @@
 import os
 import threading
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -172,19 +173,24 @@ def test_the_umask_is_narrow_while_anybody_is_inside_and_as_before_afterwards(tm
         os.umask(before)
 
 
-async def test_the_governor_never_lets_more_than_the_budget_pass_in_five_minutes():
+@pytest.mark.parametrize("budget", [1, 3, 10, 240, 2400])
+async def test_the_governor_never_lets_more_than_the_budget_pass_in_five_minutes_and_never_stands_still(budget):
     now, passed = 0.0, []
 
     async def sleep(seconds):
         nonlocal now
         now += seconds
 
-    governor = Governor(3, clock=lambda: now, sleep=sleep)
-    for _ in range(10):
+    governor = Governor(budget, clock=lambda: now, sleep=sleep)
+    for _ in range(3 * budget + 10):
         await governor.acquire()
         passed.append(now)
-        now += 1
-    for start in passed:
-        assert sum(start <= at < start + 300 for at in passed) <= 3
-    assert passed[:3] == [0, 1, 2]
-    assert passed[3] == 300
+        now += 0.001
+    for first, beyond in zip(passed, passed[budget:], strict=False):
+        assert beyond - first >= 300 - 1e-6
+    assert passed[int(budget * 0.8)] <= 301
+    longest = max(later - earlier for earlier, later in pairwise(passed))
+    # Of the default budget each request waits for less than a second; one that is a few for five minutes cannot be spread.
+    assert longest <= 0.01 + 300 / max(1, budget - int(budget * 0.8))
+    # Spreading costs nothing of the budget.
+    assert passed[-1] <= 301 * 4 + (300 * 10 if budget < 10 else 0)
