@@ -67,7 +67,14 @@ FILE_MEGABYTES = 4_096.0
 NDJSON, which is 0.1 to 0.45 GB compressed (wire contract §16)."""
 
 UNPACKED_TIMES = 20
-"""How many times the setting for one file its content may be; NDJSON of BCDA shrinks to a tenth to a fortieth."""
+"""How many times the setting for one file its content may be."""
+
+UNPACKS_TO_BYTES = 256 << 20
+"""What any file may unpack to without its size being looked at."""
+
+UNPACKS_TO_TIMES = 200
+"""What a larger one may unpack to, in sizes of its own. NDJSON of BCDA shrinks to a tenth to a fortieth; gzip can shrink nonsense to
+a thousandth, and a file that fills the disk when unpacked is no export."""
 
 FREE_DISK_MEGABYTES = 500.0
 """Default of the setting for what a download leaves free on the file system of the raw folder."""
