@@ -128,8 +128,9 @@ async def _body(response: httpx.Response, bound: Bound, what: str) -> bytes:
         ServerError: its encoding cannot be read.
     """
     is_success = response.status_code == 200  # noqa: PLR2004
+    most_bytes = bound.most_bytes if is_success else min(bound.most_bytes, budgets.ANSWER_BYTES)
     try:
-        body = BoundedBody(bound.most_bytes, response.headers.get("Content-Encoding", ""), what)
+        body = BoundedBody(most_bytes, response.headers.get("Content-Encoding", ""), what)
     except ServerError:
         # What a refusal says of itself is of less weight than that it is one.
         if is_success:

@@ -546,7 +546,8 @@ def status_of(
 
     Source: wire contract §10; §26, rows 1 and 12.
     """
-    said = reason_of(body)
+    # A manifest is read once, within its budget.
+    said = reason_of(body) if status != 200 else ""  # noqa: PLR2004
     reason = server_text.shown(said, kept=kept)
     if status == 202:  # noqa: PLR2004
         progress = server_text.progress(headers.get("x-progress", ""), kept=kept) or None

@@ -5,6 +5,8 @@ import importlib
 import inspect
 import json
 import time
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from exporting import planned
@@ -231,3 +233,30 @@ def test_deferred_tasks_of_earlier_releases_find_what_they_resume_with(airflow_d
     assert stored == arguments | {"run_id": "", "restart_at_epoch_seconds": None}
     for operator in (BcdaKickOffOperator, BcdaJobSensor):
         assert "event" in inspect.signature(operator.execute_complete).parameters
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(Fault(FaultKind.DRIP, "status", seconds=0.1), id="body"),
+        pytest.param(Fault(FaultKind.ENDLESS_HEADERS, "status", seconds=0.1), id="headers", marks=pytest.mark.complete),
+    ],
+)
+@pytest.mark.parametrize("answered_first", [True, False], ids=["after an answer", "from the start"])
+async def test_an_answer_that_drips_puts_no_deadline_off(
+    airflow_database, serve, settings_for, trigger_for, places, monkeypatch, fault, answered_first
+):
+    """One request could take a minute here, and BCDA's clock is never heard of again."""
+    monkeypatch.setattr(budgets, "UNCONFIRMED_SECONDS", 0.5)
+    server = serve(faults=[Fault(FaultKind.STUCK, "kick-off"), replace(fault, skip=1 if answered_first else 0)])
+    run = planned(settings_for(server), places, resource_types=("Patient",))
+    # By BCDA's clock the job is nearly as old as it may be.
+    amend_run(places.run_folder(run.run_id), asked_at=server.clock.now() - timedelta(seconds=86_400))
+    trigger = await trigger_for(server, deadline_seconds=2.0, run_id=run.run_id)
+    began = time.monotonic()
+    waiting = asyncio.ensure_future(event_of(trigger))
+    while server.jobs() != {1: "Cancelled"}:
+        await asyncio.sleep(0.05)
+        assert time.monotonic() - began < 30
+    server.faults.clear()
+    assert (await waiting).outcome is Outcome.DEADLINE
