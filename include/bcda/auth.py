@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 import httpx
 
-from bcda import protocol
+from bcda import budgets, protocol
+from bcda.bounded_transport import extensions_of_the_same
 from bcda.errors import CredentialsError, ManifestError, TokenLimitError
 from bcda.settings import AuthMode, ConnectionSettings
 
@@ -70,7 +71,7 @@ class BcdaAuth(httpx.Auth):
             f"{self._settings.base_url}{protocol.TOKEN_PATH}",
             headers={"Accept": "application/json"},
             # A request that the client did not build has no time limit of its own; silence would be waited out for ever.
-            extensions={"timeout": wanted.extensions["timeout"]},
+            extensions=extensions_of_the_same(wanted, most_bytes=budgets.TOKEN_BYTES),
         )
         return next(basic.sync_auth_flow(request))
 

@@ -6,7 +6,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -14,9 +14,19 @@ from typing import Any, Self, TypeVar
 import httpx
 import tenacity
 
-from bcda import network, protocol, server_text, single_use
+from bcda import budgets, network, protocol, server_text, single_use
 from bcda.auth import BcdaAuth
-from bcda.errors import BcdaError, ManifestError, NotAllowListedError, RateLimitedError, ServerError, TransientError
+from bcda.bounded_body import GZIP_ONLY
+from bcda.bounded_transport import Bound, BoundedTransport
+from bcda.errors import (
+    BcdaError,
+    ManifestError,
+    NotAllowListedError,
+    OversizedAnswerError,
+    RateLimitedError,
+    ServerError,
+    TransientError,
+)
 from bcda.export_request import ExportRequest
 from bcda.governor import Governor
 from bcda.network import Network
@@ -32,10 +42,6 @@ logging.getLogger("httpx").setLevel(logging.WARNING)
 logging.getLogger("httpcore").setLevel(logging.WARNING)
 
 T = TypeVar("T")
-
-HELD_SECONDS = 90.0
-"""Longest time that the tries of one request hold a process. After that, or before a longer Retry-After, the error is raised:
-the scheduler waits without a worker."""
 
 
 class BcdaClient:
@@ -72,17 +78,21 @@ class BcdaClient:
         self._governor = Governor(settings.tuning.requests_per_five_minutes, clock=time.monotonic, sleep=sleep)
         self._auth = BcdaAuth(settings, clock=time.monotonic, on_token=on_token)
         self._server_date: datetime | None = None
+        self._server_date_read_at = 0.0
         self._has_answered = False
         self._texts: KeptTexts | None = None
         self._network = Network.to(settings.base_url)
+        seconds = settings.tuning.request_timeout_seconds
+        bounded = BoundedTransport(_transport(self._network), seconds=seconds)
         self._http = httpx.AsyncClient(
             auth=self._auth,
             # The library's own reading of the environment is another one, and raises errors of its own.
             trust_env=False,
-            transport=SingleUseTransport(_transport(self._network), on_discard=self._discarded),
-            timeout=settings.tuning.request_timeout_seconds,
+            transport=SingleUseTransport(bounded, on_discard=self._discarded),
+            # Within the time of the whole request: what never connects is told from what does not answer.
+            timeout=httpx.Timeout(seconds, connect=seconds * budgets.CONNECT_SHARE),
             follow_redirects=False,
-            headers={"User-Agent": "airflow-provider-bcda"},
+            headers={"User-Agent": "airflow-provider-bcda", **GZIP_ONLY},
             event_hooks={"response": [self._answered]},
         )
 
@@ -108,6 +118,13 @@ class BcdaClient:
     def server_date(self) -> datetime | None:
         """BCDA's clock at its last answer, to the second, UTC; None when it never said."""
         return self._server_date
+
+    @property
+    def server_now(self) -> datetime | None:
+        """BCDA's clock as it must be by now, by its last answer and the time that has passed since; None when it never said."""
+        if self._server_date is None:
+            return None
+        return self._server_date + timedelta(seconds=time.monotonic() - self._server_date_read_at)
 
     @property
     def server_time(self) -> datetime:
@@ -164,7 +181,11 @@ class BcdaClient:
 
         async def ask() -> list[ListedJob]:
             response = await self._send(
-                "GET", f"/api/{self.settings.api_version}/jobs", headers=protocol.EXPORT_HEADERS, params=query
+                "GET",
+                f"/api/{self.settings.api_version}/jobs",
+                headers=protocol.EXPORT_HEADERS,
+                params=query,
+                most_bytes=budgets.JOB_LIST_BYTES,
             )
             if response.status_code == 404:  # noqa: PLR2004
                 reason = protocol.reason_of(response.content)
@@ -186,16 +207,21 @@ class BcdaClient:
         Raises:
             CredentialsError: 401 after a renewal.
             TransientError: no usable answer within `tuning.max_attempts` tries.
-            ManifestError: the manifest cannot be trusted.
+            ManifestError: the manifest cannot be trusted, or each of these answers was larger than `tuning.manifest_megabytes`.
         """
 
         async def ask() -> JobStatus:
             return await self._status_once(job_id)
 
-        return await self._patiently(ask)
+        try:
+            return await self._patiently(ask)
+        except OversizedAnswerError as error:
+            # Who waits for the job would go on asking until the files are gone.
+            raise ManifestError(f"{error} Nothing was fetched.") from error
 
     async def _status_once(self, job_id: str) -> JobStatus:
-        response = await self._send("GET", self._job_path(job_id))
+        most_bytes = int(self.settings.tuning.manifest_megabytes * budgets.MEGABYTE)
+        response = await self._send("GET", self._job_path(job_id), most_bytes=most_bytes, setting="manifest_megabytes")
         kept = await self._kept(response)
         try:
             status = protocol.status_of(
@@ -327,7 +353,8 @@ class BcdaClient:
         async def begin() -> httpx.Response:
             await self._governor.acquire()
             with self._transport_errors("Download"):
-                request = self._http.build_request("GET", url, headers=headers)
+                bound = Bound.within(self.settings.tuning.request_timeout_seconds, is_file=True)
+                request = self._http.build_request("GET", url, headers=headers, extensions=bound.as_extensions())
                 return await self._http.send(request, stream=True)
 
         # Other errors are the caller's to retry, who knows how much of the file is there.
@@ -362,8 +389,11 @@ class BcdaClient:
         headers: dict[str, str] | None = None,
         params: dict[str, str] | None = None,
         with_token: bool = True,
+        most_bytes: int = budgets.ANSWER_BYTES,
+        setting: str = "",
     ) -> httpx.Response:
         await self._governor.acquire()
+        bound = Bound.within(self.settings.tuning.request_timeout_seconds, most_bytes=most_bytes, setting=setting)
         with self._transport_errors(f"{method} {path.partition('?')[0]}"):
             response = await self._http.request(
                 method,
@@ -371,8 +401,10 @@ class BcdaClient:
                 headers=headers,
                 params=params,
                 auth=self._auth if with_token else None,
+                extensions=bound.as_extensions(),
             )
-        self._server_date = protocol.lenient_instant(response.headers.get("Date")) or self._server_date
+        if date := protocol.lenient_instant(response.headers.get("Date")):
+            self._server_date, self._server_date_read_at = date, time.monotonic()
         if protocol.is_misrouted(path, response.status_code, response.headers, response.content):
             raise protocol.misrouted_error(response.status_code, what=f"{method} {path.partition('?')[0]}")
         return response
@@ -386,7 +418,7 @@ class BcdaClient:
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(on),
             stop=tenacity.stop_after_attempt(self.settings.tuning.max_attempts)
-            | tenacity.stop_before_delay(HELD_SECONDS),
+            | tenacity.stop_before_delay(budgets.HELD_SECONDS),
             wait=self._wait_of,
             sleep=self._sleep,
             before_sleep=self._retried,

@@ -10,13 +10,19 @@ from typing import Any, Never, TypeVar, get_type_hints
 T = TypeVar("T")
 
 
-def read_json(content: bytes) -> Any:
+def read_json(content: bytes, *, most_values: int | None = None) -> Any:
     """Return the value of a JSON document.
 
+    Args:
+        content: the document, in UTF-8.
+        most_values: budget of values within it, counted by what stands before each, also within texts; None for none.
+
     Raises:
-        ValueError: not JSON, nested too deeply, or a name twice in one object, of which one would be lost. The text quotes
-            nothing of the document.
+        ValueError: not JSON, nested too deeply, more values than the budget, or a name twice in one object, of which one would be
+            lost. The text quotes nothing of the document.
     """
+    if most_values is not None and content.count(b",") + content.count(b"[") + content.count(b"{") > most_values:
+        raise ValueError(f"more than {most_values:,} values")
     try:
         return json.loads(content, object_pairs_hook=_names_once, parse_constant=_refuse)
     except RecursionError:

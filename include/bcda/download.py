@@ -11,21 +11,24 @@ import hashlib
 import json
 import logging
 import re
+import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
 from isal import igzip, igzip_lib, isal_zlib
 
-from bcda import server_text
-from bcda.client import HELD_SECONDS, BcdaClient
+from bcda import budgets, server_text
+from bcda.client import BcdaClient
 from bcda.commit_points import CommitPoint, reached
 from bcda.documents import read_json, read_text
 from bcda.errors import (
     BcdaError,
     CredentialsError,
     ExportExpiredError,
+    FileFormatError,
     IncompleteFileError,
     OversizedFileError,
     ServerError,
@@ -37,16 +40,14 @@ from bcda.files import OwnFile, open_new, open_own, parts_in, private_folder, re
 from bcda.manifest import OutputFile
 from bcda.protocol import JobState
 from bcda.receipts import Receipt, proved_receipt, receipt_path, write_receipt
+from bcda.transfer import FirstBytes, TransferBudget
 
 log = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 1 << 20
 _UNPACKED_BYTES = 1 << 17
 _FEW_LINES = 32
-_UNPACKS_TO_BYTES = 256 << 20
-_UNPACKS_TO_TIMES = 200
-"""What a file may unpack to without being looked at twice. NDJSON of BCDA shrinks to a tenth to a fortieth; gzip can
-shrink nonsense to a thousandth, and a file that fills the disk when unpacked is no export."""
+_MOST_CONTENT_BYTES = int(budgets.FILE_MEGABYTES * budgets.MEGABYTE * budgets.UNPACKED_TIMES)
 _EMPTY_MEMBER_BYTES = 23
 _STORED_PLAIN = "/warnings-and-info.ndjson"
 _ENCODINGS = ("gzip", "identity", "")
@@ -96,7 +97,9 @@ async def fetch_batch(
         ExportExpiredError: the job's files are gone.
         CredentialsError: the token was refused although the job is still there.
         TransientError: the server stayed unreachable.
-        StorageError: the folder cannot be written, or the disk is full.
+        StorageError: the folder cannot be written, or its file system is nearly full.
+        OversizedFileError: a file is larger than its budget.
+        FileFormatError: a file is not NDJSON in UTF-8.
 
     Source: design §2.1; wire contract §15, §22 rules 9 and 16.
     """
@@ -143,6 +146,8 @@ class _Download:
         self._transfers = transfers
         self._target = folder / file.name
         self._part: OwnFile
+        self._ends_at = time.monotonic() + budgets.FILE_SECONDS
+        self._budget: TransferBudget | None = None
 
     async def run(self, left: Iterable[Path]) -> Receipt:
         """Fetch the file, from where a dead attempt left it."""
@@ -152,6 +157,11 @@ class _Download:
             raise self._unwritable(error) from error
         try:
             return await self._fetch()
+        except (OversizedFileError, FileFormatError, StorageError):
+            # No later try goes on with it, and what is short may be the room that it takes.
+            with suppress(OSError):
+                self._discard()
+            raise
         finally:
             if not self._part.size:
                 self._part.remove()
@@ -173,10 +183,11 @@ class _Download:
                 return await _to_its_end(self._prove_and_keep)
             except TransientError as error:
                 # A cut transfer that brought something is progress and does not count against the file.
-                if isinstance(error, IncompleteFileError) and 0 < held < self._held():
+                is_slow = self._budget is not None and self._budget.is_slow
+                if isinstance(error, IncompleteFileError) and 0 < held < self._held() and not is_slow:
                     attempt -= 1
-                wished = error.retry_after_seconds or 0.0
-                if attempt >= self._client.settings.tuning.file_attempts or wished > HELD_SECONDS:
+                wished, is_over = error.retry_after_seconds or 0.0, time.monotonic() >= self._ends_at
+                if attempt >= self._client.settings.tuning.file_attempts or wished > budgets.HELD_SECONDS or is_over:
                     raise
                 log.info("%s: download %d failed, trying again: %s", self._file.name, attempt, error)
                 failure = error
@@ -214,7 +225,13 @@ class _Download:
             if not resumed:
                 self._discard()
                 self._remember(response)
-            await self._receive(response)
+            self._budget = self._new_budget()
+            self._budget.begin(response.headers.get("Content-Length"))
+            await self._receive(response, self._budget)
+
+    def _new_budget(self) -> TransferBudget:
+        tuning = self._client.settings.tuning
+        return TransferBudget(self._file.name, self._folder, tuning, held=self._held(), ends_at=self._ends_at)
 
     def _drop_beyond(self, content_range: str, held: int) -> None:
         """Cut off what was held beyond the end of the stored file.
@@ -225,16 +242,20 @@ class _Download:
         if re.fullmatch(r"[0-9]{1,18}", size) and 0 < held - int(size) < _EMPTY_MEMBER_BYTES:
             self._part.file.truncate(int(size))
 
-    async def _receive(self, response: httpx.Response) -> None:
+    async def _receive(self, response: httpx.Response, budget: TransferBudget) -> None:
         compressed = _encoding(response) == "gzip" or response.status_code == 206  # noqa: PLR2004
         file = self._part.file
         file.seek(0, 2)
         # Files that BCDA stores plain (warnings) are compressed here, so that raw/ holds one format.
         packer = None if compressed else isal_zlib.compressobj(1, isal_zlib.DEFLATED, 31)
+        first = None if self._held() else FirstBytes(self._file.name, is_gzip=compressed)
         try:
             # Without a chunk size nothing waits in a buffer that a broken connection would lose.
             async for chunk in response.aiter_raw():
+                self._look(first, chunk)
+                budget.add(len(chunk))
                 file.write(packer.compress(chunk) if packer else chunk)
+            self._look(first, None)
             if packer:
                 file.write(packer.flush())
             file.flush()
@@ -248,6 +269,20 @@ class _Download:
                 file_name=self._file.name,
                 bytes_received=received,
             ) from error
+
+    def _look(self, first: FirstBytes | None, chunk: bytes | None) -> None:
+        """Look at the first bytes of a file as they come; None says that there are no more.
+
+        Raises:
+            ServerError, IncompleteFileError, FileFormatError: they are none of an export; nothing of them is kept.
+        """
+        if first is None:
+            return
+        try:
+            first.end() if chunk is None else first.look(chunk)
+        except BcdaError:
+            self._discard()
+            raise
 
     async def _check(self, response: httpx.Response) -> None:
         """Accept an answer that brings the file.
@@ -307,7 +342,8 @@ class _Download:
         """
         size = self._held()
         try:
-            proof = verify_gzip(self._part.path)
+            most = self._client.settings.tuning.file_megabytes * budgets.MEGABYTE * budgets.UNPACKED_TIMES
+            proof = verify_gzip(self._part.path, most_bytes=int(most))
         except IncompleteFileError as error:
             # The server ended the body properly, so there is nothing to resume.
             self._discard()
@@ -414,8 +450,8 @@ def _have_same_content(one: Path, other: Path) -> bool:
         return False
 
 
-def _check_size(path: Path, wire_bytes: int, unpacked_bytes: int) -> None:
-    if unpacked_bytes > max(_UNPACKS_TO_BYTES, _UNPACKS_TO_TIMES * wire_bytes):
+def _check_size(path: Path, wire_bytes: int, unpacked_bytes: int, most_bytes: int) -> None:
+    if unpacked_bytes > min(most_bytes, max(budgets.UNPACKS_TO_BYTES, budgets.UNPACKS_TO_TIMES * wire_bytes)):
         raise OversizedFileError(
             f"{path.name}: {wire_bytes} bytes unpack to more than {unpacked_bytes}, which is larger than any export's "
             "file; it was not unpacked to its end. Start a new run; if it comes again, tell BCDA's help desk.",
@@ -427,11 +463,12 @@ def _encoding(response: httpx.Response) -> str:
     return str(response.headers.get("Content-Encoding", "")).strip().lower()
 
 
-def verify_gzip(path: Path) -> Proof:
+def verify_gzip(path: Path, *, most_bytes: int = _MOST_CONTENT_BYTES) -> Proof:
     """Read a gzip file to its very end, every member with its CRC and length.
 
     Args:
         path: any number of members; BCDA appends an empty one (wire contract §15).
+        most_bytes: that the content may have.
 
     Returns:
         Size and lines of the content. Memory does not grow with the file.
@@ -453,7 +490,7 @@ def verify_gzip(path: Path) -> Proof:
             while got := file.readinto(buffer):
                 size += got
                 check.look(buffer, got)
-                _check_size(path, wire_bytes, size)
+                _check_size(path, wire_bytes, size, most_bytes)
                 lines += _newlines(buffer, got)
                 last = buffer[got - 1]
         check.end()

@@ -17,13 +17,14 @@
     │    ├─ RateLimitedError          429: too many requests, or an overlapping job
     │    │    └─ TokenLimitError        429 of the token endpoint
     │    ├─ ServerError               5xx, broken connection, timeout
+    │    │    └─ OversizedAnswerError   an answer that is no file is larger than its budget
     │    ├─ StoreUnavailableError     the object store does not answer
     │    └─ IncompleteFileError       a file ended early or is damaged; .file_name .bytes_received
     └─ TerminalError                this run is over; a new one may be asked for
          ├─ ExportFailedError         the job failed, was cancelled, or passed its deadline; .job_id
          ├─ ExportExpiredError        the job's files are gone; .job_id
          ├─ ManifestError             the manifest, or an address in it, cannot be trusted
-         ├─ OversizedFileError        a file unpacks to far more than an export holds; .file_name
+         ├─ OversizedFileError        a file, or what it unpacks to, is larger than an export's; .file_name
          ├─ FileFormatError           a file is not NDJSON in UTF-8; .file_name
          ├─ CountMismatchError        lines read differ from rows landed plus lines quarantined
          ├─ LandingError              the engine could not fill a table; .table
@@ -185,6 +186,10 @@ class JobNotCompleteError(ServerError):
     """A job that was complete is running again, or is not complete yet; wait for it."""
 
 
+class OversizedAnswerError(ServerError):
+    """An answer that is no file is larger than its budget (`bcda.budgets`); it was not read to its end."""
+
+
 class StoreUnavailableError(TransientError):
     """The object store does not answer, breaks off, or is overloaded."""
 
@@ -240,7 +245,7 @@ class ManifestError(TerminalError):
 
 
 class OversizedFileError(TerminalError):
-    """A file unpacks to far more than an export's file can hold; it was not unpacked to its end.
+    """A file, or what it unpacks to, is larger than an export's file can be; it was not read to its end, and not kept.
 
     Attributes:
         file_name: our name of the file.

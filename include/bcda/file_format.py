@@ -1,5 +1,6 @@
 """Telling NDJSON in UTF-8 from other forms in which a server or a proxy could send a file."""
 
+from bcda import budgets
 from bcda.errors import FileFormatError
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -33,7 +34,7 @@ class FormatCheck:
         """
         if self._is_first:
             self._is_first = False
-            self._look_at_the_beginning(bytes(buffer[:stop][:64]))
+            check_beginning(self._name, bytes(buffer[:stop][: budgets.FIRST_BYTES]))
         if buffer.find(b"\x1e", 0, stop) >= 0:
             raise self._error("holds record separators, as a JSON text sequence does")
         self._look_for_lone_returns(buffer, stop)
@@ -46,14 +47,6 @@ class FormatCheck:
         """
         if self._ends_with_return:
             raise self._lone_return()
-
-    def _look_at_the_beginning(self, first: bytes) -> None:
-        if first.startswith(_GZIP):
-            raise self._error("is compressed twice")
-        if first.startswith(_UTF_16) or b"\0" in first[:_FIRST_BYTES]:
-            raise self._error("is in UTF-16 or UTF-32 instead of UTF-8")
-        if first.removeprefix(BYTE_ORDER_MARK).lstrip().startswith(b"["):
-            raise self._error("is a JSON array")
 
     def _look_for_lone_returns(self, buffer: bytes | bytearray, stop: int) -> None:
         if self._ends_with_return and buffer[0] != ord("\n"):
@@ -69,8 +62,33 @@ class FormatCheck:
         return self._error("ends lines with a carriage return alone")
 
     def _error(self, what: str) -> FileFormatError:
-        return FileFormatError(
-            f"{self._name}: the file {what}, so it is not NDJSON as BCDA sends it, and was not kept. Look for a proxy between this "
-            "machine and BCDA that changes answers, then start a new run.",
-            file_name=self._name,
-        )
+        return _error(self._name, what)
+
+
+def check_beginning(file_name: str, first: bytes) -> None:
+    """Look at the first bytes of the content of a file.
+
+    Args:
+        file_name: of the file.
+        first: `budgets.FIRST_BYTES` of them, or all there are.
+
+    Raises:
+        FileFormatError: no NDJSON in UTF-8 begins so.
+    """
+    if first.startswith(_GZIP):
+        raise _error(file_name, "is compressed twice")
+    if first.startswith(_UTF_16) or b"\0" in first[:_FIRST_BYTES]:
+        raise _error(file_name, "is in UTF-16 or UTF-32 instead of UTF-8")
+    text = first.removeprefix(BYTE_ORDER_MARK).lstrip()
+    if text.startswith(b"["):
+        raise _error(file_name, "is a JSON array")
+    if text.startswith(b"<"):
+        raise _error(file_name, "is a page of HTML or XML")
+
+
+def _error(file_name: str, what: str) -> FileFormatError:
+    return FileFormatError(
+        f"{file_name}: the file {what}, so it is not NDJSON as BCDA sends it, and was not kept. Look for a proxy between this "
+        "machine and BCDA that changes answers, then start a new run.",
+        file_name=file_name,
+    )

@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-from bcda import server_text
+from bcda import budgets, server_text
 from bcda.bounds import LONGEST_QUOTE, shortened
 from bcda.documents import read_json, read_text
 from bcda.errors import (
@@ -77,9 +77,6 @@ _JOB_FAILED = "Service encountered numerous errors"
 
 _BLOCKS_FOR = timedelta(hours=24)
 """Age from which on BCDA does not look at a job any more (wire contract §7), and nothing ends one that is stuck (§9)."""
-
-_LONGEST_WAIT_SECONDS = 86_400.0
-"""Files live a day, so a server that asks for a longer wait is mistaken."""
 
 _PARAMETERS = ("_type", "_since", "_typeFilter")
 """What a kick-off asks with."""
@@ -439,10 +436,11 @@ def job_id_of(content_location: str | None, base_url: str) -> str:
 def retry_after_seconds(value: str | None, now: datetime) -> float | None:
     """Read `Retry-After`: seconds or an HTTP date; None when absent or nonsense, never negative, at most a day."""
     text = (value or "").strip()
-    if re.fullmatch(r"[0-9]{1,9}(\.[0-9]+)?", text):
-        return min(float(text), _LONGEST_WAIT_SECONDS)
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
+        # However many digits there are: too many make infinity, which is too long as well.
+        return min(float(text), budgets.LONGEST_WAIT_SECONDS)
     at = _http_date(text)
-    return min(max(0.0, (at - now).total_seconds()), _LONGEST_WAIT_SECONDS) if at else None
+    return min(max(0.0, (at - now).total_seconds()), budgets.LONGEST_WAIT_SECONDS) if at else None
 
 
 def wished_wait_seconds(headers: Mapping[str, str], now: datetime) -> float | None:
@@ -476,7 +474,7 @@ def token_of(body: bytes) -> tuple[str, float]:
         ServerError: the answer holds no token.
     """
     try:
-        document = read_json(body)
+        document = _read(body)
         token, seconds = read_text(document, "access_token"), _lifetime(document.get("expires_in", 1200))
     except ValueError as error:
         raise ServerError(
@@ -548,7 +546,8 @@ def status_of(
 
     Source: wire contract §10; §26, rows 1 and 12.
     """
-    said = reason_of(body)
+    # A manifest is read once, within its budget.
+    said = reason_of(body) if status != 200 else ""  # noqa: PLR2004
     reason = server_text.shown(said, kept=kept)
     if status == 202:  # noqa: PLR2004
         progress = server_text.progress(headers.get("x-progress", ""), kept=kept) or None
@@ -590,7 +589,7 @@ def manifest_of(
     Source: wire contract §11.
     """
     try:
-        document = read_json(body)
+        document = _read(body)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ServerError(
             f"BCDA answered a finished job with {len(body)} bytes that are not JSON instead of its manifest; nothing was fetched. "
@@ -751,7 +750,7 @@ def jobs_of(body: bytes, *, as_of: datetime) -> list[ListedJob]:
     Source: wire contract §13.
     """
     try:
-        document = read_json(body)
+        document = _read(body)
         entries = _entries(document, "entry")
     except ValueError as error:
         raise ServerError("BCDA's job list cannot be read; try again.") from error
@@ -783,7 +782,7 @@ def attribution_of(body: bytes, *, as_of: datetime) -> AttributionStatus:
     Source: wire contract §14.
     """
     try:
-        sent = {read_text(entry, "type"): entry.get("timestamp") for entry in read_json(body)["ingestion_dates"]}
+        sent = {read_text(entry, "type"): entry.get("timestamp") for entry in _read(body)["ingestion_dates"]}
     except (ValueError, KeyError, TypeError) as error:
         raise ServerError("BCDA's attribution status cannot be read; try again.") from error
     named = {name: sent[kind] for kind, name in _LISTS.items() if kind in sent}
@@ -857,7 +856,7 @@ def metadata_of(body: bytes) -> dict[str, Any]:
 
 def _open_answer(body: bytes, what: str) -> dict[str, Any]:
     try:
-        document = read_json(body)
+        document = _read(body)
     except ValueError:
         document = None
     if not isinstance(document, dict):
@@ -865,6 +864,15 @@ def _open_answer(body: bytes, what: str) -> dict[str, Any]:
             f"{what}: the answer is not one of BCDA's. Check the base URL, and whether a proxy or a maintenance page answers."
         )
     return document
+
+
+def _read(body: bytes) -> Any:
+    """Read the JSON document of an answer.
+
+    Raises:
+        ValueError: it is none, or holds more values than any answer of BCDA.
+    """
+    return read_json(body, most_values=budgets.MOST_JSON_VALUES)
 
 
 def is_outcome(body: bytes) -> bool:

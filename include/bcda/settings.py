@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
+from bcda import budgets
 from bcda.errors import InvalidRequestError
 
 
@@ -47,7 +48,8 @@ class Tuning:
     """How hard to try. Every field can be set in the connection's extra under its own name.
 
     Attributes:
-        request_timeout_seconds: bound on one API answer, and on each silence within a download.
+        request_timeout_seconds: bound on one request, from connecting, which may take half of it, to the last byte of the
+            answer, the request for its token included. Of a download, on what comes before its first byte, and on each silence.
         max_attempts: tries of one request before its error is raised.
         backoff_initial_seconds: first wait between tries; doubles, with jitter.
         backoff_max_seconds: longest own wait between tries. A longer Retry-After of the server is honoured, up to a day.
@@ -65,6 +67,10 @@ class Tuning:
         list_wait_seconds: wait before asking again when BCDA has no attribution list yet; lists come monthly.
         parallel_jobs: whether jobs of disjoint resource types may run side by side; BCDA allows it (§7).
         shared_system: whether v3 asks for unfinished claims of the shared systems too; GUIDE entities may not (§6.3).
+        manifest_megabytes: largest answer to a status request; a file takes about 130 bytes of it (§11).
+        file_megabytes: largest file as it comes over the network. Its content may be 20 times as large.
+        least_bytes_per_second: a download that is slower on the average of a minute is broken off and tried again.
+        free_disk_megabytes: what downloads leave free on the file system of the raw folder.
         credentials_made_on: day on which the client secret was made, YYYY-MM-DD; secrets end after 90 days (§4). Empty when
             not known.
     """
@@ -84,6 +90,10 @@ class Tuning:
     list_wait_seconds: float = 86_400.0
     parallel_jobs: bool = False
     shared_system: bool = True
+    manifest_megabytes: float = budgets.MANIFEST_MEGABYTES
+    file_megabytes: float = budgets.FILE_MEGABYTES
+    least_bytes_per_second: float = budgets.LEAST_BYTES_PER_SECOND
+    free_disk_megabytes: float = budgets.FREE_DISK_MEGABYTES
     credentials_made_on: str = ""
 
     def __post_init__(self) -> None:

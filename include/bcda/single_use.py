@@ -12,6 +12,8 @@ from contextlib import suppress
 import httpx
 
 from bcda import protocol
+from bcda.bounded_transport import extensions_of_the_same
+from bcda.errors import TransientError
 
 CLOSING = {"Connection": "close"}
 """Sent with every request. BCDA closes after good answers anyway, so that it costs nothing."""
@@ -24,7 +26,7 @@ class SingleUseTransport(httpx.AsyncBaseTransport):
     """Sends each request on a new connection, and once more when the answer is another handler's.
 
     Args:
-        inner: sends one request; keeps no connection (`LIMITS`).
+        inner: sends one request, and gives on what is there to its last byte (`bounded_transport`); keeps no connection (`LIMITS`).
         on_discard: called with each answer that is not given on, before the request is sent again; may wait.
     """
 
@@ -63,9 +65,9 @@ class SingleUseTransport(httpx.AsyncBaseTransport):
         if response.status_code != 401:  # noqa: PLR2004
             return
         asking = httpx.Request("GET", request.url.copy_with(path="/_health", query=None), headers=CLOSING)
-        asking.extensions = {"timeout": request.extensions["timeout"]}
+        asking.extensions = extensions_of_the_same(request)
         # What it brings is of no interest; when it fails, so does the request that comes next, with an error of its own.
-        with suppress(httpx.HTTPError):
+        with suppress(httpx.HTTPError, TransientError):
             answer = await self._inner.handle_async_request(asking)
             await answer.aclose()
 

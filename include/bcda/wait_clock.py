@@ -4,6 +4,8 @@ import time
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from bcda import budgets
+
 SLACK_SECONDS = 60.0
 """How much less than ours BCDA's clock may say has passed: its answers tell the time to the second, and clocks drift."""
 
@@ -32,12 +34,13 @@ class WaitClock:
 
         Args:
             seconds: since BCDA accepted it.
-            server_now: BCDA's clock; None when it has not answered yet.
+            server_now: BCDA's clock; None when it has not answered yet. Nobody waits for its word for longer than
+                `UNCONFIRMED_SECONDS`: an answer that never ends must not put off a deadline.
         """
         if self.asked_at is None:
             return True
         if server_now is None:
-            return self._waited() >= seconds
+            return self._waited() >= min(seconds, budgets.UNCONFIRMED_SECONDS)
         return (server_now - self.asked_at).total_seconds() + SLACK_SECONDS >= seconds
 
     def _waited(self) -> float:

@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 from bcda_simulator import control, kickoff
 from bcda_simulator.clock import Clock
 from bcda_simulator.downloads import Bandwidth, BodyCutError, send_file
+from bcda_simulator.excess import EndlessHeaders, endless_file, exceeding
 from bcda_simulator.faults import Fault, FaultKind, Faults
 from bcda_simulator.handlers import Connections, Handler, handler_of
 from bcda_simulator.jobs import Job, JobStore
@@ -116,6 +117,10 @@ class Simulator:
             _reset(send)
             self._log(request, endpoint, 0, 0)
             return
+        if isinstance(response, EndlessHeaders):
+            await response.write(send)
+            self._log(request, endpoint, 0, 0)
+            return
         if isinstance(response, _NoAnswer):
             _transport(send).close()
             self._log(request, endpoint, 0, 0)
@@ -161,7 +166,7 @@ class Simulator:
 
     def _break(self, response: Response, request: Request, endpoint: str) -> tuple[bytes | None, bool]:
         """Shorten the body of an answer that is no file; return what is sent before the connection breaks, and whether by a reset."""
-        if endpoint == "data" or not response.body:
+        if endpoint == "data" or not getattr(response, "body", b""):
             return None, False
         target = _target(request)
         if fault := self.faults.strike(FaultKind.SHORT, endpoint, target):
@@ -217,8 +222,21 @@ class Simulator:
             self.tokens.expire_all()
         if strike(FaultKind.CLEAN_UP, endpoint, target):
             self.store.archive_finished()
+        if fault := strike(FaultKind.ENDLESS_HEADERS, endpoint, target):
+            return EndlessHeaders(fault)
         if fault := strike(FaultKind.ANSWER, endpoint, target):
-            return _faulty_answer(fault, version)
+            response = _faulty_answer(fault, version)
+        else:
+            response = await self._handled(request, handler, found, version)
+        if endpoint == "data" and response.status_code in {200, 206}:
+            # A file has faults of its own.
+            return response
+        place = "manifest" if endpoint == "status" and response.status_code == 200 else endpoint  # noqa: PLR2004
+        return exceeding(response, lambda kind: strike(kind, place, target))
+
+    async def _handled(
+        self, request: Request, handler: Callable[..., Awaitable[Response]], found: dict[str, str], version: str
+    ) -> Response:
         try:
             return await handler(request, **found)
         except BearerError as error:
@@ -446,16 +464,9 @@ class Simulator:
         if not path.exists():
             return Response("Not Found\n", 404, plain)
         target, strike = _target(request), self.faults.strike
+        if (other := self._other_than_stored(path, target)) is not None:
+            return other
         kinds = (FaultKind.CUT, FaultKind.RESET, FaultKind.SHORT, FaultKind.CORRUPT, FaultKind.SLOW)
-        fhir = {"Content-Type": "application/fhir+ndjson"}
-        if strike(FaultKind.EMPTY, "data", target):
-            return Response(b"", headers=fhir | {"Content-Encoding": "gzip"})
-        if fault := strike(FaultKind.UNPACKED, "data", target):
-            content = gzip.decompress(path.read_bytes())
-            sent = content[: int(len(content) * fault.fraction)]
-            return Response(sent, headers=fhir | {"Content-Length": str(len(content))})
-        if fault := strike(FaultKind.REWRITTEN, "data", target):
-            return rewritten(path.read_bytes(), fault.text)
         return send_file(
             path,
             range_header=request.headers.get("range"),
@@ -466,6 +477,22 @@ class Simulator:
             damage=[fault for kind in kinds if (fault := strike(kind, "data", target))],
             bandwidth=self._bandwidth,
         )
+
+    def _other_than_stored(self, path: Path, target: str) -> Response | None:
+        """Return what comes in the place of a stored file by a fault; None without one."""
+        strike = self.faults.strike
+        fhir = {"Content-Type": "application/fhir+ndjson"}
+        if strike(FaultKind.EMPTY, "data", target):
+            return Response(b"", headers=fhir | {"Content-Encoding": "gzip"})
+        if fault := strike(FaultKind.UNPACKED, "data", target):
+            content = gzip.decompress(path.read_bytes())
+            sent = content[: int(len(content) * fault.fraction)]
+            return Response(sent, headers=fhir | {"Content-Length": str(len(content))})
+        if fault := strike(FaultKind.FLOOD, "data", target):
+            return endless_file(path.read_bytes(), fault)
+        if fault := strike(FaultKind.REWRITTEN, "data", target):
+            return rewritten(path.read_bytes(), fault.text)
+        return None
 
 
 class _TokenRefusal(Response):

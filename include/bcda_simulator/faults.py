@@ -36,6 +36,12 @@ class FaultKind(StrEnum):
     UNCOMPRESSED = "uncompressed"  # the file comes without compression and without a length
     UNPACKED = "unpacked"  # the file comes without compression, with its length, and ends after `fraction` of it
     REWRITTEN = "rewritten"  # the file comes in another form, named by `text`: see rewriting.py
+    FLOOD = "flood"  # the body of an answer goes on with `text`, blanks if empty, to `size_bytes`; of a file with its own lines
+    BOMB = "bomb"  # the same, in a gzip stream of a thousandth of that
+    DRIP = "drip"  # the body comes a byte each `seconds` and goes on with blanks
+    ENDLESS_HEADERS = (
+        "endless-headers"  # the header block has a line each `seconds`, or as fast as it is read, and no end
+    )
     FOREIGN = "foreign"  # the manifest names files on `origin`
     LISTED_TWICE = "listed-twice"  # the manifest names each file twice
     BLANK_TYPE = "blank-type"  # the manifest gives its files the empty type
@@ -60,7 +66,8 @@ class Fault:
 
     Attributes:
         kind: what goes wrong.
-        endpoint: where: token, kick-off, status, cancel, jobs, attribution, data, metadata; empty for everywhere.
+        endpoint: where: token, kick-off, status, cancel, jobs, attribution, data, metadata; empty for everywhere. Of faults of a body
+            also manifest, for the status of a completed job.
         match: regular expression that path and query must hold; empty for any.
         skip: how many matching requests pass before it strikes.
         times: how often it strikes; None for always.
@@ -71,7 +78,8 @@ class Fault:
         body: of an `answer`: outcome, text, html or none.
         text: the reason in it; of a `flawed-claim` the flaw.
         fraction: place in the body, 0 to 1; above 1 in the empty gzip member that follows a file, 1.5 in its middle.
-        seconds: of a `delay`; how long a job that will fail is In Progress.
+        seconds: of a `delay`; how long a job that will fail is In Progress; between two bytes or header lines.
+        size_bytes: of a body or header block that goes on.
         bytes_per_second: of `slow`.
         origin: of `foreign`.
         people: place numbers of the people on the list who fail, or who share an MBI.
@@ -94,6 +102,7 @@ class Fault:
     text: str = ""
     fraction: float = 0.5
     seconds: float = 1.0
+    size_bytes: int = 1_500_000_000
     bytes_per_second: int = 65536
     origin: str = "http://localhost:9"
     people: tuple[int, ...] = ()

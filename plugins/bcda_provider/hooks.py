@@ -16,10 +16,11 @@ from airflow.sdk import BaseHook, Variable
 from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.sdk.log import mask_secret
 from requests import ConnectionError as RequestsConnectionError
-from requests import RequestException, Response, Timeout
+from requests import RequestException, Timeout
 
-from bcda import network, protocol
+from bcda import budgets, network, protocol
 from bcda.client import BcdaClient
+from bcda.documents import read_json
 from bcda.encryption import EncryptionKey
 from bcda.errors import ActionNeededError, BcdaError, ServerError, TransientError
 from bcda.export_request import DEFAULT_RESOURCE_TYPES, Scope
@@ -32,7 +33,7 @@ from bcda.settings import ConnectionSettings
 from bcda_provider import arguments, metrics
 from bcda_provider.connections import CONN_TYPE, remark_on, settings_of, unknown
 from bcda_provider.masking import mask_proxy_passwords
-from bcda_provider.open_endpoints import OpenEndpointsHook
+from bcda_provider.open_endpoints import OpenAnswer, OpenEndpointsHook
 
 if TYPE_CHECKING:
     from bcda.by_hand import Bcda, ExportResult
@@ -43,7 +44,7 @@ logging.getLogger("httpx").setLevel(logging.WARNING)
 log = logging.getLogger(__name__)
 
 HEALTH_SECONDS = 10.0
-"""How long one silence of the health check may last; the run goes on without it then."""
+"""How long the health check may take; the run goes on without it then."""
 
 
 class BcdaHook(BaseHook):
@@ -106,8 +107,8 @@ class BcdaHook(BaseHook):
             _check_health(open_hook)
             metadata = open_hook.ask(f"/api/{settings.api_version}/metadata")
             _check_answer(settings, metadata)
-            return str(metadata.json()["fhirVersion"])
-        except (RequestException, ValueError, KeyError) as error:
+            return str(read_json(metadata.content, most_values=budgets.MOST_JSON_VALUES)["fhirVersion"])
+        except (RequestException, ValueError, KeyError, TypeError) as error:
             raise _open_error(settings, way, error) from error
 
     def test_connection(self) -> tuple[bool, str]:
@@ -246,7 +247,7 @@ def _check_health(open_hook: OpenEndpointsHook) -> None:
         )
 
 
-def _check_answer(settings: ConnectionSettings, answer: Response) -> None:
+def _check_answer(settings: ConnectionSettings, answer: OpenAnswer) -> None:
     """Raise what the answer of an open endpoint means when it is no success.
 
     Raises:

@@ -1,14 +1,24 @@
 """The http provider's hook, by the rules of the client: its proxy, its trust store, a connection of its own for each request."""
 
 import ssl
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.client import HTTPException
 from typing import Any
 
 from airflow.providers.http.hooks.http import HttpHook
 from airflow.sdk import Connection
-from requests import PreparedRequest, Response
+from requests import ConnectionError as RequestsConnectionError
+from requests import PreparedRequest, RequestException, Timeout
 from requests.adapters import HTTPAdapter
 
-from bcda import protocol, single_use
+from bcda import budgets, protocol, single_use
+from bcda.bounded_body import GZIP_ONLY, BoundedBody
+from bcda.errors import ServerError
 from bcda.network import Network
 
 
@@ -18,7 +28,7 @@ class OpenEndpointsHook(HttpHook):
     Args:
         base_url: of the server.
         way: how requests leave this machine.
-        timeout_seconds: bound on one silence of the network.
+        timeout_seconds: bound on one answer.
     """
 
     def __init__(self, base_url: str, way: Network, timeout_seconds: float) -> None:
@@ -43,15 +53,27 @@ class OpenEndpointsHook(HttpHook):
         """
         return Connection(conn_id=conn_id, conn_type="http", host=self._open_base_url)
 
-    def ask(self, path: str, *, timeout_seconds: float | None = None) -> Response:
+    def get_conn(self, headers: dict[Any, Any] | None = None, extra_options: dict[str, Any] | None = None) -> Any:
+        """Return a session that leaves bodies to be read.
+
+        Args:
+            headers: of the request.
+            extra_options: as the http provider says.
+        """
+        session = super().get_conn(headers, extra_options)
+        session.stream = True
+        return session
+
+    def ask(self, path: str, *, timeout_seconds: float | None = None) -> "OpenAnswer":
         """Return the answer of an open endpoint; one of another handler only when it came twice (wire contract §26, row 1).
 
         Args:
             path: of the endpoint.
-            timeout_seconds: bound on one silence, if it is shorter than that of the hook; None for that of the hook.
+            timeout_seconds: time of each answer, if it is shorter than that of the hook; None for that of the hook.
 
         Raises:
-            RequestException: no answer came.
+            RequestException: no answer came in time.
+            ServerError: it is larger than its budget, or cannot be read.
         """
         if timeout_seconds is not None:
             timeout_seconds = min(timeout_seconds, self._timeout_seconds)
@@ -60,11 +82,71 @@ class OpenEndpointsHook(HttpHook):
             answer = self._ask_once(path, timeout_seconds)
         return answer
 
-    def _ask_once(self, path: str, timeout_seconds: float | None = None) -> Response:
-        options = {**self._options, "timeout": timeout_seconds or self._timeout_seconds}
+    def _ask_once(self, path: str, timeout_seconds: float | None = None) -> "OpenAnswer":
+        """Ask in a thread that is left behind when the time is up: this library bounds each silence, and no answer as a whole."""
+        seconds = timeout_seconds or self._timeout_seconds
+        ends_at = time.monotonic() + seconds
+        came: list[OpenAnswer | Exception] = []
+
+        def ask() -> None:
+            try:
+                came.append(self._answer(path, seconds, ends_at))
+            except Exception as error:  # noqa: BLE001 - raised below, by who waits for it
+                came.append(error)
+
+        thread = threading.Thread(target=ask, daemon=True)
+        thread.start()
+        thread.join(seconds)
+        if not came:
+            raise _too_late(path, seconds)
+        if isinstance(came[0], Exception):
+            raise came[0]
+        return came[0]
+
+    def _answer(self, path: str, seconds: float, ends_at: float) -> "OpenAnswer":
         # The hook makes a session for each request, and leaves it open.
-        answer: Response = self.run(path, headers=dict(single_use.CLOSING), extra_options=options)
-        return answer
+        options = {**self._options, "timeout": seconds}
+        with closing(self.run(path, headers={**single_use.CLOSING, **GZIP_ONLY}, extra_options=options)) as answer:
+            body = BoundedBody(budgets.ANSWER_BYTES, answer.headers.get("Content-Encoding", ""), f"GET {path}")
+            try:
+                # The library above it reads lines between chunks without a bound, and waits for a piece to be full.
+                while (piece := answer.raw._fp.read1(budgets.PIECE_BYTES)) and body.add(piece):  # noqa: SLF001
+                    if time.monotonic() >= ends_at:
+                        raise _too_late(path, seconds)
+            except (HTTPException, OSError) as error:
+                if isinstance(error, RequestException):
+                    raise
+                raise RequestsConnectionError(f"{path}: the connection broke") from error
+            if body.is_over and answer.ok:
+                raise ServerError(
+                    f"GET {path}: the answer is larger than {budgets.ANSWER_BYTES:,} bytes, so it was not read to its end. BCDA does not "
+                    "send such answers. Look for something between this machine and BCDA that answers in its place."
+                )
+            return OpenAnswer(answer.status_code, answer.headers, body.content())
+
+
+def _too_late(path: str, seconds: float) -> Timeout:
+    return Timeout(f"{path}: no complete answer within {seconds:g} s")
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAnswer:
+    """Answer of an open endpoint.
+
+    Attributes:
+        status_code: HTTP status.
+        headers: names in any case.
+        content: body, unpacked; of an error, no more of it than its budget.
+    """
+
+    status_code: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    @property
+    def ok(self) -> bool:
+        """Whether the status is no error."""
+        return self.status_code < HTTPStatus.BAD_REQUEST
 
 
 class ContextAdapter(HTTPAdapter):

@@ -8,7 +8,7 @@ DISTRIBUTION = "airflow-provider-bcda"
 INTEGRATION = "Beneficiary Claims Data API (BCDA)"
 
 ADVANCED = {
-    "request_timeout_seconds": "Limit for one answer, and for each silence during a download.",
+    "request_timeout_seconds": "Limit for one request up to the last byte of its answer, and for each silence during a download.",
     "max_attempts": "Attempts of one request before its error is raised.",
     "backoff_initial_seconds": "First wait between attempts. It doubles, with jitter.",
     "backoff_max_seconds": "Longest wait between attempts. A longer Retry-After of the server is obeyed.",
@@ -24,6 +24,10 @@ ADVANCED = {
     "list_wait_seconds": "Wait before the next look for an attribution list that BCDA does not have yet.",
     "parallel_jobs": "Whether jobs of different resource types may run at the same time.",
     "shared_system": "v3 only: whether to request unfinished claims too. GUIDE entities may not.",
+    "manifest_megabytes": "Largest answer to a status request. A file takes about 130 bytes of it.",
+    "file_megabytes": "Largest file as it comes over the network.",
+    "least_bytes_per_second": "Slower downloads are broken off and tried again. Measured over a minute.",
+    "free_disk_megabytes": "Disk space that downloads leave free.",
     "auth": "`basic`, or `none` for an open test server.",
 }
 """What the form's field Advanced may hold; each key may also stand in the extra itself, as in version 1.0."""

@@ -9,6 +9,7 @@ from airflow.sdk import RetryPolicy
 from airflow.sdk.definitions.retry_policy import RetryDecision
 from airflow.sdk.exceptions import TaskDeferralError
 
+from bcda import budgets
 from bcda.errors import (
     ActionNeededError,
     BcdaError,
@@ -26,8 +27,8 @@ PAUSES = (30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 900.0, 900.0, 900.0)
 """Seconds between the tries of a task: ten tries over 4,710 s, which is 78.5 minutes. A task that waits holds no worker.
 
 The first pauses are short, because most trouble is; the last are long, because an outage is not shortened by asking. Within a
-try the client asks up to six times for at most a minute and a half (`client.HELD_SECONDS`), so that a task sends about 60
-requests in an outage of an hour.
+try the client asks up to six times for at most a minute (`budgets.HELD_SECONDS`), so that a task sends about 60 requests in an
+outage of an hour.
 """
 
 SCALE = "BCDA_RETRY_SCALE"
@@ -97,8 +98,11 @@ class BcdaRetryPolicy(RetryPolicy):
             return RetryDecision.fail(reason=f"this error is not expected, and {FEW} retries did not help")
         pause = pauses()[min(failures, len(PAUSES) - 1)]
         wished = getattr(exception, "retry_after_seconds", None)
-        if wished and timedelta(seconds=wished) > pause:
-            return RetryDecision.retry(delay=timedelta(seconds=wished), reason="the server asked to wait")
+        wish = min(wished or 0.0, budgets.LONGEST_WAIT_SECONDS)
+        if wish > pause.total_seconds():
+            if failures * wish >= budgets.LONGEST_WAITS_SECONDS:
+                return RetryDecision.fail(reason="the server has asked for waits of more than a day in all")
+            return RetryDecision.retry(delay=timedelta(seconds=wish), reason="the server asked to wait")
         return RetryDecision.retry(delay=pause, reason="it may pass by itself")
 
     def passes_by_itself(self, exception: BaseException, context: Any = None) -> bool:

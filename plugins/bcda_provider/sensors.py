@@ -231,16 +231,17 @@ class BcdaJobSensor(BcdaTask, BaseSensorOperator):
             ExportFailedError: the deadline of the job that was given up has passed.
         """
         deadline = float(str(context["task_state_store"].get(f"deadline:{self.job_id}") or 0.0))
-        if time.time() > deadline:
+        left = deadline - time.time()
+        if left < 0:
             raise ExportFailedError(
                 f"Job {self.job_id} stayed Pending and was canceled, and overlapping jobs of this organization kept another from "
                 "starting in its place until its deadline. Look at BCDA's job list, cancel what is not wanted, then clear "
                 "`kick_off` with everything after it.",
                 job_id=str(self.job_id),
             ) from error
-        seconds = max(error.retry_after_seconds or 0.0, settings.tuning.poll_max_seconds)
-        self.log.info("%s Looking again in %.0f s, without holding a worker.", error, seconds)
+        seconds = min(max(error.retry_after_seconds or 0.0, settings.tuning.poll_max_seconds), left + 1)
         until = datetime.now(UTC) + timedelta(seconds=seconds)
+        self.log.info("%s Looking again at %s, without holding a worker.", error, _show(until.timestamp()))
         note_wait(raw_places(self.bcda_conn_id).run_folder(self.run_id), Wait(str(error), until))
         self.defer(trigger=TimeDeltaTrigger(timedelta(seconds=seconds)), method_name="restart_complete")
         raise AssertionError

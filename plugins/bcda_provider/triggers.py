@@ -4,11 +4,12 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from bcda import budgets
 from bcda.bounds import LONGEST_PROGRESS, shortened
 from bcda.client import BcdaClient
 from bcda.errors import BcdaError, NotAllowListedError, TransientError
@@ -18,9 +19,6 @@ from bcda.settings import ConnectionSettings
 from bcda.wait_clock import WaitClock
 from bcda_provider.events import JobEvent, Outcome
 from bcda_provider.hooks import BcdaHook, client_of, raw_places
-
-CANCEL_FOR_SECONDS = 1_800.0
-"""How long a job is tried to be cancelled after its deadline; BCDA's troubles are mostly shorter."""
 
 _PASSING = (TransientError, NotAllowListedError)
 """Errors that end no wait: the job goes on without us. BCDA gave it to this address, so that no connection in a triggerer that
@@ -111,7 +109,7 @@ class BcdaJobTrigger(BaseTrigger):
         # failure of the resumed task. So the first question waits too.
         await asyncio.sleep(min(interval, max(0.0, deadline - self._clock.now())))
         while True:
-            status = await self._ask(client)
+            status = await self._ask(client, deadline - self._clock.now())
             if status is not None:
                 if (now_shown := shortened(status.progress or status.state, LONGEST_PROGRESS)) != shown:
                     # The percentage is printed as sent; it is not a progress (wire contract §10).
@@ -120,25 +118,40 @@ class BcdaJobTrigger(BaseTrigger):
                 if event := await self._judge(watch, status, client):
                     return event
             left = deadline - self._clock.now()
-            if left <= 0 and self._clock.has_lasted(settings.tuning.job_deadline_seconds, client.server_date):
+            if left <= 0 and self._clock.has_lasted(settings.tuning.job_deadline_seconds, client.server_now):
                 return await self._give_up(client, status.state if status else JobState.UNKNOWN, settings)
             wait = max(self._asked_to_wait, interval * random.uniform(0.9, 1.1))  # noqa: S311 - jitter
-            await asyncio.sleep(min(wait, max(0.05, left)) if left > 0 else wait)
+            # Past a deadline that BCDA's clock does not confirm, no wish of a server puts the next look off for long.
+            await asyncio.sleep(min(wait, max(0.05, left) if left > 0 else settings.tuning.poll_max_seconds))
             interval = min(interval * 1.5, settings.tuning.poll_max_seconds)
 
-    async def _ask(self, client: BcdaClient) -> JobStatus | None:
+    async def _ask(self, client: BcdaClient, left: float) -> JobStatus | None:
+        """Ask once more; None without an answer, or when the deadline comes before it.
+
+        Args:
+            client: of the server.
+            left: seconds until the deadline; when it has passed, an answer has the time that any request has.
+        """
         self._asked_to_wait = 0.0
         try:
-            return await client.status(self.job_id)
+            async with asyncio.timeout(left if left > 0 else None):
+                return await client.status(self.job_id)
+        except TimeoutError:
+            self.log.warning("no answer on job %s before the deadline", self.job_id)
         except _PASSING as error:
             self._asked_to_wait = getattr(error, "retry_after_seconds", None) or 0.0
-            self.log.warning("no answer on job %s, asking again: %s", self.job_id, error)
-            return None
+            at = datetime.now(UTC) + timedelta(seconds=min(self._asked_to_wait, max(0.0, left)))
+            after = f" after {at:%Y-%m-%d %H:%M:%S} UTC" if self._asked_to_wait else ""
+            self.log.warning("no answer on job %s, asking again%s: %s", self.job_id, after, error)
+        return None
 
     async def _give_up(self, client: BcdaClient, state: JobState, settings: ConnectionSettings) -> JobEvent:
         """Cancel a job that is past its deadline, and try for a while when BCDA does not answer or the job goes on."""
         await self._note("cancelled", client)
-        until, accepted = time.monotonic() + CANCEL_FOR_SECONDS, False
+        self.log.warning(
+            "job %s is past its deadline, cancelling it for up to %.0f s", self.job_id, budgets.GIVE_UP_SECONDS
+        )
+        until, accepted = time.monotonic() + budgets.GIVE_UP_SECONDS, False
         while True:
             try:
                 accepted = await client.cancel(self.job_id) or accepted
@@ -196,7 +209,7 @@ class BcdaJobTrigger(BaseTrigger):
     def _is_old_enough(self, client: BcdaClient) -> bool:
         """Tell whether BCDA's clock agrees that a job which is still Pending is stuck."""
         seconds = self._settings.tuning.pending_restart_seconds if self._settings else 0.0
-        return self._clock.has_lasted(seconds, client.server_date)
+        return self._clock.has_lasted(seconds, client.server_now)
 
     async def _asked_at(self) -> datetime | None:
         """Return when BCDA accepted the job, by its own clock; None when that is not recorded."""

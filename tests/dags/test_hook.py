@@ -1,5 +1,6 @@
 """What the hook makes of a server that is not well, before anything is asked for."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import certifi
@@ -7,6 +8,7 @@ import pytest
 from own_authority import own_authority
 from pooling_proxy import pooling_proxy
 
+from bcda import budgets
 from bcda_simulator import Fault, FaultKind
 
 ILL = '{"database":"error","ssas":"ok","ssas_introspect":"1S00E00AA00"}'
@@ -75,6 +77,33 @@ def test_a_health_check_that_says_nothing_of_bcda_stops_no_run(serve, settings_f
 
     monkeypatch.setattr(hooks, "HEALTH_SECONDS", 0.5)
     assert hooks.BcdaHook().check_open_endpoints(settings_for(serve(faults=[fault]))) == "4.0.1"
+
+
+EXCESS = {
+    "floods": {"kind": FaultKind.FLOOD},
+    "unpacks": {"kind": FaultKind.BOMB},
+    "drips": {"kind": FaultKind.DRIP, "seconds": 0.05},
+    "header block drips": {"kind": FaultKind.ENDLESS_HEADERS, "seconds": 0.05},
+    "header block never ends": {"kind": FaultKind.ENDLESS_HEADERS, "seconds": 0.0},
+}
+
+
+@pytest.mark.parametrize("excess", EXCESS)
+def test_the_first_check_takes_no_more_bytes_and_time_than_its_budget(serve, settings_for, monkeypatch, excess):
+    from bcda.errors import ServerError
+    from bcda_provider import hooks
+
+    monkeypatch.setattr(hooks, "HEALTH_SECONDS", 0.5)
+    server = serve(faults=[Fault(endpoint="open", **EXCESS[excess])])
+    settings = settings_for(server)
+    settings = replace(settings, tuning=replace(settings.tuning, request_timeout_seconds=1.0))
+    assert hooks.BcdaHook().check_open_endpoints(settings) == "4.0.1"
+    server.faults.clear()
+    server.faults.add(Fault(endpoint="metadata", **EXCESS[excess]))
+    with pytest.raises(ServerError, match=r"larger than|does not answer as BCDA v2 does"):
+        hooks.BcdaHook().check_open_endpoints(settings)
+    # What lies in the buffers of the two systems was sent, and not read.
+    assert max(entry.body_bytes for entry in server.requests) < budgets.ANSWER_BYTES + (16 << 20)
 
 
 def test_a_server_that_is_well_names_its_fhir_version(serve, settings_for):

@@ -1,15 +1,17 @@
 """The kick-off as Airflow calls it again and again: what it waits for, and for how long."""
 
 import asyncio
+import re
 import time
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
 from exporting import planned
 
-from bcda import cancelled_jobs, export
+from bcda import budgets, cancelled_jobs, export
 from bcda.client import BcdaClient
-from bcda.errors import ExportFailedError
+from bcda.errors import AttributionMissingError, ExportFailedError
 from bcda.export_request import ExportRequest, Scope
 from bcda.settings import ApiVersion
 from bcda_simulator import Fault, FaultKind, SimulatorSettings
@@ -142,3 +144,47 @@ def test_the_token_limit_is_no_job_in_the_way(airflow_database, serve, settings_
     assert read_wait(places.run_folder(run.run_id)).reason.startswith(said)
     assert "job" not in read_wait(places.run_folder(run.run_id)).reason
     assert deferred.value.trigger.moment.timestamp() - time.time() > 250
+
+
+@pytest.mark.parametrize("wish", ["86400", "9" * 30, "Fri, 31 Dec 9999 23:59:59 GMT"])
+def test_a_wait_that_the_server_asks_for_ends_at_the_deadline_and_says_when(
+    airflow_database, serve, settings_for, connect, places, now, logged, wish
+):
+    from airflow.sdk.exceptions import TaskDeferred
+
+    from bcda_provider.operators import BcdaKickOffOperator
+
+    busy = Fault(FaultKind.ANSWER, "kick-off", status=429, retry_after=wish, body="none")
+    server = serve(faults=[busy])
+    connect(server, extra={"job_deadline_seconds": 3_600.0})
+    run = planned(settings_for(server), places)
+    operator = BcdaKickOffOperator(task_id="kick_off", run_id=run.run_id, bcda_conn_id="bcda_default")
+    context = {"task_state_store": Store(), "dag_run": SimpleNamespace(clear_number=0)}
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute_complete(context, None)
+    moment = deferred.value.trigger.moment
+    assert 0 < (moment - datetime.now(UTC)).total_seconds() <= 3_602
+    assert re.search(rf"Looking again at {moment:%Y-%m-%d %H:%M}:\d\d UTC, without holding a worker", logged())
+    now[0] += 3_602
+    with pytest.raises(ExportFailedError, match="longer than the job deadline"):
+        operator.execute_complete(context, None)
+
+
+def test_a_wait_for_a_list_has_an_end(airflow_database, serve, settings_for, connect, places, now, logged):
+    from airflow.sdk.exceptions import TaskDeferred
+
+    from bcda_provider.operators import BcdaKickOffOperator
+
+    server = serve(faults=[Fault(FaultKind.WRONG_YEAR, "kick-off")])
+    connect(server)
+    run = planned(settings_for(server), places)
+    operator = BcdaKickOffOperator(task_id="kick_off", run_id=run.run_id, bcda_conn_id="bcda_default")
+    context = {"task_state_store": Store(), "dag_run": SimpleNamespace(clear_number=0)}
+    for _ in range(2):
+        with pytest.raises(TaskDeferred):
+            operator.execute_complete(context, None)
+        now[0] += budgets.LIST_WAITS_SECONDS - 1
+        # 90 days after the clock of the test.
+        assert "until 2026-04-05 at the latest" in logged()
+    with pytest.raises(AttributionMissingError):
+        operator.execute_complete(context, None)

@@ -5,11 +5,13 @@ import importlib
 import inspect
 import json
 import time
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from exporting import planned
 
-from bcda import job_records
+from bcda import budgets, job_records
 from bcda.client import BcdaClient
 from bcda.export_request import ExportRequest, Scope
 from bcda.runs import amend_run
@@ -124,9 +126,7 @@ async def test_by_bcdas_clock_too_a_wait_has_an_end(airflow_database, serve, set
 @pytest.mark.parametrize("ends", [True, False])
 async def test_a_cancellation_at_the_deadline_is_looked_after(airflow_database, serve, trigger_for, monkeypatch, ends):
     """It can be lost, and then the job ends well or goes on (wire contract §26, row 17)."""
-    from bcda_provider import triggers
-
-    monkeypatch.setattr(triggers, "CANCEL_FOR_SECONDS", 0.5)
+    monkeypatch.setattr(budgets, "GIVE_UP_SECONDS", 0.5)
     server = serve(settings=SimulatorSettings(pending_seconds=60), faults=[Fault(FaultKind.CANCEL_LOST, "cancel")])
     waiting = asyncio.ensure_future(event_of(await trigger_for(server, deadline_seconds=0.3)))
     while not any(entry.endpoint == "cancel" for entry in server.requests):
@@ -162,9 +162,7 @@ QUICK = {"max_attempts": 2, "backoff_initial_seconds": 0.01}
 async def test_a_deadline_stays_one_when_the_job_cannot_be_cancelled(
     airflow_database, serve, trigger_for, monkeypatch, fault, seconds, states, said
 ):
-    from bcda_provider import triggers
-
-    monkeypatch.setattr(triggers, "CANCEL_FOR_SECONDS", seconds)
+    monkeypatch.setattr(budgets, "GIVE_UP_SECONDS", seconds)
     server = serve(faults=[Fault(FaultKind.STUCK, "kick-off"), Fault(FaultKind.ANSWER, "cancel", **fault)])
     trigger = await trigger_for(server, deadline_seconds=1, extra=QUICK)
     event = await event_of(trigger)
@@ -235,3 +233,30 @@ def test_deferred_tasks_of_earlier_releases_find_what_they_resume_with(airflow_d
     assert stored == arguments | {"run_id": "", "restart_at_epoch_seconds": None}
     for operator in (BcdaKickOffOperator, BcdaJobSensor):
         assert "event" in inspect.signature(operator.execute_complete).parameters
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(Fault(FaultKind.DRIP, "status", seconds=0.1), id="body"),
+        pytest.param(Fault(FaultKind.ENDLESS_HEADERS, "status", seconds=0.1), id="headers", marks=pytest.mark.complete),
+    ],
+)
+@pytest.mark.parametrize("answered_first", [True, False], ids=["after an answer", "from the start"])
+async def test_an_answer_that_drips_puts_no_deadline_off(
+    airflow_database, serve, settings_for, trigger_for, places, monkeypatch, fault, answered_first
+):
+    """One request could take a minute here, and BCDA's clock is never heard of again."""
+    monkeypatch.setattr(budgets, "UNCONFIRMED_SECONDS", 0.5)
+    server = serve(faults=[Fault(FaultKind.STUCK, "kick-off"), replace(fault, skip=1 if answered_first else 0)])
+    run = planned(settings_for(server), places, resource_types=("Patient",))
+    # By BCDA's clock the job is nearly as old as it may be.
+    amend_run(places.run_folder(run.run_id), asked_at=server.clock.now() - timedelta(seconds=86_400))
+    trigger = await trigger_for(server, deadline_seconds=2.0, run_id=run.run_id)
+    began = time.monotonic()
+    waiting = asyncio.ensure_future(event_of(trigger))
+    while server.jobs() != {1: "Cancelled"}:
+        await asyncio.sleep(0.05)
+        assert time.monotonic() - began < 30
+    server.faults.clear()
+    assert (await waiting).outcome is Outcome.DEADLINE

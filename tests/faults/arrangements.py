@@ -22,7 +22,7 @@ import duckdb
 from driver import Export
 from pooling_proxy import pooling_proxy
 
-from bcda import cancelled_jobs, export, shared_runs
+from bcda import budgets, cancelled_jobs, export, shared_runs
 from bcda.client import BcdaClient
 from bcda.export_request import ExportRequest, Scope
 from bcda_simulator import Fault, FaultKind
@@ -203,6 +203,21 @@ def ask_where_nobody_answers(one: Export) -> Callable[[], object]:
             sock.close()
 
     return undo
+
+
+class MeasureSpeedOver:
+    """Average the speed of downloads over another time than a minute."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def __call__(self, one: Export) -> Callable[[], object]:
+        before, budgets.SPEED_SECONDS = budgets.SPEED_SECONDS, self._seconds
+
+        def undo() -> None:
+            budgets.SPEED_SECONDS = before
+
+        return undo
 
 
 def share_connections(one: Export) -> Callable[[], object]:

@@ -95,6 +95,9 @@ def waits(fault: str, phase: str, strike: Fault, says: str) -> Row:
     return Row(fault, phase, (strike,), Outcome.WAITS, errors.AttributionMissingError, says)
 
 
+DAY = 86_400.0
+"""Seconds of the longest wait that a server can ask for."""
+
 BACK_OFF = 0.02
 """Seconds of the shortest wait before another try (driver.FAST)."""
 
@@ -148,11 +151,38 @@ def _rate_limits() -> Iterator[Row]:
             ("2", 2.0, "2"),
             (date, 3000.0, "an HTTP date"),
             ("soon, maybe", BACK_OFF, "nonsense"),
+            ("86400", DAY, "a day"),
+            ("9" * 40, DAY, "more years than there are"),
         ):
             strike = Fault(K.ANSWER, phase, status=429, retry_after=wish, body="none", times=2)
             yield Row(f"429, Retry-After: {named}", phase, (strike,), waits=waits)
     edge = Fault(K.ANSWER, "data", status=429, body="html", times=2)
     yield Row("429 from the network edge, without Retry-After", "data", (edge,))
+
+
+def _excess() -> Iterator[Row]:
+    """Return rows of answers that take more bytes or more time than any answer should."""
+    once, dripping, endless = {"times": 1}, Fault(K.DRIP, seconds=0.1), Fault(K.FLOOD)
+    for phase in (*ENDPOINTS[:-1], "manifest"):
+        yield Row("answer that never ends", phase, (replace(endless, endpoint=phase, **once),))
+        yield Row("compressed answer that never ends", phase, (Fault(K.BOMB, phase, **once),))
+        yield Row("answer that drips", phase, (replace(dripping, endpoint=phase, **once),))
+    for phase in ENDPOINTS:
+        yield Row("header block that drips", phase, (Fault(K.ENDLESS_HEADERS, phase, seconds=0.1, **once),))
+        yield Row("header block that never ends", phase, (Fault(K.ENDLESS_HEADERS, phase, seconds=0.0, **once),))
+        error = Fault(K.ANSWER, phase, status=503, **once)
+        yield Row("503 with a body that never ends", phase, (error, replace(endless, endpoint=phase, **once)))
+        yield Row("503 with a body that drips", phase, (error, replace(dripping, endpoint=phase, **once)))
+    over = {"error": errors.ExportFailedError, "says": "deadline", "tuning": {"job_deadline_seconds": 0.5}}
+    drips = replace(dripping, endpoint="status")
+    over["tuning"]["max_attempts"] = 1
+    yield fails("answer that drips, each time", "status", drips, Fault(K.STUCK), **over)
+    large = {"error": errors.ManifestError, "says": "manifest_megabytes", "tuning": {"manifest_megabytes": 1.0}}
+    yield fails("manifest that never ends, each time", "manifest", replace(endless, endpoint="manifest"), **large)
+    values = Fault(K.MANIFEST, fields={"extension": [[]] * 1_000_001})
+    yield fails(
+        "manifest with a million values", "manifest", values, error=errors.ManifestError, says="more than 1,000,000"
+    )
 
 
 def _tokens() -> Iterator[Row]:
@@ -310,6 +340,13 @@ def _cancelling() -> Iterator[Row]:
     )
     busy = Fault(K.ANSWER, "cancel", status=503, body="none", times=2)
     yield fails(f"503, {while_}", "cancel", stuck, busy, **over)
+    for excess, fault in (
+        ("answer that never ends", Fault(K.FLOOD, "cancel", times=1)),
+        ("answer that drips", Fault(K.DRIP, "cancel", seconds=0.1, times=1)),
+        ("header block that drips", Fault(K.ENDLESS_HEADERS, "cancel", seconds=0.1, times=1)),
+        ("429, Retry-After: a day", Fault(K.ANSWER, "cancel", status=429, retry_after="86400", body="none", times=1)),
+    ):
+        yield fails(f"{excess}, {while_}", "cancel", stuck, fault, **over)
 
 
 def _manifests() -> Iterator[Row]:
@@ -487,6 +524,32 @@ def _files() -> Iterator[Row]:
     )
 
 
+def _downloads() -> Iterator[Row]:
+    """Return rows of downloads that take more bytes, disk or time than any should, or are none from their first bytes on."""
+    # Measured over a tenth of a second instead of a minute.
+    crawl, hasty = Fault(K.SLOW, "data", bytes_per_second=200), {"arrange": a.MeasureSpeedOver(0.1)}
+    yield Row("download that drips", "data", (replace(crawl, times=1),), **hasty)
+    late = {"error": errors.IncompleteFileError, "says": "came slower than 1024 bytes/s"}
+    yield fails("download that drips, each time", "data", crawl, **late, **hasty)
+    large, small = {"error": errors.OversizedFileError, "says": "file_megabytes"}, {"tuning": {"file_megabytes": 1.0}}
+    yield fails("file that never ends", "data", Fault(K.FLOOD, "data"), **large, **small)
+    long = Fault(K.UNPACKED, "data", fraction=1.0)
+    yield fails("file with a length above its budget", "data", long, **large, tuning={"file_megabytes": 0.001})
+    scarce = {
+        "error": errors.StorageError,
+        "says": "bytes free.*have to stay free",
+        "tuning": {"free_disk_megabytes": 9e8},
+    }
+    yield fails("disk that is nearly full", "data", **scarce)
+    for page in ("a page", "a page that is not compressed"):
+        login, named = (
+            Fault(K.REWRITTEN, "data", text=page),
+            page.replace("a page", "login page in the place of a file", 1),
+        )
+        yield Row(named, "data", (replace(login, times=1),))
+        yield fails(f"{named}, each time", "data", login, error=errors.ServerError, says="page of HTML")
+
+
 def _lines() -> Iterator[Row]:
     for name, line in a.BAD_LINES.items():
         yield Row(f"line {name}", "land", (), Outcome.QUARANTINED, source=a.Serving(line))
@@ -553,7 +616,7 @@ def _own_side() -> Iterator[Row]:
 
 
 ROWS: tuple[Row, ...] = (
-    *_connection(), *_loud(), *_rate_limits(), *_tokens(), *_connections(), *_jobs(), *_cancelling(), *_manifests(), *_dates(), *_files(), *_lines(),
+    *_connection(), *_loud(), *_rate_limits(), *_excess(), *_tokens(), *_connections(), *_jobs(), *_cancelling(), *_manifests(), *_dates(), *_files(), *_downloads(), *_lines(),
     *_resources(), *_own_side(),
 )  # fmt: skip
 

@@ -1,227 +1,196 @@
-"""Values that CMS's dictionaries define, in every version and claim type that has them: where each stands, and which one counts."""
-
-import json
-from decimal import Decimal
+import os
+import threading
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
-from rawfiles import load
-from test_cases import CODES, EOB, VARIABLES, concept, diagnosis, patient, query, text, v2, v3
+from hypothesis import given
+from hypothesis import strategies as st
 
-from bcda.settings import ApiVersion
+from bcda import home
+from bcda.batches import split_into_batches
+from bcda.errors import InvalidRequestError, ManifestError, StorageError
+from bcda.files import private_files, private_folder, write_durably
+from bcda.governor import Governor
+from bcda.manifest import FileKind, Manifest, OutputFile
+from bcda.places import Places
+from bcda.receipts import Receipt, read_receipt, write_receipt
+from bcda.settings import ConnectionSettings, Tuning
 
-ADJUDICATION = "https://bluebutton.cms.gov/fhir/CodeSystem/Adjudication"
-NDC = "http://hl7.org/fhir/sid/ndc"
-
-
-def v1(number, kind="CARRIER", **changes):
-    """A claim as v1 has it: STU3, with money in extensions."""
-    return v2(number, kind, **{"item": [{"sequence": 1}], "diagnosis": [], **changes})
-
-
-def loaded(places, version, *claims):
-    version = ApiVersion(version)
-    load(places, [("Patient", patient("-7") + patient("7")), (EOB, b"".join(claims))], version=version)
+T0 = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def money(name, amount):
-    """A variable of CCW, as v1 sends it: an extension of the claim."""
-    return {"url": f"{VARIABLES}{name}", "valueMoney": {"value": amount}}
+def files(*types):
+    listed = tuple(OutputFile(f"{n:05d}-{t}.ndjson.gz", FileKind.OUTPUT, t, f"u{n}") for n, t in enumerate(types))
+    return Manifest("1", T0, "", None, listed)
 
 
-def balances(**amounts):
-    """Variables of CCW, as v2 sends them: financials of a benefit balance."""
-    financial = [
-        {
-            "type": concept(("x", "benefit"), (f"{VARIABLES}{name}", f"{VARIABLES}{name}")),
-            "usedMoney": {"value": amount},
-        }
-        for name, amount in amounts.items()
-    ]
-    return {"benefitBalance": [{"category": concept(("x", "1")), "financial": financial}]}
+@given(st.lists(st.sampled_from(["Patient", "Coverage", "ExplanationOfBenefit"]), max_size=50), st.integers(1, 64))
+def test_batches_hold_every_file_once_and_are_even(types, count):
+    manifest = files(*types)
+    batches = split_into_batches(manifest, count)
+    held = [file for batch in batches for file in batch.files]
+    assert sorted(held, key=lambda f: f.name) == list(manifest.files)
+    assert [batch.number for batch in batches] == list(range(min(count, len(types))))
+    sizes = {len(batch.files) for batch in batches}
+    assert not sizes or max(sizes) - min(sizes) <= 1
+    assert split_into_batches(manifest, count) == batches
 
 
-@pytest.mark.parametrize("kind", ["INPATIENT", "SNF"])
-@pytest.mark.parametrize("version", ["v1", "v2"])
-def test_the_deductible_of_a_stay_is_the_beneficiarys_and_not_the_total_of_deductions(places, version, kind):
-    """CCW: NCH_BENE_IP_DDCTBL_AMT is the deductible, NCH_IP_TOT_DDCTN_AMT the sum of it, of coinsurance and blood."""
-    values = {
-        "nch_ip_tot_ddctn_amt": 123,
-        "nch_bene_ip_ddctbl_amt": 112,
-        "nch_bene_pta_coinsrnc_lblty_amt": 5,
-        "nch_bene_blood_ddctbl_lblty_am": 6,
-    }
-    if version == "v1":
-        claim = v1(1, kind, extension=[money(name, amount) for name, amount in values.items()])
-    else:
-        claim = v2(1, kind, **balances(**values))
-    loaded(places, version, claim)
-    assert query(places, "SELECT deductible_amount, coinsurance_amount, blood_deductible_amount FROM claim") == [
-        (Decimal("112.00"), Decimal("5.00"), Decimal("6.00"))
-    ]
+@pytest.mark.parametrize("count", [0, -1, 65])
+def test_a_count_of_batches_out_of_range_is_refused(count):
+    with pytest.raises(InvalidRequestError):
+        split_into_batches(files("Patient"), count)
 
 
-def adjudicated(name, amount):
-    return {"category": concept(("x", "y"), (ADJUDICATION, name)), "amount": {"value": amount, "currency": "USD"}}
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"base_url": "http://api.example.org"},
+        {"base_url": "api.example.org"},
+        {"base_url": "https://"},
+        {"base_url": "https://user:word@api.example.org"},
+        {"base_url": "https://api.example.org/api/v2"},
+        {"client_id": ""},
+        {"client_secret": ""},
+    ],
+    ids=["plain-http", "no-scheme", "no-host", "credentials", "path", "no-id", "no-secret"],
+)
+def test_settings_that_cannot_work_are_refused(changes):
+    with pytest.raises(InvalidRequestError):
+        ConnectionSettings(**{"base_url": "https://api.example.org", "client_id": "a", "client_secret": "b", **changes})
 
 
-@pytest.mark.parametrize("place", ["line", "claim"])
-def test_what_beneficiary_and_others_paid_for_a_drug_is_read_from_the_line_or_the_claim(places, place):
-    """The v3 server sends both as totals of the claim since 2026-03-05, and before that as adjudications of the line."""
-    cost = adjudicated("TOT_RX_CST_AMT", 2256829.86)
-    if place == "line":
-        line = [adjudicated("CLM_LINE_BENE_PMT_AMT", 12.34), adjudicated("CLM_LINE_OTHR_TP_PD_AMT", 967.88), cost]
-        total = []
-    else:
-        line, total = [], [adjudicated("CLM_BENE_PMT_AMT", 12.34), adjudicated("CLM_OTHR_TP_PD_AMT", 967.88), cost]
-    loaded(places, "v3", v3(1, "PDE", system="DDPS", item=[{"sequence": 1, "adjudication": line}], total=total))
-    expected = (Decimal("12.34"), Decimal("967.88"), Decimal("2256829.86"))
-    assert query(places, "SELECT patient_paid, other_troop, gross_drug_cost FROM claim_drug") == [expected]
-    assert query(places, "SELECT CLM_LINE_BENE_PMT_AMT FROM cclf.cclf7") == [expected[:1]]
+@pytest.mark.parametrize("host", ["localhost:1", "127.0.0.1:8888", "[::1]:9"])
+def test_plain_http_is_for_loopback(host):
+    assert ConnectionSettings(f"http://{host}/", "a", "b").base_url == f"http://{host}"
 
 
-DENIALS = ["0", "00", "1", "A", "12", "43"]
-"""CCW: 00 is MSP cost avoided, 0 is denied."""
+@pytest.mark.parametrize("value", [0, -1, "5", True, None, float("nan")])
+def test_tuning_that_cannot_work_is_refused(value):
+    with pytest.raises(InvalidRequestError):
+        Tuning(poll_seconds=value)
 
 
-@pytest.mark.parametrize("kind", ["CARRIER", "DME"])
-@pytest.mark.parametrize("version", list(ApiVersion))
-def test_a_denial_code_is_the_one_that_was_sent(places, version, kind):
-    def claim(number, code):
-        if version is ApiVersion.V3:
-            of = {
-                "type": concept(
-                    (f"{CODES}CLM-TYPE-CD", "71" if kind == "CARRIER" else "82"), (f"{CODES}EOB-TYPE", kind)
-                )
-            }
-            info = {
-                "sequence": 1,
-                "category": concept((f"{CODES}SUPPORTING-INFO", "CLM_CARR_PMT_DNL_CD")),
-                "code": concept((f"{CODES}CLM-CARR-PMT-DNL-CD", code)),
-            }
-            return v3(number, supportingInfo=[info], item=[{"sequence": 1}], **of)
-        return v2(number, kind, extension=[{"url": f"{VARIABLES}carr_clm_pmt_dnl_cd", "valueCoding": {"code": code}}])
-
-    loaded(places, version, *(claim(number, code) for number, code in enumerate(DENIALS)))
-    view = "cclf5" if kind == "CARRIER" else "cclf6"
-    assert query(places, "SELECT payment_denial_code FROM claim ORDER BY claim_number") == [(code,) for code in DENIALS]
-    assert query(places, f"SELECT CLM_CARR_PMT_DNL_CD FROM cclf.{view} ORDER BY CUR_CLM_UNIQ_ID") == [
-        (code,) for code in DENIALS
-    ]
+@pytest.mark.parametrize("run_id", ["../x", "", ".", "a/b", "x" * 200, "-x"])
+def test_a_run_id_cannot_leave_the_raw_folder(run_id):
+    with pytest.raises(InvalidRequestError):
+        Places.below(Path("home")).run_folder(run_id)
 
 
-@pytest.mark.parametrize("kind", ["CARRIER", "DME"])
-@pytest.mark.parametrize("version", ["v1", "v2"])
-@pytest.mark.parametrize("place", ["item", "service"])
-def test_the_drug_of_a_part_b_line_is_read_wherever_it_stands(places, version, kind, place):
-    extension = [{"url": NDC, "valueCoding": {"system": NDC, "code": "00173035518"}}]
-    element = "service" if version == "v1" else "productOrService"
-    line = (
-        {"sequence": 1, "extension": extension}
-        if place == "item"
-        else {"sequence": 1, element: {"extension": extension}}
-    )
-    loaded(places, version, (v1 if version == "v1" else v2)(1, kind, item=[line]))
-    assert query(places, "SELECT ndc_code FROM claim_line") == [("00173035518",)]
+def test_places_follow_the_environment(tmp_path):
+    home = str(tmp_path)
+    assert Places.from_environment({"BCDA_HOME": home}, default_home=Path("x")) == Places.below(tmp_path)
+    moved = Places.from_environment({"BCDA_HOME": home, "BCDA_LAKE": "/elsewhere"}, default_home=Path("x"))
+    assert (moved.lake, moved.raw) == (Path("/elsewhere"), tmp_path / "raw")
 
 
-def test_an_admitting_diagnosis_that_is_the_principal_one_too_is_sent_once(places):
-    """BFD leaves out a diagnosis that it has written already. On SNF claims the first is the admitting one, typed other."""
-    both = [diagnosis(1, "J189", "other"), diagnosis(2, "I10", "other")]
-    two = [diagnosis(1, "J189", "other"), diagnosis(2, "I10", "principal"), diagnosis(3, "E119", "other")]
-    loaded(places, "v2", v2(1, "SNF", diagnosis=both), v2(2, "SNF", diagnosis=two), v2(3, "OUTPATIENT", diagnosis=both))
-    assert query(places, "SELECT claim_number, principal_dx, admitting_dx FROM claim ORDER BY ALL") == [
-        ("1", "J189", "J189"),
-        ("2", "I10", "J189"),
-        ("3", None, None),
-    ]
-    assert query(
-        places,
-        "SELECT claim_id, dx_code, is_principal, is_admitting FROM claim_diagnosis WHERE is_principal OR is_admitting ORDER BY ALL",
-    ) == [
-        ("snf-1", "J189", True, True),
-        ("snf-2", "I10", True, False),
-        ("snf-2", "J189", False, True),
-    ]
+CHECKOUT = '[project]\nname = "airflow-provider-bcda"\n'
 
 
-@pytest.mark.parametrize("version", list(ApiVersion))
-def test_the_diagnosis_of_a_line_is_the_one_that_it_points_to_first(places, version):
-    pointers = "diagnosisLinkId" if version is ApiVersion.V1 else "diagnosisSequence"
-    listed = [diagnosis(n, code, "other") for n, code in ((1, "A419"), (2, "I10"), (3, "E119"))]
-    lines = [{"sequence": 1, pointers: [3, 1]}, {"sequence": 2, pointers: [2]}, {"sequence": 3}]
-    made = v3(1, diagnosis=listed, item=lines) if version is ApiVersion.V3 else v2(1, diagnosis=listed, item=lines)
-    loaded(places, version, made)
-    expected = [(1, "E119"), (2, "I10"), (3, None)]
-    assert query(places, "SELECT line_number, line_dx FROM claim_line ORDER BY ALL") == expected
-    assert query(places, "SELECT CLM_LINE_NUM, CLM_LINE_DGNS_CD FROM cclf.cclf5 ORDER BY ALL") == expected
-    assert query(places, "SELECT line_number, diagnosis_sequence FROM claim_line_diagnosis ORDER BY ALL") == [
-        (1, 1),
-        (1, 3),
-        (2, 2),
-    ]
+@pytest.mark.parametrize(
+    ("folder", "project", "is_checkout"),
+    [
+        ("include/bcda", CHECKOUT, True),
+        # A wheel, and a wheel in an environment below a project of its user.
+        ("lib/python3.12/packages/bcda", None, False),
+        ("include/bcda", None, False),
+        ("include/bcda", '[project]\nname = "claims"\n', False),
+        ("include/bcda", "no [toml", False),
+        ("vendor/bcda", CHECKOUT, False),
+    ],
+)
+def test_only_a_checkout_has_a_home_by_itself(tmp_path, monkeypatch, folder, project, is_checkout):
+    monkeypatch.setattr(home, "_THIS_FILE", tmp_path / folder / "home.py")
+    if project is not None:
+        (tmp_path / "pyproject.toml").write_text(project)
+    if is_checkout:
+        assert Places.from_environment({}) == Places.below(tmp_path / "data")
+        return
+    for environment in ({}, {"BCDA_HOME": ""}, {"BCDA_RAW": "/raw", "BCDA_LAKE": "/lake"}):
+        with pytest.raises(InvalidRequestError, match="BCDA_HOME is not set"):
+            Places.from_environment(environment)
+    each = {f"BCDA_{name}": f"/srv/{name}" for name in ("RAW", "LAKE", "WAREHOUSE", "PUBLISHED")}
+    assert Places.from_environment(each).lake == Path("/srv/LAKE")
 
 
-def test_the_diagnosis_of_an_unfinished_line_is_the_one_that_it_points_to_first(places):
-    claim = json.loads(v2(1, diagnosis=[diagnosis(1, "A419", "other"), diagnosis(2, "I10", "other")]))
-    claim |= {"resourceType": "Claim", "id": "m-1", "item": [{"sequence": 1, "diagnosisSequence": [2, 1]}]}
-    load(places, [("Claim", text(claim))])
-    assert query(places, "SELECT line_dx FROM partial.claim_line") == [("I10",)]
+def test_this_checkout_is_one():
+    assert home.default_home() == Path(__file__).resolve().parents[2] / "data"
 
 
-INSTITUTIONAL = {"OUTPATIENT": "40", "HHA": "10", "HOSPICE": "50"}
+RECEIPT = Receipt("00001-Patient.ndjson.gz", FileKind.OUTPUT, "Patient", "u", 3, "0" * 64, 9, 1)
 
 
-@pytest.mark.parametrize("kind", INSTITUTIONAL)
-@pytest.mark.parametrize("version", list(ApiVersion))
-def test_lines_of_cclf2_sum_to_the_claims_payment(places, version, kind):
-    """Line 0001 repeats the payment of the claim, so it has none."""
-
-    def line(number, center, amount):
-        revenue_system = f"{CODES}CLM-REV-CNTR-CD" if version is ApiVersion.V3 else f"{VARIABLES}rev_cntr"
-        name = "CLM_LINE_CVRD_PD_AMT" if version is ApiVersion.V3 else f"{VARIABLES}rev_cntr_pmt_amt_amt"
-        system = (
-            ADJUDICATION if version is ApiVersion.V3 else "https://bluebutton.cms.gov/resources/codesystem/adjudication"
-        )
-        return {
-            "sequence": number,
-            "revenue": concept((revenue_system, center)),
-            "adjudication": [{"category": concept(("x", "y"), (system, name)), "amount": {"value": amount}}],
-        }
-
-    items = [line(1, "0450", 70), line(2, "0250", 30.10), line(3, "0001", 100.10)]
-    if version is ApiVersion.V3:
-        of = {"type": concept((f"{CODES}CLM-TYPE-CD", INSTITUTIONAL[kind]), (f"{CODES}EOB-TYPE", kind))}
-        claim = v3(1, item=items, payment={"amount": {"value": 100.10}}, **of)
-    else:
-        claim = v2(1, kind, item=items)
-    loaded(places, version, claim)
-    assert query(places, "SELECT CLM_PMT_AMT FROM cclf.cclf1") == [(Decimal("100.10"),)]
-    assert query(places, "SELECT sum(CLM_LINE_CVRD_PD_AMT), count(*) FROM cclf.cclf2") == [(Decimal("100.10"), 3)]
+def test_a_receipt_needs_its_file(tmp_path):
+    assert read_receipt(tmp_path, RECEIPT.name) is None
+    write_receipt(tmp_path, RECEIPT)
+    with pytest.raises(ManifestError, match="does not match"):
+        read_receipt(tmp_path, RECEIPT.name)
+    (tmp_path / RECEIPT.name).write_bytes(b"abc")
+    assert read_receipt(tmp_path, RECEIPT.name) == RECEIPT
+    (tmp_path / f"{RECEIPT.name}.receipt.json").write_text("{")
+    with pytest.raises(ManifestError, match="cannot be read"):
+        read_receipt(tmp_path, RECEIPT.name)
 
 
-@pytest.mark.parametrize("version", list(ApiVersion))
-def test_cclf4_numbers_each_diagnosis_of_a_claim_once(places, version):
-    """First D with the principal one in front, then the first external cause, then the others; no code of them twice."""
-    external = "external" if version is ApiVersion.V1 else "externalcauseofinjury"
-    listed = [
-        diagnosis(1, "R05", "admitting"),
-        diagnosis(2, "W1800", external),
-        diagnosis(3, "J189", "principal"),
-        diagnosis(4, "J189", "other"),
-        diagnosis(5, "I10", "other"),
-        diagnosis(6, "Y929", external),
-        diagnosis(7, "W1800", external),
-    ]
-    if version is ApiVersion.V3:
-        of = {"type": concept((f"{CODES}CLM-TYPE-CD", "60"), (f"{CODES}EOB-TYPE", "INPATIENT"))}
-        claim = v3(1, diagnosis=listed, **of)
-    else:
-        claim = v2(1, "INPATIENT", diagnosis=listed)
-    loaded(places, version, claim)
-    assert query(places, "SELECT CLM_VAL_SQNC_NUM, CLM_PROD_TYPE_CD, CLM_DGNS_CD FROM cclf.cclf4 ORDER BY ALL") == [
-        (1, "D", "J189"),
-        (2, "D", "I10"),
-        (3, "1", "W1800"),
-        (4, "E", "Y929"),
-    ]
-    assert query(places, "SELECT PRNCPL_DGNS_CD, ADMTG_DGNS_CD FROM cclf.cclf1") == [("J189", "R05")]
+def test_small_files_are_written_whole_private_and_leave_nothing_else(tmp_path):
+    folder = private_folder(tmp_path / "a" / "b")
+    write_durably(folder / "x", b"one")
+    write_durably(folder / "x", b"two")
+    assert [(path.name, path.read_bytes()) for path in folder.iterdir()] == [("x", b"two")]
+    assert (folder.stat().st_mode & 0o777, (folder / "x").stat().st_mode & 0o777) == (0o700, 0o600)
+    with pytest.raises(StorageError):
+        write_durably(tmp_path / "missing" / "x", b"")
+
+
+def test_the_umask_is_narrow_while_anybody_is_inside_and_as_before_afterwards(tmp_path):
+    def modes(name):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x").touch()
+        return [path.stat().st_mode & 0o777 for path in (tmp_path / name, tmp_path / name / "x")]
+
+    second_is_inside, first_has_left, found = threading.Event(), threading.Event(), []
+
+    def second():
+        with private_files:
+            second_is_inside.set()
+            first_has_left.wait(10)
+            found.extend(modes("second"))
+
+    before = os.umask(0)
+    thread = threading.Thread(target=second)
+    try:
+        with private_files:
+            thread.start()
+            second_is_inside.wait(10)
+            assert modes("first") == [0o700, 0o600]
+        first_has_left.set()
+        thread.join()
+        assert found == [0o700, 0o600]
+        assert modes("after") == [0o777, 0o666]
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.parametrize("budget", [1, 3, 10, 240, 2400])
+async def test_the_governor_never_lets_more_than_the_budget_pass_in_five_minutes_and_never_stands_still(budget):
+    now, passed = 0.0, []
+
+    async def sleep(seconds):
+        nonlocal now
+        now += seconds
+
+    governor = Governor(budget, clock=lambda: now, sleep=sleep)
+    for _ in range(3 * budget + 10):
+        await governor.acquire()
+        passed.append(now)
+        now += 0.001
+    for first, beyond in zip(passed, passed[budget:], strict=False):
+        assert beyond - first >= 300 - 1e-6
+    assert passed[int(budget * 0.8)] <= 301
+    longest = max(later - earlier for earlier, later in pairwise(passed))
+    # Of the default budget each request waits for less than a second; one that is a few for five minutes cannot be spread.
+    assert longest <= 0.01 + 300 / max(1, budget - int(budget * 0.8))
+    # Spreading costs nothing of the budget.
+    assert passed[-1] <= 301 * 4 + (300 * 10 if budget < 10 else 0)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from bcda import export, protocol
+from bcda import budgets, export, protocol
 from bcda.export_request import ExportRequest, Scope
 from bcda.protocol import JobState, ListedJob
 from bcda.runs import ExportRun
@@ -42,7 +42,10 @@ def test_what_ends_a_job_needs_bcdas_clock_to_agree(asked_at, server_now, lasted
 
 def test_without_an_answer_the_time_that_was_waited_counts(monkeypatch):
     clock, before = WaitClock(ASKED), time.monotonic()
-    monkeypatch.setattr(time, "monotonic", lambda: before + DAY + 1)
+    monkeypatch.setattr(time, "monotonic", lambda: before + budgets.UNCONFIRMED_SECONDS - 1)
+    assert not clock.has_lasted(DAY, None)
+    monkeypatch.setattr(time, "monotonic", lambda: before + budgets.UNCONFIRMED_SECONDS + 1)
+    # Nobody waits for BCDA's word for another day.
     assert clock.has_lasted(DAY, None)
 
 

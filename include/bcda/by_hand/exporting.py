@@ -17,7 +17,7 @@ from bcda.by_hand.folder import Asked, ExportFolder, held_folder
 from bcda.by_hand.gaps import count_gaps
 from bcda.by_hand.one_job import about_job
 from bcda.by_hand.result import ExportedFile, ExportResult
-from bcda.by_hand.waiting import Restart, wait_for_job
+from bcda.by_hand.waiting import Restart, again_after, wait_for_job
 from bcda.client import BcdaClient
 from bcda.errors import (
     BcdaError,
@@ -179,7 +179,9 @@ class _Export:
             retry=tenacity.retry_if_exception_type(JobNotCompleteError),
             stop=tenacity.stop_after_delay(self._settings.tuning.job_deadline_seconds),
             wait=_Pause(self._settings),
-            before_sleep=lambda state: self._tell(f"The job is running again; waiting on. {_error_of(state)}"),
+            before_sleep=lambda state: self._tell(
+                f"The job is running again; asking {_when(state)}. {_error_of(state)}"
+            ),
             reraise=True,
         )
 
@@ -252,7 +254,9 @@ class _Export:
             retry=tenacity.retry_if_exception_type(TransientError),
             stop=_Patience(self._settings),
             wait=_Pause(self._settings),
-            before_sleep=lambda state: self._tell(f"The job is not started yet; trying again. {_error_of(state)}"),
+            before_sleep=lambda state: self._tell(
+                f"The job is not started yet; trying {_when(state)}. {_error_of(state)}"
+            ),
             reraise=True,
         )
 
@@ -382,9 +386,11 @@ class _Patience(tenacity.stop.stop_base):
 
     def __call__(self, retry_state: tenacity.RetryCallState) -> bool:
         """Tell whether it was the last try."""
-        if isinstance(_error_of(retry_state), RateLimitedError):
-            return (retry_state.seconds_since_start or 0.0) >= self._tuning.job_deadline_seconds
-        return retry_state.attempt_number >= self._tuning.max_attempts
+        waited = (retry_state.seconds_since_start or 0.0) + retry_state.upcoming_sleep
+        if waited >= self._tuning.job_deadline_seconds:
+            return True
+        is_limited = isinstance(_error_of(retry_state), RateLimitedError)
+        return not is_limited and retry_state.attempt_number >= self._tuning.max_attempts
 
 
 class _Pause(tenacity.wait.wait_base):
@@ -400,6 +406,11 @@ class _Pause(tenacity.wait.wait_base):
         """Return the seconds."""
         wished = getattr(_error_of(retry_state), "retry_after_seconds", None) or 0.0
         return max(float(wished), self._own(retry_state))
+
+
+def _when(state: tenacity.RetryCallState) -> str:
+    """Return when the next try is, in words."""
+    return again_after(state.next_action.sleep if state.next_action else 0.0)
 
 
 def _error_of(state: tenacity.RetryCallState) -> BaseException | None:

@@ -5,11 +5,14 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from bcda.client import BcdaClient
 from bcda.errors import ExportExpiredError, ExportFailedError, NotAllowListedError, TransientError
 from bcda.job_watch import JobWatch, Verdict
 from bcda.protocol import JobState, JobStatus
+
+_SOON_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ async def wait_for_job(
     watch = JobWatch(tuning.failed_grace_seconds, time.monotonic() + restart.seconds if restart else None)
     until, interval = time.monotonic() + tuning.job_deadline_seconds, tuning.poll_seconds
     while True:
-        status, asked_to_wait = await _ask(client, job_id, tell)
+        status, asked_to_wait = await _ask(client, job_id, tell, until - time.monotonic())
         if status is not None:
             if (now_shown := status.progress or status.state.value) != shown:
                 shown = now_shown
@@ -74,13 +77,38 @@ async def wait_for_job(
         interval = min(interval * 1.5, tuning.poll_max_seconds)
 
 
-async def _ask(client: BcdaClient, job_id: str, tell: Callable[[str], None]) -> tuple[JobStatus | None, float]:
-    """Return the status, or None without an answer, since the job continues anyway; and the pause in seconds that BCDA asks for."""
+async def _ask(
+    client: BcdaClient, job_id: str, tell: Callable[[str], None], left: float
+) -> tuple[JobStatus | None, float]:
+    """Return the status, or None without an answer, since the job continues anyway; and the pause in seconds that BCDA asks for.
+
+    Args:
+        client: of the server.
+        job_id: BCDA's number.
+        tell: called when there is no answer.
+        left: seconds until the end of the wait; when it has passed, an answer has the time that any request has.
+    """
     try:
-        return await client.status(job_id), 0.0
+        async with asyncio.timeout(left if left > 0 else None):
+            return await client.status(job_id), 0.0
+    except TimeoutError:
+        tell(f"No answer on job {job_id} before the end of the wait.")
+        return None, 0.0
     except (TransientError, NotAllowListedError) as error:
-        tell(f"No answer on job {job_id}; asking again. {error}")
-        return None, getattr(error, "retry_after_seconds", None) or 0.0
+        pause = getattr(error, "retry_after_seconds", None) or 0.0
+        tell(f"No answer on job {job_id}; asking {again_after(min(pause, max(0.0, left)))}. {error}")
+        return None, pause
+
+
+def again_after(seconds: float) -> str:
+    """Return when something is tried again: `again`, with the time where that is not soon.
+
+    Args:
+        seconds: from now.
+    """
+    if seconds < _SOON_SECONDS:
+        return "again"
+    return f"again at {datetime.now(UTC) + timedelta(seconds=seconds):%Y-%m-%d %H:%M} UTC"
 
 
 async def _give_up(client: BcdaClient, job_id: str, next_step: str) -> None:

@@ -16,7 +16,7 @@ from datetime import datetime
 
 import httpx
 
-from bcda import network, protocol, server_text
+from bcda import budgets, network, protocol, server_text
 from bcda.client import BcdaClient
 from bcda.deadlines import check_list, check_secret
 from bcda.doctor.check import Check, Status
@@ -340,7 +340,7 @@ def _no_answer(proxy: Proxy | None) -> str:
 
 
 def _sentence(error: BcdaError, proxy: Proxy | None) -> str:
-    if any(isinstance(cause, httpx.TimeoutException) for cause in causes_of(error)):
+    if any(isinstance(cause, httpx.TimeoutException | TimeoutError) for cause in causes_of(error)):
         return _no_answer(proxy)
     return f"{error} {_AGAIN}" if isinstance(error, TransientError) else str(error)
 
@@ -379,7 +379,7 @@ def _connection_problem(error: BcdaError, visit: _Visit) -> str:
     where = f"the proxy {visit.proxy.name}" if visit.proxy else f"{host} port {port}"
     setting = visit.proxy.variable if visit.proxy else "the base URL"
     if isinstance(error, NotAllowListedError):
-        return f"No connection to {where} within {SILENCE_SECONDS:.0f} s. {_ALLOW_LIST}"
+        return f"No connection to {where} within {SILENCE_SECONDS * budgets.CONNECT_SHARE:.0f} s. {_ALLOW_LIST}"
     if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
         return f"Nobody listens on {where}: the connection is refused. Check {setting}, then your firewall."
     named = next((cause for cause in causes if isinstance(cause, OSError) and cause.strerror), None)

@@ -9,6 +9,7 @@ from typing import Any
 from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 from airflow.sdk import BaseOperator, Context, XComArg
 
+from bcda import budgets
 from bcda.errors import AttributionMissingError, ExportFailedError, MissingList, RateLimitedError
 from bcda.runs import Wait, note_wait
 from bcda.settings import ConnectionSettings
@@ -97,7 +98,9 @@ class BcdaKickOffOperator(BcdaTask, BaseOperator):
             if waits_for_list and error.case in {MissingList.NO_LIST, MissingList.WRONG_YEAR}:
                 # BCDA looks for running jobs before it looks for a list (contract §6.3), so none is in the way any more.
                 store.delete(f"waits:{attempt}")
-                self._wait_for_list(settings, error, tags)
+                since = float(str(store.get(f"list:{attempt}") or time.time()))
+                store.set(f"list:{attempt}", since)
+                self._wait_for_list(settings, error, since, tags)
             raise
         store.set(f"job:{attempt}", kicked_off.job_id)
         if kicked_off.returned_jobs:
@@ -119,7 +122,8 @@ class BcdaKickOffOperator(BcdaTask, BaseOperator):
             ExportFailedError: an overlapping job, or a limit, has blocked this one for too long.
         """
         waits = store.get(f"waits:{attempt}") or {"since": time.time(), "count": 0}
-        if time.time() - waits["since"] > settings.tuning.job_deadline_seconds:
+        left = waits["since"] + settings.tuning.job_deadline_seconds - time.time()
+        if left < 0:
             raise ExportFailedError(
                 f"BCDA has made this run wait for longer than the job deadline. What it said last: {error} Look at BCDA's job list, "
                 "cancel what is not wanted, then clear this task.",
@@ -127,27 +131,37 @@ class BcdaKickOffOperator(BcdaTask, BaseOperator):
             ) from error
         tuning = settings.tuning
         own = min(tuning.backoff_max_seconds, tuning.poll_seconds * 2 ** min(waits["count"], 10))
-        seconds = max(error.retry_after_seconds or 0.0, own)
+        # The last look comes at the deadline, whatever the server wishes.
+        seconds = min(max(error.retry_after_seconds or 0.0, own), left + 1)
         store.set(f"waits:{attempt}", {"since": waits["since"], "count": waits["count"] + 1})
         metrics.emit(metrics.SLOT_WAIT, timedelta(seconds=seconds), **tags)
-        self.log.info("%s Looking again in %.0f s, without holding a worker.", error, seconds)
-        self._note_wait(str(error), seconds)
+        until = self._note_wait(str(error), seconds)
+        self.log.info("%s Looking again at %s, without holding a worker.", error, until)
         self.defer(trigger=TimeDeltaTrigger(timedelta(seconds=seconds)), method_name="execute_complete")
 
     def _wait_for_list(
-        self, settings: ConnectionSettings, error: AttributionMissingError, tags: dict[str, str]
+        self, settings: ConnectionSettings, error: AttributionMissingError, since: float, tags: dict[str, str]
     ) -> None:
-        """Defer until BCDA may have a list; what the run asks for follows the ledger, so that nothing is missed."""
+        """Defer until BCDA may have a list; what the run asks for follows the ledger, so that nothing is missed.
+
+        Returns when the run has waited for longer than any closure of BCDA lasts: the error is raised then.
+        """
+        end = since + budgets.LIST_WAITS_SECONDS
+        if time.time() >= end:
+            return
         seconds = settings.tuning.list_wait_seconds
         metrics.emit(metrics.LIST_WAIT, timedelta(seconds=seconds), **tags)
+        until = self._note_wait(str(error), seconds)
         self.log.warning(
-            "%s This run waits, without holding a worker, and asks again in %.0f hours; mark it failed to end the wait.",
+            "%s This run waits, without holding a worker, and asks again at %s, until %s at the latest; mark it failed to end the wait.",
             error,
-            seconds / 3600,
+            until,
+            f"{datetime.fromtimestamp(end, UTC):%Y-%m-%d}",
         )
-        self._note_wait(str(error), seconds)
         self.defer(trigger=TimeDeltaTrigger(timedelta(seconds=seconds)), method_name="execute_complete")
 
-    def _note_wait(self, reason: str, seconds: float) -> None:
+    def _note_wait(self, reason: str, seconds: float) -> str:
+        """Write down what is waited for, and return until when."""
         until = datetime.now(UTC) + timedelta(seconds=seconds)
         note_wait(raw_places(self.bcda_conn_id).run_folder(self.run_id), Wait(reason, until))
+        return f"{until:%Y-%m-%d %H:%M:%S} UTC"

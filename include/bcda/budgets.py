@@ -1,0 +1,95 @@
+"""How much memory, disk and time anything may take: every budget is here, the network's first, those of landing at the end.
+
+Nothing that a server sends takes more than a budget, whatever it says of itself. A few budgets are defaults of settings
+(`bcda.settings.Tuning`), which a user can raise. Bounds on texts for people are in `bcda.bounds`.
+"""
+
+MEGABYTE = 1_000_000
+
+# The network: bytes
+
+PIECE_BYTES = 1 << 16
+"""Bytes of one piece of an answer as it is read; a budget of bytes is overrun by one piece at most."""
+
+HEADER_BYTES = 100 << 10
+"""Bytes of the header block of an answer; the HTTP library's own limit (`httpcore`), which a test shows to be in force."""
+
+ANSWER_BYTES = 1 << 20
+"""Bytes of an answer that is neither a file, a token, a list of jobs nor a manifest, on the wire and decoded alike.
+
+Of an answer that is no success no more than this is read, and its status counts as if that were all of it.
+"""
+
+TOKEN_BYTES = 64 << 10
+"""Bytes of the token endpoint's answer; a token has one or two kilobytes."""
+
+JOB_LIST_BYTES = 16 << 20
+"""Bytes of the list of jobs. BCDA lists all jobs since ever, with half a kilobyte each (wire contract §13): 30,000 jobs."""
+
+MANIFEST_MEGABYTES = 32.0
+"""Default of the setting for the answer to a status request. A file takes about 130 bytes of a manifest: 250,000 files, of
+which each holds the claims of up to 50 people (wire contract §9)."""
+
+MOST_JSON_VALUES = 1_000_000
+"""Values in one answer of a server. A value of a few bytes takes a hundred in memory; a manifest has three for each file."""
+
+# The network: time
+
+CONNECT_SHARE = 0.5
+"""Part of the time of a request (`request_timeout_seconds`) that making the connection may take."""
+
+HELD_SECONDS = 60.0
+"""Longest time that the tries of one request hold a process by waiting. After that, or before a longer Retry-After, the error is
+raised: the scheduler waits without a worker."""
+
+LONGEST_WAIT_SECONDS = 86_400.0
+"""Longest wait that a server can ask for. Files live a day, so a server that asks for more is mistaken."""
+
+LONGEST_WAITS_SECONDS = 86_400.0
+"""Once the tries of a task would have waited so long in all at a server's wish, the task fails instead of waiting on."""
+
+LIST_WAITS_SECONDS = 90 * 86_400.0
+"""How long a run waits in all for an attribution list. The closure of January takes a month and a half (wire contract §19)."""
+
+GIVE_UP_SECONDS = 1_800.0
+"""How long a job is tried to be canceled after its deadline; BCDA's troubles are mostly shorter."""
+
+UNCONFIRMED_SECONDS = 600.0
+"""How long a deadline that only this machine's clock says has passed waits for BCDA's clock, while BCDA answers nothing."""
+
+BURST_SHARE = 0.8
+"""Part of the request budget of five minutes that may be used at once; the rest is spread, so that no process stands still."""
+
+# Downloads
+
+FILE_MEGABYTES = 4_096.0
+"""Default of the setting for one file as it comes over the network. Fifty people with 2,000 claims each of 45 kB are 4.5 GB of
+NDJSON, which is 0.1 to 0.45 GB compressed (wire contract §16)."""
+
+UNPACKED_TIMES = 20
+"""How many times the setting for one file its content may be."""
+
+UNPACKS_TO_BYTES = 256 << 20
+"""What any file may unpack to without its size being looked at."""
+
+UNPACKS_TO_TIMES = 200
+"""What a larger one may unpack to, in sizes of its own. NDJSON of BCDA shrinks to a tenth to a fortieth; gzip can shrink nonsense to
+a thousandth, and a file that fills the disk when unpacked is no export."""
+
+FREE_DISK_MEGABYTES = 500.0
+"""Default of the setting for what a download leaves free on the file system of the raw folder."""
+
+DISK_CHECK_BYTES = 8 << 20
+"""After so many bytes of a file the free space is looked at again. Sixteen files at once overrun the reserve by 128 MB."""
+
+FIRST_BYTES = 64
+"""Bytes of the content of a file by which it is told from a page or another format, as soon as they are there."""
+
+LEAST_BYTES_PER_SECOND = 1_024.0
+"""Default of the setting for the least average speed of a download. BCDA ends a transfer after 15 minutes (wire contract §1)."""
+
+SPEED_SECONDS = 60.0
+"""Over so long the speed of a download is averaged."""
+
+FILE_SECONDS = 14_400.0
+"""Time of one file in one try of a task, all its transfers together; what came by then is kept for the next try."""
