@@ -4,8 +4,8 @@ import json
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bcda import duckdb_files, parquet_files
+from bcda.budgets import GATHER_BYTES, LANDING_ENGINE_BYTES, QUARANTINE_LISTED, QUARANTINE_TEXT_BYTES
 from bcda.commit_points import CommitPoint, reached
 from bcda.encryption import lake_key_name
 from bcda.errors import CountMismatchError, LandingError
@@ -25,6 +26,7 @@ from bcda.landing.drift import samples_of
 from bcda.landing.engine import Engine, ParsedKeys, slice_table
 from bcda.landing.lake_files import LakeWriter
 from bcda.landing.lines import LineReader, Slice
+from bcda.landing.portions import Portion, Window, conspicuous, portions, too_many, too_much_together, weights
 from bcda.manifest import FileKind, Manifest
 from bcda.model.mapping import NO_ID
 from bcda.places import Places
@@ -36,11 +38,7 @@ from bcda.settings import ApiVersion
 
 log = logging.getLogger(__name__)
 
-ENGINE_BYTES = 384 << 20
-"""Memory of the parsing engine; buffers, Parquet and the interpreter come on top, below 600 MiB in all."""
-
-GATHER_BYTES = 288 << 20
-"""Text that is parsed before the tables are filled: enough to make planning fifteen queries cheap."""
+_EMPTY = "empty line"
 
 _FHIR_ID = re.compile(r"[A-Za-z0-9.\-]{1,64}")
 
@@ -52,6 +50,7 @@ class _Account:
     lines_read: int = 0
     rows_landed: int = 0
     lines_quarantined: int = 0
+    aside: Counter[str] = field(default_factory=Counter)
 
 
 def land_files(
@@ -61,7 +60,7 @@ def land_files(
     *,
     batch: int,
     places: Places,
-    memory_bytes: int = ENGINE_BYTES,
+    memory_bytes: int = LANDING_ENGINE_BYTES,
 ) -> LandedBatch:
     """Turn the raw files of one batch into Parquet.
 
@@ -182,6 +181,7 @@ class _Landing:
         self._writer = writer
         self._reader = LineReader()
         self._gathered_bytes = 0
+        self._window = Window()
         self._gathered_type = ""
         self._kind = FileKind.OUTPUT
         self._accounts: dict[str, _Account] = {}
@@ -216,27 +216,50 @@ class _Landing:
         for table, rows in self._engine.tables(self._gathered_type):
             self._writer.write(table, rows)
         self._gathered_bytes = 0
+        self._window.clear()
 
     def _land_slice(self, lines: Slice) -> None:
         for part in lines.parts:
             self._accounts[part.file_name].lines_read += part.rows
-        for name, number, size in lines.oversized:
+        for name, number, size, first in lines.oversized:
             self._accounts[name].lines_read += 1
-            self._quarantine([(name, number, "longer than the reader's buffer", size, b"")])
+            self._quarantine([(name, number, "longer than a line may be", size, first)])
+        for name, number, count in lines.blank:
+            self._accounts[name].lines_read += count
+            self._quarantine([(name, number + more, _EMPTY, 0, b"") for more in range(min(count, QUARANTINE_LISTED))])
+            self._count_aside(name, _EMPTY, max(0, count - QUARANTINE_LISTED))
         if not len(lines):
             return
         rows = slice_table(lines)
         unreadable = _not_utf8(rows, lines)
         if unreadable:
             rows = self._set_aside(rows, lines, unreadable)
+        weighed: dict[int, int] = {}
+        looked_at = conspicuous(_numbers(rows), lines)
+        if looked_at:
+            weighed = weights(looked_at, lines)
+            rows = self._set_aside(rows, lines, too_many(weighed))
+            lengths = self._engine.list_lengths(_of(rows, weighed), resource_type=self._gathered_type)
+            rows = self._set_aside(rows, lines, too_much_together(lengths, lines))
+        for portion in portions(rows, weighed):
+            if not self._window.has_room(portion):
+                self.flush()
+            self._window.add(portion)
+            self._land_portion(portion, lines)
+
+    def _land_portion(self, portion: Portion, lines: Slice) -> None:
+        rows = portion.rows
+        if not rows.num_rows:
+            return
+        numbers = _numbers(rows)
+        self._gathered_bytes += lines.span(numbers[-1])[1] - lines.span(numbers[0])[0]
         keys = self._engine.parse(rows, resource_type=self._gathered_type)
         if keys is None:
-            # Only a slice with a bad line pays for finding it.
+            # Only a portion with a bad line pays for finding it.
             rows = self._set_aside(rows, lines, _why_not_json(self._engine.invalid_rows(rows), lines))
             rows, keys = self._parse_what_can_be(rows, lines)
         unkeyed = _unusable_keys(_numbers(rows), keys, lines, self._gathered_type, self._kind)
         unkeyed |= _from_the_future(_numbers(rows), keys, self._latest)
-        self._gathered_bytes += lines.offsets[-1]
         if unkeyed:
             self._engine.drop_rows(list(unkeyed))
             kept = [number not in unkeyed for number in _numbers(rows)]
@@ -275,16 +298,27 @@ class _Landing:
 
     def _set_aside(self, rows: pa.Table, lines: Slice, reasons: dict[int, str]) -> pa.Table:
         """Quarantine lines of a slice, given by row number, and return the others."""
+        if not reasons:
+            return rows
         entries = []
         for number, reason in sorted(reasons.items()):
-            line = lines.line(number)
-            entries.append((*lines.origin(number), reason, len(line), line))
+            start, stop = lines.span(number)
+            text = bytes(memoryview(lines.buffer)[start : min(stop, start + QUARANTINE_TEXT_BYTES)])
+            entries.append((*lines.origin(number), reason, stop - start, text))
         self._quarantine(entries)
         return rows.filter(pa.array([number not in reasons for number in _numbers(rows)], pa.bool_()))
 
-    def _quarantine(self, entries: Sequence[tuple[str, int, str, int, bytes]]) -> None:
-        for entry in entries:
-            self._accounts[entry[0]].lines_quarantined += 1
+    def _count_aside(self, file_name: str, reason: str, lines: int) -> int:
+        """Count lines of a file as quarantined; return how many of the reason were before."""
+        account = self._accounts[file_name]
+        before = account.aside[reason]
+        account.lines_quarantined += lines
+        account.aside[reason] += lines
+        return before
+
+    def _quarantine(self, found: Sequence[tuple[str, int, str, int, bytes]]) -> None:
+        """Count lines as quarantined, and list the first of each file and reason."""
+        entries = [entry for entry in found if self._count_aside(entry[0], entry[2], 1) < QUARANTINE_LISTED]
         columns = {
             "run_id": pa.array([self._run_id] * len(entries), pa.string()),
             "raw_file": pa.array([entry[0] for entry in entries], pa.string()),
@@ -325,6 +359,11 @@ def _numbers(rows: pa.Table) -> list[int]:
     return numbers
 
 
+def _of(rows: pa.Table, numbers: Container[int]) -> pa.Table:
+    """Return some rows, by number."""
+    return rows.filter(pa.array([number in numbers for number in _numbers(rows)], pa.bool_()))
+
+
 def _not_utf8(rows: pa.Table, lines: Slice) -> dict[int, str]:
     """Return the lines of a slice that are not UTF-8."""
     try:
@@ -346,7 +385,7 @@ def _why_not_json(numbers: Iterable[int], lines: Slice) -> dict[int, str]:
     reasons = {}
     for number in numbers:
         if not lines.line(number).strip():
-            reasons[number] = "empty line"
+            reasons[number] = _EMPTY
         elif number in lines.unterminated:
             reasons[number] = "cut"
         else:

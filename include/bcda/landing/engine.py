@@ -12,6 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from bcda import model
+from bcda.budgets import GROUP_BYTES, GROUP_ROWS
 from bcda.errors import LandingError
 from bcda.landing.drift import unknown_elements, unknown_names
 from bcda.landing.lines import Slice
@@ -29,6 +30,12 @@ SELECT raw_file, raw_line, regexp_replace(cms_name(x.url), '[0-9]{2}(/[0-9]{4}-[
 FROM (SELECT raw_file, raw_line, unnest(extension) AS x FROM gathered)
 """
 """Names of a resource's own extensions; monthly ones have one name for all months."""
+
+_ITEMS = "item"
+"""The list whose elements the tables of lines are filled from."""
+
+_PIECE_ROWS = 2_048
+"""Rows that the engine hands over at a time: one of its own vectors."""
 
 _NO_ROW = 2**62
 """Past every row: the keys of a slice of which nothing is left."""
@@ -60,6 +67,7 @@ class Engine:
         self._api_version = api_version
         self._has_gathered = False
         self._connection = connection
+        self._looking = connection.cursor()
         # An instant without offset is taken as UTC, whatever the machine's zone is.
         self._run("SET TimeZone = 'UTC'")
         self._types = self._read_types()
@@ -132,13 +140,13 @@ class Engine:
         )
 
     def tables(self, resource_type: str) -> Iterator[tuple[str, pa.Table]]:
-        """Yield each table of the type filled from all that was gathered, then forget it.
+        """Yield each table of the type filled from all that was gathered, group of rows by group of rows, then forget it.
 
         Args:
             resource_type: type of everything gathered.
 
         Yields:
-            Name of the table and its rows, columns typed as in the table's definition.
+            Name of the table and some of its rows, columns typed as in the table's definition.
 
         Raises:
             LandingError: a table could not be filled.
@@ -146,28 +154,56 @@ class Engine:
         if not self._has_gathered:
             return
         for declaration in mapping.declarations(self._api_version, resource_type):
-            rows = self._fill(declaration)
-            yield declaration.table, rows
-            yield "drift", self._unknown_names(declaration.table, rows, resource_type)
+            types = self._types.get(declaration.table) or dict.fromkeys(declaration.columns, "VARCHAR")
+            for rows in self._groups(declaration.query("gathered", types), declaration.table):
+                yield declaration.table, rows
+                yield "drift", self._unknown_names(declaration.table, rows, resource_type)
         if resource_type in model.NAMED_EXTENSIONS:
             place = model.NAMED_EXTENSIONS[resource_type]
-            names = _without_text(lambda: self._connection.sql(_EXTENSION_NAMES).to_arrow_table(), place)
-            yield "drift", self._unknown_names(place, names, resource_type)
+            for names in self._groups(_EXTENSION_NAMES, place):
+                yield "drift", self._unknown_names(place, names, resource_type)
         self._run("DROP TABLE gathered")
         self._has_gathered = False
+
+    def list_lengths(self, lines: pa.Table, *, resource_type: str) -> dict[int, tuple[int, int]]:
+        """Return by row number how long the lists of a resource are: that of its items, and the longest of the others.
+
+        Args:
+            lines: as of `slice_table`; a line that is not JSON has none.
+            resource_type: of the lines.
+        """
+        names = mapping.list_names(self._api_version, resource_type)
+        items, others = ([f"$.{name}" for name in names if (name == _ITEMS) is wanted] for wanted in (True, False))
+        query = (
+            "SELECT row_number, CASE WHEN json_valid(body) THEN list_max(json_array_length(body, $items)) END, "
+            "CASE WHEN json_valid(body) THEN list_max(json_array_length(body, $others)) END FROM incoming"
+        )
+        self._connection.register("incoming", lines)
+        found = _without_text(lambda: self._run(query, items=items, others=others).fetchall(), "resource")
+        self._connection.unregister("incoming")
+        return {number: (item or 0, other or 0) for number, item, other in found}
 
     def _unknown_names(self, table: str, rows: pa.Table, resource_type: str) -> pa.Table:
         version = self._api_version.value
         return _without_text(
-            lambda: unknown_names(self._connection, table, rows, api_version=version, resource_type=resource_type),
+            # The connection itself is still giving the rows of a table.
+            lambda: unknown_names(self._looking, table, rows, api_version=version, resource_type=resource_type),
             "drift",
         )
 
-    def _fill(self, declaration: mapping.Declaration) -> pa.Table:
-        types = self._types.get(declaration.table) or dict.fromkeys(declaration.columns, "VARCHAR")
-        query = declaration.query("gathered", types)
-        rows: pa.Table = _without_text(lambda: self._connection.sql(query).to_arrow_table(), declaration.table)
-        return rows
+    def _groups(self, query: str, table: str) -> Iterator[pa.Table]:
+        """Yield the rows of a query in groups of bounded size; what they come from is not held as a whole."""
+        reader = _without_text(lambda: self._connection.sql(query).to_arrow_reader(_PIECE_ROWS), table)
+        pieces: list[pa.RecordBatch] = []
+        rows = size = 0
+        while (piece := _without_text(lambda: next(reader, None), table)) is not None:
+            pieces.append(piece)
+            rows, size = rows + piece.num_rows, size + piece.nbytes
+            if rows >= GROUP_ROWS or size >= GROUP_BYTES:
+                yield pa.Table.from_batches(pieces)
+                pieces, rows, size = [], 0, 0
+        if pieces:
+            yield pa.Table.from_batches(pieces)
 
     def _gather(self, resource_type: str) -> bool:
         """Parse the incoming lines into `gathered`; return False when one of them is not JSON, and nothing was kept."""

@@ -148,6 +148,13 @@ def shape(api_version: ApiVersion, resource_type: str) -> str:
 
 
 @cache
+def list_names(api_version: ApiVersion, resource_type: str) -> tuple[str, ...]:
+    """Return the names of the lists that a resource of one type has itself, as far as they are parsed."""
+    whole: dict[str, Any] = json.loads(shape(api_version, resource_type))
+    return tuple(name for name, inner in whole.items() if isinstance(inner, list))
+
+
+@cache
 def no_id_key(api_version: ApiVersion, resource_type: str) -> str | None:
     """Return the SQL over `r` of what stands for a missing id, or None where a resource must have one."""
     document = tomllib.loads((files("bcda.model") / "no_id_keys.toml").read_text(encoding="utf-8"))
