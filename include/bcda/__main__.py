@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from bcda import maintenance, run_report, warehouse
-from bcda.commands import endpoints
+from bcda.commands import dispose, endpoints
 from bcda.encryption import EncryptionKey
 from bcda.errors import BcdaError, InvalidRequestError
 from bcda.export import publish
@@ -19,6 +19,7 @@ from bcda.settings import ApiVersion
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 app.add_typer(endpoints.app)
+app.add_typer(dispose.app)
 
 Source = Annotated[str, typer.Option(help="Connection id of the source.")]
 

@@ -116,6 +116,21 @@ def put_together(
     return _copy(connection, relation([str(source) for source in sources], read), target, write)
 
 
+def write_rows(connection: duckdb.DuckDBPyConnection, rows: str, target: Path, key_name: str | None) -> int:
+    """Write what a relation gives into a new file and return the number of its rows.
+
+    Args:
+        connection: of `duckdb_files.connected`.
+        rows: what stands in the FROM; ours, never from outside.
+        target: the new file.
+        key_name: name of its key; None to leave it as it is.
+
+    Raises:
+        duckdb.Error: the disk is full, or a file cannot be read.
+    """
+    return _copy(connection, rows, target, key_name)
+
+
 def relation(files: Sequence[str], key_name: str | None) -> str:
     """Return what stands for the rows of lake files in a FROM, without the columns of their folders.
 

@@ -3,6 +3,7 @@
 from bcda.deadlines import Finding, check_secret
 from bcda.maintenance.change_key import ChangedKey, change_key
 from bcda.maintenance.compaction import compact_lake
+from bcda.maintenance.disposal import dispose, look
 from bcda.maintenance.health import check_freshness, data_status
 from bcda.maintenance.rebuild import Rebuilt, rebuild_lake, rebuild_warehouse
 from bcda.maintenance.repair_timestamps import RepairedTimestamps, repair_timestamps
@@ -21,6 +22,8 @@ __all__ = [
     "check_secret",
     "compact_lake",
     "data_status",
+    "dispose",
+    "look",
     "purge_raw",
     "rebuild_lake",
     "rebuild_warehouse",

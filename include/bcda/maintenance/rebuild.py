@@ -11,6 +11,7 @@ from pathlib import Path
 import duckdb
 
 from bcda import duckdb_files, landing, model, parquet_files, shared_runs, warehouse
+from bcda.disposed_runs import read_disposed, set_disposed
 from bcda.encryption import lake_key_name
 from bcda.errors import ManifestError
 from bcda.files import private_folder, read_bytes
@@ -94,6 +95,9 @@ def rebuild_warehouse(places: Places, target: Path) -> Rebuilt:
         if _has_earlier_runs(connection):
             log.warning("%s is not compared: an earlier release counted drug events in it", _CHANGES)
             names.remove(_CHANGES)
+        if connection.execute("SELECT count(*) > 0 FROM old.ops.setting WHERE name LIKE 'disposed %'").fetchall()[0][0]:
+            log.warning("%s are not compared: data was disposed of after it was counted", ", ".join(_COUNTS))
+            names = [name for name in names if name not in _COUNTS]
         compared = [(name, *_compare(connection, f"old.{_qualified(name)}", _qualified(name))) for name in names]
     return Rebuilt(
         target, len(merged_at), sum(row[1] for row in compared), tuple(name for name, _, same in compared if not same)
@@ -116,11 +120,18 @@ def merge_anew(places: Places, fresh: Places, merged_at: Mapping[str, datetime])
         folder = places.run_folder(run_id)
         shared_runs.bring_lake(places, bring_compacted(places, run_id))
         run, manifest, batches = read_run(folder), _manifest(folder), _accounts(folder)
+        disposed = read_disposed(places, run_id)
+        if disposed is not None:
+            with warehouse.open_warehouse(fresh.warehouse, key=fresh.key) as connection:
+                set_disposed(connection, run_id, disposed)
         warehouse.merge_run(fresh, run, manifest, batches, now=finished_at, believes_no_future=True)
         log.info("merged run %s anew", run_id)
 
 
 _CHANGES = "ops.export_change"
+
+_COUNTS = (_CHANGES, "ops.export_count", "ops.full_pull", "ops.reconciliation")
+"""Tables that count resources as they came."""
 
 _LEDGER_TABLES = (
     "SELECT 'ops.' || table_name FROM duckdb_tables() WHERE schema_name = 'ops' "

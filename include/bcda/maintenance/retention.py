@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 KEPT = timedelta(days=30)
 """How long raw files stay by default."""
 
-_AT_WORK = timedelta(days=2)
+AT_WORK = timedelta(days=2)
 """How long a run may need its raw files before it is merged: a day until the job is complete, a day in which its files last."""
 
 _DATA = ("*.ndjson.gz", "*.part", KEPT_PATTERN)
@@ -84,16 +84,16 @@ def _purge_store(places: Places, now: datetime, kept: timedelta) -> PurgedRaw:
 
 def _is_over(places: Places, run_id: str, now: datetime, kept: timedelta) -> bool:
     try:
-        age = now - _asked_at(places.run_folder(run_id))
+        age = now - asked_at(places.run_folder(run_id))
     except ManifestError:
         log.warning(
             "%s holds no readable run.json or manifest.json; nothing was removed from it", places.run_folder(run_id)
         )
         return False
-    return age >= kept and (age >= _AT_WORK or shared_runs.is_merged(places, run_id))
+    return age >= kept and (age >= AT_WORK or shared_runs.is_merged(places, run_id))
 
 
-def _asked_at(folder: Path) -> datetime:
+def asked_at(folder: Path) -> datetime:
     """Return when a run was planned, or asked of BCDA: it can have waited for weeks in between, as each January.
 
     Raises:

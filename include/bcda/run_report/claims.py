@@ -48,6 +48,10 @@ def claim_changes(facts: RunFacts) -> ClaimChanges:
     kinds = [row for kind in _KINDS for row in facts.changes if row["grouped_by"] == "change" and row["change"] == kind]
     if not kinds:
         asked = "ExplanationOfBenefit" in facts.run["resource_types"]
+        if asked and facts.run["is_disposed"]:
+            return ClaimChanges(
+                (), ("What this run changed is no longer known, since data was disposed of later.",), (), ()
+            )
         return ClaimChanges(("no new claims",) if asked else (), ("No claim changed.",) if asked else (), (), ())
     changes = _by_shown_type(facts.changes)
     counts, money = _hidden_counts(kinds, changes), _hidden_money(kinds, changes, facts.months)

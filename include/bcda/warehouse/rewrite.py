@@ -25,6 +25,7 @@ def rewritten(
     key: EncryptionKey | None,
     storage: str = DEFAULT_STORAGE,
     place: Callable[[Path], object] | None = None,
+    fill: Callable[[str], object] | None = None,
 ) -> Iterator[str]:
     """Copy a database and put the copy into its place at the end; on an error the old file stays and the copy goes.
 
@@ -36,6 +37,7 @@ def rewritten(
         key: encrypts the copy, whatever the old file is encrypted with.
         storage: storage version of the copy.
         place: puts the finished copy into the place of the old file; a rename when None.
+        fill: puts into the empty copy, of the name it is given, what is to be in it, and proves that; everything when None.
 
     Yields:
         Name of the copy in statements: it can still be changed.
@@ -47,9 +49,12 @@ def rewritten(
     with own_folder(path.parent, f"{path.name}.copy") as own:
         fresh = own / "copy.duckdb"
         duckdb_files.attach(connection, fresh, _COPY, key=key, storage=storage)
-        connection.execute(f"COPY FROM DATABASE {name} TO {_COPY}")
-        if _counts(connection, name) != _counts(connection, _COPY):
-            raise StorageError(f"A copy of {path} holds other rows than it; the database stays as it is.")
+        if fill is not None:
+            fill(_COPY)
+        else:
+            connection.execute(f"COPY FROM DATABASE {name} TO {_COPY}")
+            if _counts(connection, name) != _counts(connection, _COPY):
+                raise StorageError(f"A copy of {path} holds other rows than it; the database stays as it is.")
         yield _COPY
         connection.execute(f"CHECKPOINT {_COPY}").fetchall()
         connection.execute(f"DETACH {_COPY}")

@@ -35,6 +35,11 @@ SELECT
   count(*),
   count(*) FILTER (
     WHERE c.lines <> c.new_resources + c.changed + c.unchanged + c.older + c.duplicates + c.quarantined
+      -- Of what was disposed of, the lines are still counted; a database that is built anew has fewer resources.
+      AND NOT (
+        c.lines > c.new_resources + c.changed + c.unchanged + c.older + c.duplicates + c.quarantined
+        AND EXISTS (SELECT 1 FROM ops.setting AS d WHERE d.name = 'disposed ' || c.run_id)
+      )
   )
 FROM ops.export_count AS c
 JOIN ops.export_run AS r

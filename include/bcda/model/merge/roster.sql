@@ -10,4 +10,6 @@ FROM lake_rows AS l
 JOIN staged AS s
   ON s.raw_file = l.raw_file
   AND s.raw_line = l.raw_line
-WHERE s.verdict <> 'duplicate';
+WHERE s.verdict <> 'duplicate'
+  -- A list that was disposed of does not come back with a database that is built anew.
+  AND NOT EXISTS (SELECT 1 FROM ops.setting AS d WHERE d.name = 'disposed list ' || $run_id);

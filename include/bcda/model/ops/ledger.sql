@@ -147,7 +147,8 @@ CREATE TABLE ops.reconciliation (
 );
 
 -- Facts about the database. Key: name. shown_api_version: the version of the API whose rows the views show; source_id and
--- server: the only connection and BCDA whose runs are merged into it.
+-- server: the only connection and BCDA whose runs are merged into it. disposed RUN_ID: something that the run brought was disposed
+-- of, and when; disposed list RUN_ID: its list of people was.
 CREATE TABLE ops.setting (
   name VARCHAR NOT NULL, -- Setting
   value VARCHAR NOT NULL -- Its value

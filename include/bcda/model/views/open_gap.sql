@@ -18,6 +18,7 @@ WITH full_list AS (
   WHERE is_full
     AND export_scope <> 'group-runout'
     AND list_contains(resource_types, 'Patient')
+    AND NOT EXISTS (SELECT 1 FROM ops.setting AS d WHERE d.name = 'disposed list ' || run_id)
 ),
 named AS (
   SELECT

@@ -17,6 +17,7 @@ WITH list AS (
     AND is_full
     AND export_scope IN ('patient', 'group-all')
     AND list_contains(resource_types, 'Patient')
+    AND NOT EXISTS (SELECT 1 FROM ops.setting AS d WHERE d.name = 'disposed list ' || run_id)
   GROUP BY ALL
 ),
 pair AS (
