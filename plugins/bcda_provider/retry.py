@@ -19,6 +19,7 @@ from bcda.errors import (
     TerminalError,
     TransientError,
     UnknownConnectionError,
+    WarehouseLockedError,
 )
 from bcda_provider.connections import has_secrets_backend
 from bcda_provider.hooks import raw_places
@@ -88,7 +89,9 @@ class BcdaRetryPolicy(RetryPolicy):
         failures = failures_before(try_number, max_tries, context)
         if isinstance(exception, UnknownConnectionError) and failures == 0 and has_secrets_backend():
             return RetryDecision.retry(delay=BACKEND_WAIT, reason="the secrets backend may answer again")
-        if isinstance(exception, BcdaError) and not self._is_outage(exception, context):
+        # Another load has the database for minutes; only one that keeps it for an hour needs a person.
+        is_held = isinstance(exception, WarehouseLockedError)
+        if isinstance(exception, BcdaError) and not is_held and not self._is_outage(exception, context):
             if isinstance(exception, ActionNeededError):
                 return RetryDecision.fail(reason="a person must act first")
             if isinstance(exception, TerminalError):

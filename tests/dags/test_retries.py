@@ -21,6 +21,7 @@ from bcda.errors import (
     ServerError,
     StorageError,
     StoreUnavailableError,
+    WarehouseLockedError,
 )
 from bcda.places import Places
 from bcda.settings import ConnectionSettings
@@ -116,6 +117,16 @@ def test_errors_that_a_person_must_mend_fail_at_once(policy, context_of):
     for error in (CredentialsError("x"), StorageError("x"), ManifestError("x"), DataQualityError("x", check_ids=())):
         assert delays(policy, error, context_of(was_answered=True)) == []
         assert not policy.passes_by_itself(error, context_of(was_answered=True))
+
+
+def test_a_task_that_waits_for_another_load_holds_no_worker(policy, context_of):
+    from bcda.warehouse import LOCK_WAIT_SECONDS
+
+    held = WarehouseLockedError("x")
+    assert LOCK_WAIT_SECONDS <= 60
+    assert sum(delays(policy, held, context_of())) == 4_710
+    # Who holds it for so long is no outage.
+    assert not policy.passes_by_itself(held, context_of())
 
 
 def test_trouble_in_the_triggerer_does_not_cost_the_job(policy, context_of):

@@ -32,6 +32,7 @@ from bcda.errors import (
     ExportFailedError,
     ExportInterrupted,
     InvalidRequestError,
+    RateLimitedError,
 )
 from bcda.export_request import ExportRequest, Scope, parse_instant
 from bcda.manifest import FileKind
@@ -344,6 +345,28 @@ def test_a_job_that_passes_its_deadline_is_canceled_and_said_so(serve, settings_
     with pytest.raises(ExportFailedError, match="has been canceled"):
         run_export(tmp_path, settings, land=False)
     assert len(asked(server, "cancel")) == 1
+
+
+def test_an_answer_that_drips_does_not_put_the_end_of_a_wait_off(serve, settings_for, tmp_path):
+    drips = Fault(FaultKind.DRIP, "status", seconds=0.1)
+    server, said = serve(faults=[Fault(FaultKind.STUCK, "kick-off"), drips]), []
+    settings = settings_for(server)
+    settings = replace(settings, tuning=replace(settings.tuning, job_deadline_seconds=0.5))
+    began = time.monotonic()
+    with pytest.raises(ExportFailedError, match="has been canceled"):
+        run_export(tmp_path, settings, land=False, on_progress=said.append)
+    assert "No answer on job 1 before the end of the wait." in said
+    # The time of one request is a minute.
+    assert time.monotonic() - began < 30
+
+
+def test_a_wait_that_a_server_asks_for_ends_with_the_deadline(serve, settings_for, tmp_path):
+    server, said = serve(), []
+    server.faults.add(Fault(FaultKind.ANSWER, "kick-off", status=429, retry_after="86400", body="none"))
+    settings = settings_for(server)
+    settings = replace(settings, tuning=replace(settings.tuning, job_deadline_seconds=3_600.0))
+    with pytest.raises(RateLimitedError):
+        run_export(tmp_path, settings, land=False, on_progress=said.append)
 
 
 def test_a_job_that_stays_pending_is_replaced_once(serve, settings_for, tmp_path):

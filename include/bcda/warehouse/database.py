@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 import tenacity
 
-from bcda import duckdb_files, model
+from bcda import budgets, duckdb_files, model
 from bcda.encryption import EncryptionKey
 from bcda.errors import StorageError, WarehouseError, WarehouseLockedError
 from bcda.files import make_private, private_folder, remove_dead, sync_folder, told
@@ -17,8 +17,8 @@ from bcda.warehouse.views import renew_views
 
 log = logging.getLogger(__name__)
 
-LOCK_WAIT_SECONDS = 900.0
-"""How long a load waits for another one by default."""
+LOCK_WAIT_SECONDS = budgets.HELD_SECONDS
+"""How long a load waits for another one by default. Airflow's tasks are tried again after it: they hold no worker meanwhile."""
 
 GAP_TYPES = {"name": "gap_types", "release": "1"}
 """Setting of a database whose gaps have the types that BCDA's file names tell."""
