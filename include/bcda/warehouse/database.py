@@ -10,6 +10,7 @@ import duckdb
 import tenacity
 
 from bcda import duckdb_files, model
+from bcda.budgets import ENGINE_MEMORY
 from bcda.encryption import EncryptionKey
 from bcda.errors import StorageError, WarehouseError, WarehouseLockedError
 from bcda.files import make_private, private_folder, remove_dead, sync_folder, told
@@ -23,7 +24,7 @@ LOCK_WAIT_SECONDS = 900.0
 GAP_TYPES = {"name": "gap_types", "release": "1"}
 """Setting of a database whose gaps have the types that BCDA's file names tell."""
 
-MEMORY_LIMIT = "1GB"
+MEMORY_LIMIT = ENGINE_MEMORY
 """Of one merge; what does not fit is spilled next to the database."""
 
 
