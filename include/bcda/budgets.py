@@ -129,7 +129,7 @@ ORDINARY_LINE_BYTES = 1 << 20
 SLICE_COMMAS = 1_200_000
 """Commas in a slice that needs no closer look; one of simulated claims has 900,000."""
 
-PORTION_ELEMENTS = 750_000
+PORTION_ELEMENTS = 250_000
 """Elements, as of `LINE_ELEMENTS`, of lines that are parsed and gathered together once a slice needs a closer look."""
 
 GATHER_BYTES = 288 << 20
@@ -140,6 +140,9 @@ GROUP_ROWS = 122_880
 
 GROUP_BYTES = 64 << 20
 """Bytes of such rows."""
+
+UNKNOWN_NAMES = 1_000
+"""Names and elements never seen before that are noted of one group of rows, or of one slice; more are another format."""
 
 QUARANTINE_LISTED = 1_000
 """Quarantined lines of one file and one reason that are listed one by one; the others are counted."""

@@ -1,11 +1,14 @@
 """Connections of DuckDB: what they write beside a database, their log and what they spill, is private and encrypted too."""
 
+import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
 
+from bcda.budgets import ENGINE_MEMORY, ENGINE_THREADS, SPILL_BYTES, SPILL_SHARE
 from bcda.encryption import LAKE_KEY, EncryptionKey
 from bcda.errors import EncryptionError
 from bcda.files import private_files, spill_folder
@@ -24,7 +27,7 @@ that DuckDB has of its own are too weak for it."""
 def connected(
     *,
     spill: Path,
-    memory: str,
+    memory: str = ENGINE_MEMORY,
     key: EncryptionKey | None = None,
     threads: int | None = None,
     keeps_order: bool = False,
@@ -33,9 +36,9 @@ def connected(
 
     Args:
         spill: folder in which what does not fit into memory gets a folder of this connection's own, removed at the end.
-        memory: limit, such as `1GB`.
+        memory: limit, such as `1GB`; what is spilled has the limits of `budgets`.
         key: of the lake; what is spilled is encrypted then.
-        threads: how many at most; None for one a core.
+        threads: how many; None for one a core, `ENGINE_THREADS` at most.
         keeps_order: whether rows come out in the order in which they went in, which costs memory.
 
     Yields:
@@ -50,10 +53,11 @@ def connected(
         # The working database has the version that is published by default, so that a publication is a copy of its bytes.
         "storage_compatibility_version": DEFAULT_STORAGE,
     }
-    if threads is not None:
-        config["threads"] = threads
+    config["threads"] = threads or min(ENGINE_THREADS, len(os.sched_getaffinity(0)))
     # Two processes that spill into one folder write each other's files.
     with spill_folder(spill) as own, private_files:
+        most = min(SPILL_BYTES, int(shutil.disk_usage(spill).free * SPILL_SHARE))
+        config["max_temp_directory_size"] = f"{most >> 20}MiB"
         connection = duckdb.connect(config={**config, "temp_directory": str(own)})
         try:
             _draw_no_bar(connection)

@@ -15,7 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bcda import duckdb_files, parquet_files
-from bcda.budgets import GATHER_BYTES, LANDING_ENGINE_BYTES, QUARANTINE_LISTED, QUARANTINE_TEXT_BYTES
+from bcda.budgets import (
+    GATHER_BYTES,
+    LANDING_ENGINE_BYTES,
+    ORDINARY_LINE_BYTES,
+    QUARANTINE_LISTED,
+    QUARANTINE_TEXT_BYTES,
+)
 from bcda.commit_points import CommitPoint, reached
 from bcda.encryption import lake_key_name
 from bcda.errors import CountMismatchError, LandingError
@@ -23,7 +29,7 @@ from bcda.files import own_folder, private_folder, remove_dead, told
 from bcda.landed import LandedBatch, LandedFile, read_landed, write_landed
 from bcda.landing.content_hash import content_hash
 from bcda.landing.drift import samples_of
-from bcda.landing.engine import Engine, ParsedKeys, slice_table
+from bcda.landing.engine import Engine, EngineMemoryError, ParsedKeys, slice_table
 from bcda.landing.lake_files import LakeWriter
 from bcda.landing.lines import LineReader, Slice
 from bcda.landing.portions import Portion, Window, conspicuous, portions, too_many, too_much_together, weights
@@ -92,7 +98,29 @@ def land_files(
     remove_dead(places.lake)
     for receipt in receipts:
         check_bytes(folder, receipt)
-    memory = f"{memory_bytes >> 20}MiB"
+    try:
+        return _land_once(run, manifest, receipts, batch, places, memory_bytes, is_careful=False)
+    except EngineMemoryError:
+        log.info("batch %d takes more memory than ordinary claims do; it is landed again, fewer lines at a time", batch)
+    return _land_once(run, manifest, receipts, batch, places, memory_bytes, is_careful=True)
+
+
+def _land_once(
+    run: ExportRun,
+    manifest: Manifest,
+    receipts: Sequence[Receipt],
+    batch: int,
+    places: Places,
+    memory_bytes: int,
+    *,
+    is_careful: bool,
+) -> LandedBatch:
+    """Land a batch; see `land_files`. One that is careful looks at every line before it is parsed.
+
+    Raises:
+        EngineMemoryError: what was parsed or gathered at a time takes more than the engine has.
+    """
+    folder, memory = places.run_folder(run.run_id), f"{memory_bytes >> 20}MiB"
     with (
         own_folder(places.lake, f"landing-{run.run_id}-{batch:03d}") as workspace,
         told(f"land the raw files in {folder}"),
@@ -115,7 +143,7 @@ def land_files(
         try:
             progress = Progress(log, f"landing batch {batch}", "lines", sum(receipt.lines for receipt in receipts))
             engine, latest = Engine(run.request.api_version, connection), _latest(manifest)
-            landing = _Landing(run, folder, engine, writer, progress, latest)
+            landing = _Landing(run, folder, engine, writer, progress, latest, is_careful=is_careful)
             files = tuple(
                 file
                 for _, alike in groupby(sorted(receipts, key=lambda r: (*_likeness(r), r.name)), key=_likeness)
@@ -170,7 +198,10 @@ class _Landing:
         writer: LakeWriter,
         progress: Progress,
         latest: datetime | None,
+        *,
+        is_careful: bool,
     ) -> None:
+        self._is_careful = is_careful
         self._progress = progress
         self._latest = latest
         self._run_id = run.run_id
@@ -235,7 +266,7 @@ class _Landing:
         if unreadable:
             rows = self._set_aside(rows, lines, unreadable)
         weighed: dict[int, int] = {}
-        looked_at = conspicuous(_numbers(rows), lines)
+        looked_at = conspicuous(_numbers(rows), lines, is_careful=self._is_careful)
         if looked_at:
             weighed = weights(looked_at, lines)
             rows = self._set_aside(rows, lines, too_many(weighed))
@@ -436,9 +467,13 @@ def _is_id(resource_id: str, lines: Slice, number: int) -> bool:
     # Something inside can have the same id as text while the resource's own is a number.
     if lines.buffer.find(as_text, *lines.span(number)) >= 0 > lines.buffer.find(as_value, *lines.span(number)):
         return True
+    line = lines.line(number)
+    if len(line) > ORDINARY_LINE_BYTES:
+        # Python does not parse it within bounds.
+        return re.search(rb'"id"\s*:\s*"%s"' % re.escape(resource_id.encode()), line) is not None
     # Written otherwise than BCDA writes. Of two members of one name the engine takes the first.
     try:
-        resource = json.loads(lines.line(number), object_pairs_hook=lambda pairs: dict(reversed(pairs)))
+        resource = json.loads(line, object_pairs_hook=lambda pairs: dict(reversed(pairs)))
         return bool(resource.get("id") == resource_id)
     except (ValueError, RecursionError):
         return False

@@ -3,6 +3,8 @@
 import hashlib
 import json
 
+from bcda.budgets import ORDINARY_LINE_BYTES
+
 _LAST_UPDATED = b'"lastUpdated":"'
 _CREATED = b'"created":"'
 
@@ -13,7 +15,7 @@ def content_hash(buffer: bytearray, start: int, stop: int, *, last_updated: str 
     BCDA writes keys in alphabetical order and without blanks (wire contract §16), so the bytes of a line are its
     canonical form already and only the two values are cut out. They are looked for where that order puts them, and
     the cut is checked against the parsed values; a line for which that fails is parsed, sorted and hashed in full. What
-    Python cannot parse, such as a line nested a thousand times, is hashed as it stands.
+    Python cannot parse within bounds, such as a line nested a thousand times or of several MiB, is hashed as it stands.
 
     Args:
         buffer: holds the resource's JSON.
@@ -54,6 +56,8 @@ def _value_span(found: int, key: bytes, value: str) -> tuple[int, int]:
 
 
 def _canonical_hash(text: bytes) -> str:
+    if len(text) > ORDINARY_LINE_BYTES:
+        return hashlib.sha256(text).hexdigest()
     try:
         resource = json.loads(text)
         resource.pop("created", None)

@@ -14,12 +14,14 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import groupby, islice
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
 from bcda import model
+from bcda.budgets import ORDINARY_LINE_BYTES, UNKNOWN_NAMES
 from bcda.landing.lines import Slice
 
 SAMPLE_BYTES = 192 << 10
@@ -33,6 +35,7 @@ _MOST_STEPS = 24
 """FHIR nests less; where an unknown element goes deeper its path is cut."""
 
 _LONGEST_NAME = 80
+_LONGEST_TEXT = 200
 
 _PLAIN_NAME = re.compile(r"[\w\-]+")
 # What a quoted step of DuckDB's paths can say: it takes no escapes and reads a lone asterisk as all names.
@@ -42,6 +45,7 @@ _Path = tuple[str | None, ...]
 """Steps from the resource to an element: a name, or None for the elements of a list."""
 
 _TOO_DEEP: _Path = ("(nested too deeply to be looked through)",)
+_TOO_LONG: _Path = ("(too long to be looked through)",)
 _NOT_STRICT: _Path = ("(not strict JSON)",)
 
 _COLUMNS: dict[str, "pa.DataType"] = {
@@ -89,10 +93,10 @@ def unknown_names(
         place = f"{table}.{column}"
         names = connection.execute(
             # Table and column come from the model's own list, never from outside.
-            f"SELECT {column}, min((raw_file, raw_line)), count(*) FROM filled "  # noqa: S608
+            f"SELECT left({column}, {_LONGEST_TEXT}) AS name, min((raw_file, raw_line)), count(*) FROM filled "  # noqa: S608
             f"WHERE {column} IS NOT NULL AND {column} NOT IN "
             "(SELECT name FROM known_name WHERE api_version = $api_version AND place = $place) "
-            f"GROUP BY {column} ORDER BY {column}",
+            f"GROUP BY ALL ORDER BY name LIMIT {UNKNOWN_NAMES}",
             {"api_version": api_version, "place": place},
         ).fetchall()
         found += [(resource_type, f"{place}: {name}", *first, times) for name, first, times in names]
@@ -109,11 +113,14 @@ def samples_of(rows: pa.Table, lines: Slice) -> list[pa.Table]:
     """
     numbers: list[int] = rows["row_number"].to_pylist()  # type: ignore[assignment]  # never null
     portions: list[tuple[int, int, int]] = []
-    for part in lines.parts:
-        size = lines.span(part.first_row + part.rows - 1)[1] - lines.span(part.first_row)[0]
-        wanted = min(part.rows, max(1, part.rows * SAMPLE_BYTES // max(1, size)))
-        start, stop = (bisect_left(numbers, part.first_row + more) for more in (0, wanted))
-        size = size * wanted // part.rows
+    for _, parts in groupby(lines.parts, key=lambda part: part.file_name):
+        # Blank lines part the lines of a file, and are no rows.
+        of_file = list(parts)
+        first, count = of_file[0].first_row, sum(part.rows for part in of_file)
+        size = lines.span(first + count - 1)[1] - lines.span(first)[0]
+        wanted = min(count, max(1, count * SAMPLE_BYTES // max(1, size)))
+        start, stop = (bisect_left(numbers, first + more) for more in (0, wanted))
+        size = size * wanted // count
         # Small files go together: a query for each would cost more than their text.
         if portions and portions[-1][1] == start and portions[-1][2] + size <= SAMPLE_BYTES:
             start, _, before = portions.pop()
@@ -163,6 +170,8 @@ def _looked_through(samples: Sequence[pa.Table], known: _Known) -> dict[_Path, l
     for sample in samples:
         for name, number, text in zip(*(sample[c].to_pylist() for c in ("raw_file", "raw_line", "body")), strict=True):
             for path in _unknown_in(str(text), known):
+                if path not in found and len(found) >= UNKNOWN_NAMES:
+                    continue
                 of_files = found.setdefault(path, {})
                 first, times = of_files.get(name, (number, 0))
                 of_files[name] = (first, times + 1)
@@ -170,6 +179,8 @@ def _looked_through(samples: Sequence[pa.Table], known: _Known) -> dict[_Path, l
 
 
 def _unknown_in(text: str, known: _Known) -> set[_Path]:
+    if len(text) > ORDINARY_LINE_BYTES:
+        return {_TOO_LONG}
     try:
         resource = json.loads(text, parse_constant=_refuse)
     except RecursionError:
@@ -177,7 +188,7 @@ def _unknown_in(text: str, known: _Known) -> set[_Path]:
     except ValueError:
         # The engine takes a comma before a closing bracket and `nan`; others will not.
         return {_NOT_STRICT}
-    return set() if _is_known(resource, known) else set(_unknown(resource, known, ()))
+    return set() if _is_known(resource, known) else set(islice(_unknown(resource, known, ()), UNKNOWN_NAMES))
 
 
 def _refuse(constant: str) -> None:
@@ -241,7 +252,7 @@ def _counted(connection: duckdb.DuckDBPyConnection, path: _Path) -> list[tuple[s
 
 
 def _shown(path: _Path) -> str:
-    if path in {_TOO_DEEP, _NOT_STRICT}:
+    if path in {_TOO_DEEP, _TOO_LONG, _NOT_STRICT}:
         return str(path[0])
     text = ""
     for step in path:

@@ -41,6 +41,10 @@ _NO_ROW = 2**62
 """Past every row: the keys of a slice of which nothing is left."""
 
 
+class EngineMemoryError(LandingError):
+    """The engine's memory does not do for what it was given at a time."""
+
+
 @dataclass(frozen=True, slots=True)
 class ParsedKeys:
     """Keys of the lines of one slice; all lists have one value per line.
@@ -241,14 +245,15 @@ class Engine:
 
 def _without_text(work: Callable[[], T], table: str) -> T:
     """Return what the engine gives; of an error only its kind travels on, since its text can quote a resource."""
+    error_type: type[LandingError] = LandingError
     try:
         return work()
     except duckdb.OutOfMemoryException:
-        failure = "no memory and no space to spill"
+        failure, error_type = "no memory and no space to spill", EngineMemoryError
     except (duckdb.Error, UnicodeDecodeError) as error:
         failure = type(error).__name__
     # Raised out here, so that the engine's text is not chained to it.
-    raise LandingError(
+    raise error_type(
         f"Table {table} could not be filled ({failure}). The raw files are kept; free space if that is short, else report "
         "it with the run id.",
         table=table,

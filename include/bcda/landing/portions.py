@@ -64,13 +64,16 @@ class Window:
         self._rows = self._weight = 0
 
 
-def conspicuous(numbers: Sequence[int], lines: Slice) -> list[int]:
+def conspicuous(numbers: Sequence[int], lines: Slice, *, is_careful: bool) -> list[int]:
     """Return the rows that need a closer look: those with many commas or bytes, or all of a slice with many in all.
 
     Args:
         numbers: of the rows.
         lines: the slice.
+        is_careful: all of them, whatever they have.
     """
+    if is_careful:
+        return list(numbers)
     # Every element but the first of a list follows a comma.
     commas = [lines.buffer.count(b",", *lines.span(number)) for number in numbers]
     if sum(commas) > min(SLICE_COMMAS, max(VECTOR_ROWS, len(numbers)) * SLICE_COMMAS // VECTOR_ROWS):
@@ -126,8 +129,9 @@ def portions(rows: pa.Table, weighed: Mapping[int, int]) -> Iterator[Portion]:
     """
     start = weight = 0
     if weighed:
-        for place, number in enumerate(rows["row_number"].to_pylist()):
-            more = weighed.get(number, 0)  # type: ignore[call-overload]  # never null
+        numbers: list[int] = rows["row_number"].to_pylist()  # type: ignore[assignment]  # never null
+        for place, number in enumerate(numbers):
+            more = weighed.get(number, 0)
             if weight and weight + more > PORTION_ELEMENTS:
                 yield Portion(rows.slice(start, place - start), weight)
                 start, weight = place, 0
@@ -160,4 +164,4 @@ def _has_text(lines: Slice, number: int, size: int) -> bool:
     line = lines.line(number)
     if b'\\"' in line:
         line = line.replace(b'\\"', b"..")
-    return re.search(rb'"[^"]{%d}' % size, line) is not None
+    return any(text.end() - text.start() > size for text in re.finditer(rb'"[^"]*"', line))

@@ -18,9 +18,6 @@ from bcda.warehouse import LOCK_WAIT_SECONDS
 
 log = logging.getLogger(__name__)
 
-MEMORY_LIMIT = "1GB"
-"""Of the copies of databases; what does not fit is spilled beside the working one."""
-
 _PUBLISHED = "published"
 _OLD = "old"
 
@@ -76,7 +73,7 @@ def change_key(places: Places, new: EncryptionKey | None, *, wait_seconds: float
     with (
         # What a publication has on its way has the old key.
         warehouse.publication_held(places.published, wait_seconds=wait_seconds),
-        duckdb_files.connected(spill=places.warehouse.parent, memory=MEMORY_LIMIT, key=new or places.key) as connection,
+        duckdb_files.connected(spill=places.warehouse.parent, key=new or places.key) as connection,
     ):
         if places.key is not None:
             duckdb_files.add_lake_key(connection, _OLD, places.key)

@@ -21,9 +21,6 @@ from bcda.places import Places
 
 log = logging.getLogger(__name__)
 
-MEMORY = "1GB"
-"""Of one compaction; what does not fit is spilled below the lake."""
-
 _INTENT = "compaction.json"
 _ALL = "-all.parquet"
 
@@ -55,7 +52,7 @@ def compact_lake(places: Places, run_ids: Iterable[str]) -> int:
     saved = 0
     for left in (places.lake, *places.lake.glob("*/*/*/")):
         remove_dead(left)
-    with duckdb_files.connected(spill=places.lake, memory=MEMORY, key=places.key) as connection:
+    with duckdb_files.connected(spill=places.lake, key=places.key) as connection:
         for run_id in run_ids:
             folder = places.run_folder(run_id)
             try:

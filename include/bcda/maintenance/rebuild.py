@@ -27,9 +27,6 @@ from bcda.sql_text import identifier
 
 log = logging.getLogger(__name__)
 
-COMPARE_MEMORY = "1GB"
-"""Of one comparison; what does not fit is spilled below the new lake."""
-
 _WHEN = frozenset({"finished_at", "batch"})
 """Columns that say when and in which portion a run was merged; a rebuilt store may differ in them."""
 
@@ -243,7 +240,7 @@ def _compare_run(
 ) -> tuple[int, set[str]]:
     rows, differing = 0, set()
     before, after, name = _files(lake, old), _files(fresh.lake, new), lake_key_name(fresh.key)
-    with duckdb_files.connected(spill=fresh.raw, memory=COMPARE_MEMORY, key=fresh.key) as connection:
+    with duckdb_files.connected(spill=fresh.raw, key=fresh.key) as connection:
         for table in before.keys() | after.keys():
             if before.keys() ^ after.keys() and (table not in before or table not in after):
                 differing.add(table)

@@ -18,7 +18,6 @@ from bcda.shown_names import CLAIM_TYPES, OTHER
 from bcda.suppression import FEWEST_PEOPLE
 from bcda.warehouse.quality import shown_scope
 
-_MEMORY = "1GB"
 _SHOWN = f"CREATE TEMP MACRO shown(number) AS CASE WHEN number = 0 OR number >= {FEWEST_PEOPLE} THEN number END"
 _SHOWN_TYPE = f"CREATE TEMP MACRO shown_type(code) AS CASE WHEN code IN {CLAIM_TYPES} OR code IS NULL THEN code ELSE '{OTHER}' END"
 
@@ -77,7 +76,7 @@ def read_published(places: Places) -> Overview:
     try:
         with (
             tempfile.TemporaryDirectory(prefix="bcda-overview-") as spill,
-            duckdb_files.connected(spill=Path(spill), memory=_MEMORY, key=places.key) as connection,
+            duckdb_files.connected(spill=Path(spill), key=places.key) as connection,
         ):
             duckdb_files.attach(connection, places.published, key=places.key, read_only=True)
             connection.execute(f"USE {duckdb_files.WAREHOUSE}")

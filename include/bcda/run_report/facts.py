@@ -13,8 +13,6 @@ from bcda.places import Places
 from bcda.query_files import Row, rows_of
 from bcda.run_report.phases import Phase, phases_of
 
-_MEMORY = "1GB"
-
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
@@ -97,7 +95,7 @@ def _published(places: Places, run_id: str) -> Iterator[duckdb.DuckDBPyConnectio
         yield None
         return
     try:
-        with duckdb_files.connected(spill=places.published.parent, memory=_MEMORY, key=places.key) as connection:
+        with duckdb_files.connected(spill=places.published.parent, key=places.key) as connection:
             duckdb_files.attach(connection, places.published, key=places.key, read_only=True)
             connection.execute(f"USE {duckdb_files.WAREHOUSE}")
             version = connection.execute("SELECT max(schema_version) FROM ops.schema_info").fetchall()[0][0]

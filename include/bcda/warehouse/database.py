@@ -23,7 +23,7 @@ LOCK_WAIT_SECONDS = budgets.HELD_SECONDS
 GAP_TYPES = {"name": "gap_types", "release": "1"}
 """Setting of a database whose gaps have the types that BCDA's file names tell."""
 
-MEMORY_LIMIT = "1GB"
+MEMORY_LIMIT = budgets.ENGINE_MEMORY
 """Of one merge; what does not fit is spilled next to the database."""
 
 
