@@ -86,9 +86,7 @@ def texts_of(path, key=None):
             yield str(connection.fetchall()).encode()
     if path.suffix == ".duckdb" and key is None:
         with duckdb.connect(str(path), read_only=True) as connection:
-            for schema, table in connection.execute(
-                "SELECT schema_name, table_name FROM duckdb_tables()"
-            ).fetchall():
+            for schema, table in connection.execute("SELECT schema_name, table_name FROM duckdb_tables()").fetchall():
                 yield str(connection.execute(f'FROM "{schema}"."{table}"').fetchall()).encode()
 
 

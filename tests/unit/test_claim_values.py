@@ -225,3 +225,48 @@ def test_cclf4_numbers_each_diagnosis_of_a_claim_once(places, version):
         (4, "E", "Y929"),
     ]
     assert query(places, "SELECT PRNCPL_DGNS_CD, ADMTG_DGNS_CD FROM cclf.cclf1") == [("J189", "R05")]
+
+
+@pytest.mark.parametrize("version", list(ApiVersion))
+def test_a_null_among_elements_is_no_row_and_shifts_no_number(places, version):
+    """FHIR has no such lists; a server that sends one means nothing by it."""
+    supporting = "information" if version is ApiVersion.V1 else "supportingInfo"
+    pointers = "diagnosisLinkId" if version is ApiVersion.V1 else "diagnosisSequence"
+    category = "https://bluebutton.cms.gov/resources/codesystem/adjudication"
+    amount = {"category": concept(("x", "y"), (category, f"{VARIABLES}line_nch_pmt_amt")), "amount": {"value": 5}}
+    changes = {
+        "item": [None, {"sequence": 6, pointers: [None, 2], "adjudication": [None, amount]}, None],
+        "diagnosis": [None, diagnosis(1, "A419", "principal"), diagnosis(2, "I10", "other"), None],
+        "careTeam": [None, {"sequence": 1, "provider": {"display": "1"}}],
+        supporting: [{"sequence": 1, "code": concept(("x", "a"))}, None],
+        "identifier": [None, {"system": f"{VARIABLES}clm_id", "value": "1"}],
+        "extension": [None, {"url": f"{VARIABLES}x", "valueCoding": {"code": "N"}}],
+        "contained": [None],
+        "insurance": {"coverage": {"reference": "Coverage/1"}} if version is ApiVersion.V1 else [None],
+    }
+    loaded(places, version, (v3 if version is ApiVersion.V3 else v2)(1, **changes))
+    assert query(places, "SELECT line_number FROM claim_line") == [(6,)]
+    assert query(places, "SELECT line_number, diagnosis_sequence FROM claim_line_diagnosis") == [(6, 2)]
+    assert query(places, "SELECT sequence, dx_code FROM claim_diagnosis ORDER BY ALL") == [(1, "A419"), (2, "I10")]
+    for table, rows in (
+        ("claim_line_amount", 1),
+        ("claim_care_team", 1),
+        ("claim_supporting_info", 1),
+        ("claim_identifier", 1),
+        ("claim_extension", 1),
+    ):
+        assert query(places, f"SELECT count(*) FROM {table}") == [(rows,)], table
+
+
+@pytest.mark.parametrize("version", list(ApiVersion))
+def test_of_two_equal_keys_the_last_counts(places, version):
+    """As for the usual parsers; RFC 8259, section 4, leaves it open. Amounts of such a line stay exact."""
+    claim = (v3 if version is ApiVersion.V3 else v2)(1, payment={"amount": {"value": 7}})
+    claim = claim.replace(b'"value":7}', b'"value":1,"value":1234567890123456.78}')
+    twice = claim.replace(b'{"', b'{"status":"cancelled","', 1)
+    assert json.loads(twice)["status"] == "active"
+    loaded(places, version, twice, (v3 if version is ApiVersion.V3 else v2)(2))
+    assert query(places, "SELECT eob_status, paid_amount FROM claim ORDER BY claim_number") == [
+        ("active", Decimal("1234567890123456.78")),
+        ("active", Decimal("50.00") if version is ApiVersion.V3 else Decimal("100.10")),
+    ]

@@ -16,6 +16,7 @@ from bcda.budgets import GROUP_BYTES, GROUP_ROWS
 from bcda.errors import LandingError
 from bcda.landing.drift import unknown_elements, unknown_names
 from bcda.landing.lines import Slice
+from bcda.landing.odd_json import with_last_keys
 from bcda.model import mapping
 from bcda.settings import ApiVersion
 from bcda.sql_text import literal
@@ -43,6 +44,13 @@ _NO_ROW = 2**62
 
 class EngineMemoryError(LandingError):
     """The engine's memory does not do for what it was given at a time."""
+
+
+_REPEATED_KEYS = """
+SELECT row_number
+FROM (SELECT row_number, json_keys(body) AS k FROM incoming)
+WHERE len(list_distinct(k)) <> len(k)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +115,7 @@ class Engine:
         """
         self._connection.register("incoming", lines)
         try:
-            is_gathered = _without_text(lambda: self._gather(resource_type), "resource")
+            is_gathered = _without_text(lambda: self._gather(lines, resource_type), "resource")
         finally:
             self._connection.unregister("incoming")
         if not is_gathered:
@@ -209,24 +217,34 @@ class Engine:
         if pieces:
             yield pa.Table.from_batches(pieces)
 
-    def _gather(self, resource_type: str) -> bool:
+    def _gather(self, lines: pa.Table, resource_type: str) -> bool:
         """Parse the incoming lines into `gathered`; return False when one of them is not JSON, and nothing was kept."""
         # One table for all slices: a union of tables would be planned once for each of them. A column for each
         # element: a table that needs three of them reads three.
         target = "INSERT INTO gathered" if self._has_gathered else "CREATE TEMP TABLE gathered AS"
         shape = literal(mapping.shape(self._api_version, resource_type))
-        key = mapping.no_id_key(self._api_version, resource_type)
-        columns = f"* REPLACE (coalesce(id, {key}) AS id)" if key else "*"
         try:
+            # The engine takes the first of two equal keys.
+            if repeated := self._run(_REPEATED_KEYS).fetchall():
+                self._connection.register("incoming", with_last_keys(lines, [row[0] for row in repeated]))
             self._run(
-                f"{target} SELECT {columns} FROM (SELECT row_number, raw_file, raw_line, unnest(r) FROM "
+                f"{target} SELECT {self._columns(resource_type)} FROM (SELECT row_number, raw_file, raw_line, unnest(r) FROM "
                 f"(SELECT row_number, raw_file, raw_line, json_transform(body, {shape}) AS r FROM incoming)) AS r"
             )
-        except (duckdb.InvalidInputException, UnicodeDecodeError):
+        except (duckdb.InvalidInputException, UnicodeDecodeError, RecursionError):
             # Its text quotes the line, so it goes no further. When it is cut within a letter Python cannot even read it.
             return False
         self._has_gathered = True
         return True
+
+    def _columns(self, resource_type: str) -> str:
+        """Return what is kept of the parsed lines: a key for what has none, and lists without elements that are `null`."""
+        key = mapping.no_id_key(self._api_version, resource_type)
+        changed = [f"coalesce(id, {key}) AS id"] if key else []
+        if self._run("SELECT 1 FROM incoming WHERE contains(body, 'null') LIMIT 1").fetchone():
+            names = mapping.list_names(self._api_version, resource_type)
+            changed += [f'list_filter("{name}", lambda y: y IS NOT NULL) AS "{name}"' for name in names]
+        return f"* REPLACE ({', '.join(changed)})" if changed else "*"
 
     def _run(self, statement: str, **parameters: object) -> duckdb.DuckDBPyConnection:
         return self._connection.execute(statement, parameters or None)

@@ -81,7 +81,9 @@ class Declaration:
         columns = "".join(
             f",\n  CAST({self.columns.get(name, 'NULL')} AS {sql_type}) AS {name}" for name, sql_type in types.items()
         )
-        where = f"\nWHERE {self.where}" if self.where else ""
+        # An element that is `null` in the JSON is no row; those of the resource's own lists are left out before.
+        kept = [*(["x IS NOT NULL"] if self.inner else []), *([f"({self.where})"] if self.where else [])]
+        where = f"\nWHERE {' AND '.join(kept)}" if kept else ""
         group_by = f"\nGROUP BY raw_file, raw_line, {self.group_by}" if self.group_by else ""
         return (
             f"WITH element AS (SELECT r.*{element} FROM {source} AS r{only}),\n"
