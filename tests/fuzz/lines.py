@@ -344,14 +344,19 @@ def _no_number(text: str) -> None:
 
 
 def _value_of(line: bytes) -> Any:
-    """Return the JSON value of a line, the first of two members of one name, numbers as they are written.
+    """Return the JSON value of a line, numbers as they are written.
 
+    Of two members of one name the last counts in a resource that has a member of its own twice; else the first does.
     DuckDB reads more than JSON: a comma before a closing bracket, and `nan` in any case. None for such lines.
     """
+    objects: list[list[tuple[str, Any]]] = []
     try:
+        text = line.decode("utf-8")
+        json.loads(text, object_pairs_hook=lambda pairs: objects.append(pairs) or {})
+        is_twice = bool(objects) and len(dict(objects[-1])) < len(objects[-1])
         return json.loads(
-            line.decode("utf-8"),
-            object_pairs_hook=_first_wins,
+            text,
+            object_pairs_hook=dict if is_twice else _first_wins,
             parse_float=Decimal,
             parse_int=Decimal,
             parse_constant=_no_number,

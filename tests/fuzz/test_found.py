@@ -251,7 +251,7 @@ LINES = {
         None,
         line(patient(id="-1")).replace(b":", b": ").replace(b'"id": "-1"', b'"id": "-1", "id": "-2"'),
     ),
-    "an id that is false and then text": ("no id", line(patient()).replace(b"{", b'{"id":false,', 1)),
+    "an id that is false and then text": (None, line(patient()).replace(b"{", b'{"id":false,', 1)),
     "born at the epoch": (None, line(patient(birthDate="epoch"))),
     "born before Christ": (None, line(patient(birthDate="-044-03-15"))),
     "born in five digits": (None, line(patient(birthDate="99999-1-01"))),

@@ -471,10 +471,9 @@ def _is_id(resource_id: str, lines: Slice, number: int) -> bool:
     if len(line) > ORDINARY_LINE_BYTES:
         # Python does not parse it within bounds.
         return re.search(rb'"id"\s*:\s*"%s"' % re.escape(resource_id.encode()), line) is not None
-    # Written otherwise than BCDA writes. Of two members of one name the engine takes the first.
+    # Written otherwise than BCDA writes.
     try:
-        resource = json.loads(line, object_pairs_hook=lambda pairs: dict(reversed(pairs)))
-        return bool(resource.get("id") == resource_id)
+        return bool(json.loads(line).get("id") == resource_id)
     except (ValueError, RecursionError):
         return False
 

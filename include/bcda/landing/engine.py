@@ -231,7 +231,7 @@ class Engine:
                 f"{target} SELECT {self._columns(resource_type)} FROM (SELECT row_number, raw_file, raw_line, unnest(r) FROM "
                 f"(SELECT row_number, raw_file, raw_line, json_transform(body, {shape}) AS r FROM incoming)) AS r"
             )
-        except (duckdb.InvalidInputException, UnicodeDecodeError, RecursionError):
+        except (duckdb.InvalidInputException, ValueError, RecursionError):
             # Its text quotes the line, so it goes no further. When it is cut within a letter Python cannot even read it.
             return False
         self._has_gathered = True

@@ -16,6 +16,7 @@ def with_last_keys(lines: pa.Table, row_numbers: Collection[int]) -> pa.Table:
         row_numbers: of the lines to change.
 
     Raises:
+        ValueError: a line is no JSON as Python reads it; the engine is more lenient.
         RecursionError: a line is nested more deeply than Python parses.
     """
     numbers: list[int] = lines["row_number"].to_pylist()  # type: ignore[assignment]  # never null
