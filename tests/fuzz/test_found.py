@@ -138,6 +138,7 @@ DOCUMENTS = {
     "token of a blank": ("token", b'{"access_token":" "}', ServerError),
     "wait until a zone that is no zone": ("retry_after", b"Mon, 01 Jan 2024 00:00:00 +9999999999999", None),
     "wait of thirty years": ("retry_after", b"999999999", 86_400.0),
+    "wait of more years than there are": ("retry_after", b"9" * 400, 86_400.0),
     "end on a day that is none": ("expires", b"2026-02-30 19:02:15.1 +0000 UTC\nTue, 10 Nov 2026 12:00:00 GMT", None),
     "end in a zone of eighty minutes": ("expires", b"2026-08-22 19:02:15.1 +0080\nTue, 10 Nov 2026 12:00:00 GMT", None),
     "instant in the year 9999999999999999": ("lenient_instant", b"Mon, 17 Aug 9999999999999999 00:00:00 GMT", None),
@@ -155,7 +156,7 @@ def test_what_was_found_in_a_document(target, payload, expected):
     documents.run(target, payload)
 
 
-@pytest.mark.parametrize("value", ["²", "9" * 400, "٣", "Mon, 01 Jan 2024 00:00:00 +9999999999999"])
+@pytest.mark.parametrize("value", ["²", "٣", "Mon, 01 Jan 2024 00:00:00 +9999999999999"])
 async def test_a_token_endpoint_that_asks_for_a_wait_that_is_none_is_a_limit_all_the_same(value):
     auth = BcdaAuth(ConnectionSettings(BASE, "id", "secret"), clock=lambda: 0.0)
     flow = auth.async_auth_flow(httpx.Request("GET", f"{BASE}/x", extensions={"timeout": {}}))
