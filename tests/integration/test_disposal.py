@@ -337,6 +337,7 @@ def test_a_table_that_no_rule_is_about_is_refused(places):
         dispose(places, Person("1A00A00AA00"))
 
 
+@pytest.mark.complete
 def test_what_bcda_says_of_a_person_and_lines_that_cannot_be_read_are_emptied(tmp_path):
     places = Places.below(tmp_path / "home")
     mine, other = "1S00E00AA11", "1S00E00AA22"

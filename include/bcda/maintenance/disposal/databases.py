@@ -116,7 +116,11 @@ def is_done(connection: duckdb.DuckDBPyConnection, number: str) -> bool:
 
 
 def _has(connection: duckdb.DuckDBPyConnection, number: str) -> bool:
-    return bool(_count(connection, f"{_PUBLISHED}.ops.setting WHERE name = '{_setting(number)}'"))
+    found = connection.execute(
+        f"SELECT count(*) FROM {_PUBLISHED}.ops.setting WHERE name = $name",  # noqa: S608 - our own name
+        {"name": _setting(number)},
+    )
+    return bool(found.fetchall()[0][0])
 
 
 def _is_of_this_release(connection: duckdb.DuckDBPyConnection) -> bool:
