@@ -45,9 +45,9 @@ def _parts() -> Iterator[str]:
         rows = [[code(f"make {target}"), plain(about)] for target, about in targets.items()]
         yield f"### {group}\n\n{table(('command', 'what it does'), rows)}"
     yield (
-        "## python -m bcda\n\nRuns without Airflow. The commands from `status` to `change-key` look at a source's data and keep it in "
-        "order; they read `BCDA_HOME`. The commands from `export` to `health` ask BCDA by hand, with the address and credentials of "
-        "the environment; see [Export from a notebook or a shell](../notebook.md). All read the other [environment "
+        "## python -m bcda\n\nRuns without Airflow. The commands from `status` to `change-key` and `dispose` look at a source's data and "
+        "keep it in order; they read `BCDA_HOME`. The commands from `export` to `health` ask BCDA by hand, with the address and "
+        "credentials of the environment; see [Export from a notebook or a shell](../notebook.md). All read the other [environment "
         "variables](configuration.md#environment-variables).\n\nIf something is wrong, a command prints a sentence on standard error "
         "and ends with exit code 1. Exit code 2 means a wrong option, and 130 that you interrupted it."
     )

@@ -145,7 +145,8 @@ def unfinished(places: Places) -> list[Certificate]:
             document: dict[str, Any] = read_json(read_bytes(path))
             for name in ("notes", "retained", "not_covered"):
                 document[name] = tuple(document[name])
-            certificate = Certificate(**document)
+            # The name of the file counts: a number becomes a path.
+            certificate = Certificate(**{**document, "number": path.stem})
         except (ValueError, KeyError, TypeError) as error:
             raise ManifestError(
                 f"The certificate {path} cannot be read ({type(error).__name__}). Move it away."

@@ -56,7 +56,8 @@ def write_working(
         StorageError: no space, or the copy holds other rows than it should.
     """
     connection.execute("CHECKPOINT").fetchall()
-    fill = partial(_fill, connection, duckdb_files.WAREHOUSE, runs, number)
+    gone = rows_to_go(connection, duckdb_files.WAREHOUSE)
+    fill = partial(_fill, connection, duckdb_files.WAREHOUSE, gone, runs, number)
     with warehouse.rewritten(connection, duckdb_files.WAREHOUSE, places.warehouse, key=places.key, fill=fill):
         pass
 
@@ -98,7 +99,7 @@ def write_published(
         if gone or not _has(connection, number):
             place = partial(warehouse.put_in_place, places=replace(places, published=path))
             storage = duckdb_files.storage_of(connection, _PUBLISHED)
-            fill = partial(_fill, connection, _PUBLISHED, runs, number)
+            fill = partial(_fill, connection, _PUBLISHED, gone, runs, number)
             with warehouse.rewritten(
                 connection, _PUBLISHED, path, key=places.key, storage=storage, place=place, fill=fill
             ):
@@ -115,7 +116,11 @@ def is_done(connection: duckdb.DuckDBPyConnection, number: str) -> bool:
 
 
 def _has(connection: duckdb.DuckDBPyConnection, number: str) -> bool:
-    return bool(_count(connection, f"{_PUBLISHED}.ops.setting WHERE name = '{_setting(number)}'"))
+    found = connection.execute(
+        f"SELECT count(*) FROM {_PUBLISHED}.ops.setting WHERE name = $name",  # noqa: S608 - our own name
+        {"name": _setting(number)},
+    )
+    return bool(found.fetchall()[0][0])
 
 
 def _is_of_this_release(connection: duckdb.DuckDBPyConnection) -> bool:
@@ -127,7 +132,12 @@ def _is_of_this_release(connection: duckdb.DuckDBPyConnection) -> bool:
 
 
 def _fill(
-    connection: duckdb.DuckDBPyConnection, name: str, runs: Mapping[str, DisposedRun], number: str, copy: str
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    gone: Mapping[str, int],
+    runs: Mapping[str, DisposedRun],
+    number: str,
+    copy: str,
 ) -> None:
     """Copy what stays, table by table, and prove that nothing else went.
 
@@ -139,12 +149,13 @@ def _fill(
         source, target = f"{name}.{_quoted(table)}", f"{copy}.{_quoted(table)}"
         # A condition that is NULL is about nobody, so its row stays.
         kept = "" if rule is None else f" WHERE NOT coalesce({rule}, false)"
-        connection.execute(f"INSERT INTO {target} BY NAME SELECT t.* FROM {source} AS t{kept}")  # noqa: S608 - our own names
-        before, after = _count(connection, source), _count(connection, target)
-        gone = 0 if rule is None else _count(connection, f"{source} AS t WHERE {rule}")
-        if before != after + gone:
+        written = connection.execute(
+            f"INSERT INTO {target} BY NAME SELECT t.* FROM {source} AS t{kept}"  # noqa: S608 - our own names
+        ).fetchall()[0][0]
+        before, went = _count(connection, source), gone.get(table, 0)
+        if before != written + went:
             raise StorageError(
-                f"Of {table} {gone:,} of {before:,} rows were to go, and the copy has {after:,}; the database stays as it is."
+                f"Of {table} {went:,} of {before:,} rows were to go, and the copy has {written:,}; the database stays as it is."
             )
     for run_id, note in runs.items():
         set_disposed(connection, run_id, note, database=f"{copy}.")

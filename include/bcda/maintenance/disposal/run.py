@@ -1,10 +1,11 @@
 """A disposal from beginning to end. The working database goes last: until then it tells what to dispose of, so a call can be repeated."""
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -96,6 +97,7 @@ def dispose(
         StorageError: no space for a copy, a table has no rule, or something cannot be written or removed.
         EncryptionError: a database or a lake file has another key.
     """
+    started = time.monotonic()
     check_place(places)
     if isinstance(scope, WholeSource):
         return _dispose_whole(places, scope, now, ends_runs=ends_runs, wait_seconds=wait_seconds)
@@ -114,7 +116,7 @@ def dispose(
         at_work.forget(places, runs)
         _remove_from_files(connection, places, selected, now, begun.number, wait_seconds)
         databases.write_working(connection, places, _notes(connection, places), begun.number)
-    return certificate.finish(places, begun, now)
+    return certificate.finish(places, begun, now + timedelta(seconds=time.monotonic() - started))
 
 
 def _dispose_whole(

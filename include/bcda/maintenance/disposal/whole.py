@@ -15,6 +15,7 @@ from bcda.maintenance.disposal import at_work
 from bcda.maintenance.disposal.leftovers import remove_files, shown_files
 from bcda.object_store import store_of
 from bcda.places import Places
+from bcda.sql_text import identifier
 
 log = logging.getLogger(__name__)
 
@@ -84,13 +85,13 @@ def _rows(places: Places) -> dict[str, int]:
 
 def _rows_in(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
     tables = connection.execute(
-        "SELECT schema_name || '.' || table_name FROM duckdb_tables() WHERE database_name = $name ORDER BY ALL",
+        "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = $name ORDER BY ALL",
         {"name": duckdb_files.WAREHOUSE},
     ).fetchall()
-    counted = {
-        str(table): int(connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0])  # noqa: S608 - names of the catalog
-        for (table,) in tables
-    }
+    counted = {}
+    for schema, table in tables:
+        relation = f"{identifier(schema)}.{identifier(table)}"
+        counted[f"{schema}.{table}"] = int(connection.execute(f"SELECT count(*) FROM {relation}").fetchall()[0][0])  # noqa: S608
     return {table: rows for table, rows in counted.items() if rows}
 
 
