@@ -126,8 +126,8 @@ ORDINARY_COMMAS = 2_000
 ORDINARY_LINE_BYTES = 1 << 20
 """Length of a line that needs no closer look, and of one that Python parses."""
 
-SLICE_COMMAS = 1_200_000
-"""Commas in a slice that needs no closer look; one of simulated claims has 900,000."""
+ORDINARY_ELEMENTS = 500_000
+"""Elements in 2,048 lines, at which the engine works at a time, that need no closer look. Simulated claims have 380,000."""
 
 PORTION_ELEMENTS = 250_000
 """Elements, as of `LINE_ELEMENTS`, of lines that are parsed and gathered together once a slice needs a closer look."""

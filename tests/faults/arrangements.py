@@ -34,6 +34,7 @@ PEOPLE = 12
 WITH_COVERAGE = ("Patient", "Coverage", "ExplanationOfBenefit")
 GROUP_SINCE = {"scope": Scope.GROUP_ALL, "since": START - timedelta(days=90)}
 BOMB_BYTES = 320 << 20
+HUGE_LINE = b'{"id":"huge","resourceType":"ExplanationOfBenefit","item":['
 
 
 WEEKS = 9
@@ -70,6 +71,33 @@ def serve_a_gzip_bomb() -> World:
     """Return a world whose claims' file unpacks to a thousand times its size."""
     block = bytes(1 << 20)
     return Serving(lambda: iter([block] * (BOMB_BYTES >> 20)))()
+
+
+def _huge() -> Iterator[bytes]:
+    yield HUGE_LINE + b",".join([b'{"sequence":1}'] * (24 << 16)) + b"]}\n"
+
+
+def _full_of_elements() -> Iterator[bytes]:
+    yield HUGE_LINE + b",".join([b"{}"] * 1_000_000) + b"]}\n"
+
+
+def _nested() -> Iterator[bytes]:
+    yield HUGE_LINE + b"[" * 1_000_000 + b"]" * 1_000_000 + b"]}\n"
+
+
+def _blank() -> Iterator[bytes]:
+    yield b"\n" * 5_000_000
+
+
+BEYOND_BUDGETS = {
+    "longer than 20 MiB": Serving(_huge),
+    "with a million elements": Serving(_full_of_elements),
+    "with a million levels": Serving(_nested),
+}
+"""A line among the claims that would take more memory than landing has."""
+
+BLANK_LINES = Serving(_blank)
+"""Five million blank lines behind the claims."""
 
 
 def serve_an_empty_file() -> World:

@@ -553,7 +553,10 @@ def _downloads() -> Iterator[Row]:
 def _lines() -> Iterator[Row]:
     for name, line in a.BAD_LINES.items():
         yield Row(f"line {name}", "land", (), Outcome.QUARANTINED, source=a.Serving(line))
+    for name, source in a.BEYOND_BUDGETS.items():
+        yield Row(f"line {name}", "land", (), Outcome.QUARANTINED, source=source)
     full, refused = {"changes": {"full": True}}, {"error": errors.UnlikelyExportError}
+    yield fails("five million blank lines", "land", source=a.BLANK_LINES, says="BCDA_QUARANTINED_SHARE", **refused)
     everything = a.Spoiled(10**6)
     yield fails("every line of a type unreadable", "merge", source=everything, says="cannot be read", **refused)
     yield fails("ten unreadable lines", "merge", source=a.Spoiled(10), says="BCDA_QUARANTINED_SHARE", **refused, **full)

@@ -1,9 +1,10 @@
 """How much of a slice is parsed and gathered at a time, since a few bytes of JSON can take a hundred times as much once parsed.
 
 An element of a list takes as much in the engine as all that one of its kind can hold, and so does an empty one. The engine works
-on 2,048 rows at a time. Ordinary lines are far from what that can take, and one count of commas tells them.
+on 2,048 rows at a time. Ordinary lines are far from what that can take, and a count of commas and a look at some of them tells.
 """
 
+import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,9 +16,9 @@ from bcda.budgets import (
     LINE_REPEATED_BYTES,
     LINE_SIDE_LIST,
     ORDINARY_COMMAS,
+    ORDINARY_ELEMENTS,
     ORDINARY_LINE_BYTES,
     PORTION_ELEMENTS,
-    SLICE_COMMAS,
 )
 from bcda.landing.lines import Slice
 
@@ -25,6 +26,7 @@ VECTOR_ROWS = 2_048
 """Rows that the engine works on at a time."""
 
 _BYTES_AS_ELEMENT = 128
+_SAMPLE_LINES = 128
 
 _TOO_MANY = "more elements than a line may have"
 
@@ -65,7 +67,7 @@ class Window:
 
 
 def conspicuous(numbers: Sequence[int], lines: Slice, *, is_careful: bool) -> list[int]:
-    """Return the rows that need a closer look: those with many commas or bytes, or all of a slice with many in all.
+    """Return the rows that need a closer look: those with many commas or bytes, or all of a slice whose lines have many elements.
 
     Args:
         numbers: of the rows.
@@ -74,15 +76,17 @@ def conspicuous(numbers: Sequence[int], lines: Slice, *, is_careful: bool) -> li
     """
     if is_careful:
         return list(numbers)
-    # Every element but the first of a list follows a comma.
-    commas = [lines.buffer.count(b",", *lines.span(number)) for number in numbers]
-    if sum(commas) > min(SLICE_COMMAS, max(VECTOR_ROWS, len(numbers)) * SLICE_COMMAS // VECTOR_ROWS):
+    # Which lines are looked at cannot be known before, and of those that are not none has many.
+    sample = random.sample(numbers, min(len(numbers), _SAMPLE_LINES))
+    if sum(_elements(lines, number) for number in sample) * VECTOR_ROWS > ORDINARY_ELEMENTS * len(sample):
         return list(numbers)
-    return [
-        number
-        for number, found in zip(numbers, commas, strict=True)
-        if found > ORDINARY_COMMAS or _size(lines, number) > ORDINARY_LINE_BYTES
-    ]
+    return [number for number in numbers if _is_conspicuous(lines, number)]
+
+
+def _is_conspicuous(lines: Slice, number: int) -> bool:
+    start, stop = lines.span(number)
+    # Every element but the first of a list follows a comma.
+    return stop - start > ORDINARY_LINE_BYTES or lines.buffer.count(b",", start, stop) > ORDINARY_COMMAS
 
 
 def weights(numbers: Sequence[int], lines: Slice) -> dict[int, int]:

@@ -91,7 +91,8 @@ CREATE TABLE ops.gap (
   closed_run_id VARCHAR -- Run that covers the interval; NULL while the gap is open
 );
 
--- One row per line that could not land; the line itself is in the lake table `quarantine`.
+-- One row per line that could not land, up to 1,000 for each file and reason; ops.export_file counts all of them. The beginning of the line
+-- is in the lake table `quarantine`.
 CREATE TABLE ops.quarantine (
   run_id VARCHAR NOT NULL, -- Our export run
   file_name VARCHAR NOT NULL, -- Our name of the raw file
