@@ -16,6 +16,7 @@ from bcda.client import BcdaClient
 from bcda.export_request import ExportRequest, Scope
 from bcda.runs import amend_run
 from bcda.settings import ApiVersion
+from bcda.wait_clock import SLACK_SECONDS
 from bcda_provider.events import JobEvent, Outcome
 from bcda_simulator import Fault, FaultKind, SimulatorSettings
 
@@ -250,8 +251,9 @@ async def test_an_answer_that_drips_puts_no_deadline_off(
     monkeypatch.setattr(budgets, "UNCONFIRMED_SECONDS", 0.5)
     server = serve(faults=[Fault(FaultKind.STUCK, "kick-off"), replace(fault, skip=1 if answered_first else 0)])
     run = planned(settings_for(server), places, resource_types=("Patient",))
-    # By BCDA's clock the job is nearly as old as it may be.
-    amend_run(places.run_folder(run.run_id), asked_at=server.clock.now() - timedelta(seconds=86_400))
+    # By BCDA's clock the job is nearly as old as it may be, and is not before the deadline, the slack of its clock included.
+    nearly = timedelta(seconds=86_400 - SLACK_SECONDS - 0.2)
+    amend_run(places.run_folder(run.run_id), asked_at=server.clock.now() - nearly)
     trigger = await trigger_for(server, deadline_seconds=2.0, run_id=run.run_id)
     began = time.monotonic()
     waiting = asyncio.ensure_future(event_of(trigger))
