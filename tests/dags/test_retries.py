@@ -21,7 +21,9 @@ from bcda.errors import (
     StorageError,
     StoreUnavailableError,
 )
+from bcda.manifest import FileKind
 from bcda.places import Places
+from bcda.receipts import Receipt, check_bytes
 from bcda.settings import ConnectionSettings
 from bcda_simulator import Fault, FaultKind
 
@@ -115,6 +117,19 @@ def test_errors_that_a_person_must_mend_fail_at_once(policy, context_of):
     for error in (CredentialsError("x"), StorageError("x"), ManifestError("x"), DataQualityError("x", check_ids=())):
         assert delays(policy, error, context_of(was_answered=True)) == []
         assert not policy.passes_by_itself(error, context_of(was_answered=True))
+
+
+def test_a_raw_file_that_differs_from_its_receipt_fails_landing_at_once_and_names_the_task_to_clear(
+    policy, context_of, tmp_path
+):
+    name = "00001-Patient.ndjson.gz"
+    receipt = Receipt(name, FileKind.OUTPUT, "Patient", "https://bcda.example/1.ndjson", 3, "0" * 64, 1, 1)
+    (tmp_path / name).write_bytes(b"abc")
+    with pytest.raises(
+        ManifestError, match="clear the task `fetch` of its batch with all that is downstream"
+    ) as caught:
+        check_bytes(tmp_path, receipt)
+    assert delays(policy, caught.value, context_of("export.batch.land")) == []
 
 
 def test_trouble_in_the_triggerer_does_not_cost_the_job(policy, context_of):
