@@ -84,19 +84,16 @@ def listing(name: str, element: bytes, times: int, number: int = 1) -> bytes:
     return claim(number, **{name: "@"}).replace(b'"@"', b"[" + b",".join([element] * times) + b"]")
 
 
-def _item(number: int) -> bytes:
-    money = {"currency": "USD", "value": 1.25}
+def _item() -> bytes:
     variable = "https://bluebutton.cms.gov/resources/variables/line_alowd_chrg_amt"
     coding = {"coding": [{"code": variable, "display": "Line Allowed Charge Amount. " * 12, "system": variable}]}
-    return json.dumps(
-        {"adjudication": [{"amount": money, "category": coding}] * 12, "sequence": number}, separators=(",", ":")
-    ).encode()
+    amount = {"amount": {"currency": "USD", "value": 1.25}, "category": coding}
+    return json.dumps({"adjudication": [amount] * 12, "sequence": 1}, separators=(",", ":")).encode()
 
 
 def _real(size: int, number: int) -> bytes:
     """Return a claim of as many items as a size in bytes allows."""
-    each = len(_item(1)) + 8
-    return claim(number, item="@").replace(b'"@"', b"[" + b",".join(map(_item, range(1, size // each))) + b"]")
+    return listing("item", _item(), max(1, size // (len(_item()) + 1)), number)
 
 
 def _lines(lines: Iterator[bytes]) -> Iterator[bytes]:

@@ -488,7 +488,7 @@ def land_batch(places: Places, run_id: str, batch: int, count: int) -> LandedBat
 
     Raises:
         ManifestError: a file of the batch has no receipt.
-        CountMismatchError, IncompleteFileError, StorageError: see `landing.land_files`.
+        CountMismatchError, ManifestError, StorageError: see `landing.land_files`.
     """
     folder = places.run_folder(run_id)
     shared_runs.bring_run(places, run_id)

@@ -95,7 +95,7 @@ _FIELD_NAME = 80
 _MOST_UNKNOWN_FIELDS = 50
 
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_TYPE_NAME = re.compile(r"[A-Za-z]{1,64}")
+_TYPE_NAME = re.compile(r"[A-Za-z]{1,40}")
 _TYPE_LIST = re.compile(r"[A-Za-z,]*")
 _JOB_NUMBER = re.compile(r"[0-9]{1,18}")
 # Addresses are ASCII without blanks; a backslash is read in two ways by the parsers of this world.

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bcda.documents import read_fields, read_json
-from bcda.errors import IncompleteFileError, ManifestError, StorageError
+from bcda.errors import ManifestError, StorageError
 from bcda.files import read_bytes, reason_of, write_durably
 from bcda.manifest import FileKind
 
@@ -68,9 +68,7 @@ def read_receipt(folder: Path, name: str) -> Receipt | None:
     receipt = parse_receipt(path)
     raw = folder / name
     if not raw.exists() or raw.stat().st_size != receipt.wire_bytes:
-        raise ManifestError(
-            f"The raw file {raw} does not match its receipt. Clear the fetch task of its batch, which fetches it again."
-        )
+        raise _differs(raw)
     return receipt
 
 
@@ -93,7 +91,7 @@ def proved_receipt(folder: Path, name: str, url: str) -> Receipt | None:
         if receipt.url != url:
             return None
         check_bytes(folder, receipt)
-    except (ManifestError, IncompleteFileError) as error:
+    except ManifestError as error:
         log.warning("%s is fetched again. %s", name, error)
         return None
     return receipt
@@ -103,25 +101,26 @@ def check_bytes(folder: Path, receipt: Receipt) -> None:
     """Compare a raw file with its receipt.
 
     Raises:
-        IncompleteFileError: it is missing, or its bytes are others.
+        ManifestError: it is missing, or its bytes are others.
         StorageError: it cannot be read.
     """
     path = folder / receipt.name
     try:
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
-            size = file.tell()
     except FileNotFoundError:
-        found, size = "", 0
+        found = ""
     except OSError as error:
         raise StorageError(f"Cannot read {path}: {reason_of(error)}. Check the owner and the disk.") from error
     if found != receipt.wire_sha256:
-        raise IncompleteFileError(
-            f"The raw file {path} is damaged on disk: it does not have the bytes that its receipt says. Clear the fetch task of "
-            "its batch, which fetches it again.",
-            file_name=receipt.name,
-            bytes_received=size,
-        )
+        raise _differs(path)
+
+
+def _differs(path: Path) -> ManifestError:
+    return ManifestError(
+        f"The raw file {path} does not match its receipt. Nothing of it was read, and the same task would find it so again: clear "
+        "the task `fetch` of its batch with all that is downstream, which fetches the file again."
+    )
 
 
 def parse_receipt(path: Path, content: bytes | None = None) -> Receipt:

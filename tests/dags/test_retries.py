@@ -23,7 +23,9 @@ from bcda.errors import (
     StoreUnavailableError,
     WarehouseLockedError,
 )
+from bcda.manifest import FileKind
 from bcda.places import Places
+from bcda.receipts import Receipt, check_bytes
 from bcda.settings import ConnectionSettings
 from bcda_simulator import Fault, FaultKind
 
@@ -127,6 +129,19 @@ def test_a_task_that_waits_for_another_load_holds_no_worker(policy, context_of):
     assert sum(delays(policy, held, context_of())) == 4_710
     # Who holds it for so long is no outage.
     assert not policy.passes_by_itself(held, context_of())
+
+
+def test_a_raw_file_that_differs_from_its_receipt_fails_landing_at_once_and_names_the_task_to_clear(
+    policy, context_of, tmp_path
+):
+    name = "00001-Patient.ndjson.gz"
+    receipt = Receipt(name, FileKind.OUTPUT, "Patient", "https://bcda.example/1.ndjson", 3, "0" * 64, 1, 1)
+    (tmp_path / name).write_bytes(b"abc")
+    with pytest.raises(
+        ManifestError, match="clear the task `fetch` of its batch with all that is downstream"
+    ) as caught:
+        check_bytes(tmp_path, receipt)
+    assert delays(policy, caught.value, context_of("export.batch.land")) == []
 
 
 def test_trouble_in_the_triggerer_does_not_cost_the_job(policy, context_of):

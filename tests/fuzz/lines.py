@@ -57,7 +57,9 @@ REASONS = {
     "wrong resource type",
     "no id",
     "cannot be parsed",
-    "longer than the reader's buffer",
+    "longer than a line may be",
+    "more elements than a line may have",
+    "a text too long for so many items",
 }
 LINEAGE = {"raw_file", "raw_line", "run_id"}
 DERIVED_DATES = {"month_start"}

@@ -18,7 +18,7 @@ import rawfiles
 from bcda import duckdb_files, export, files, folder_modes, maintenance, warehouse
 from bcda.by_hand.folder import Asked, held_folder
 from bcda.doctor import check_storage
-from bcda.errors import BcdaError, IncompleteFileError, InvalidRequestError, StorageError
+from bcda.errors import BcdaError, InvalidRequestError, ManifestError, StorageError
 from bcda.landing import land_files
 from bcda.manifest import FileKind
 from bcda.places import Places
@@ -329,7 +329,7 @@ def test_a_raw_file_that_differs_from_its_receipt_counts_for_nothing(tmp_path):
     write_receipt(tmp_path, RECEIPT)
     (tmp_path / RECEIPT.name).write_bytes(b"abc")
     assert proved_receipt(tmp_path, RECEIPT.name, RECEIPT.url) is None
-    with pytest.raises(IncompleteFileError, match="Clear the fetch task"):
+    with pytest.raises(ManifestError, match="clear the task `fetch` of its batch"):
         check_bytes(tmp_path, RECEIPT)
 
 
@@ -342,7 +342,7 @@ def test_landing_reads_nothing_of_a_batch_with_a_file_of_other_bytes(places):
     # The time in the header of gzip: no CRC covers it, so the file can be read to its end.
     content[4] ^= 0xFF
     raw.write_bytes(content)
-    with pytest.raises(IncompleteFileError, match="damaged on disk"):
+    with pytest.raises(ManifestError, match=r"does not match its receipt\. Nothing of it was read"):
         land_files(run, manifest, [receipt], batch=1, places=places)
     assert not list(places.lake.rglob("*-001.parquet"))
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from rawfiles import NOON, land
 
-from bcda.errors import CountMismatchError, IncompleteFileError
+from bcda.errors import CountMismatchError, ManifestError
 from bcda.landing import land_files
 from bcda.landing.content_hash import content_hash
 from bcda.landing.lines import LineReader
@@ -286,7 +286,7 @@ def test_a_file_damaged_on_disk_is_noticed(places):
     path.write_bytes(path.read_bytes()[:-9])
     file = landed.files[0]
     receipt = Receipt(file.name, file.kind, EOB, "u", file.wire_bytes, file.wire_sha256, file.content_bytes, 50)
-    with pytest.raises(IncompleteFileError, match="damaged on disk"):
+    with pytest.raises(ManifestError, match="does not match its receipt"):
         land_files(run, manifest, [receipt], batch=0, places=places)
 
 

@@ -36,7 +36,7 @@ REVIEWED = {
     "duckdb_files.py:attach name": A_NAME_OF_OURS,
     "landing/drift.py:unknown_names column": A_MODEL_NAME,
     "landing/engine.py:__init__ statement": A_FILE,
-    "landing/engine.py:_fill query": "made from a declaration, a file of the model",
+    "landing/engine.py:_groups query": "made from a declaration, a file of the model, or a constant",
     "landing/engine.py:_gather columns": "expression of no_id_keys.toml, a file of the model",
     "landing/engine.py:_gather shape": "a shape, a file of the model, through literal()",
     "landing/engine.py:_read_types relation": A_MODEL_NAME,

@@ -87,7 +87,7 @@ def land_files(
 
     Raises:
         CountMismatchError: for some file lines read differ from landed plus quarantined, or from its receipt.
-        IncompleteFileError: a raw file is missing or does not have the bytes of its receipt; nothing was read.
+        ManifestError: a raw file is missing or does not have the bytes of its receipt; nothing was read.
         StorageError: the lake cannot be written.
         EncryptionError: the key is not that of the lake, or this machine cannot encrypt.
 

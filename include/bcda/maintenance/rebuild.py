@@ -172,7 +172,7 @@ def rebuild_lake(places: Places, target: Path) -> Rebuilt:
 
     Raises:
         ManifestError: the folder exists, or a receipt is missing.
-        CountMismatchError, IncompleteFileError, StorageError: see `landing.land_files`.
+        CountMismatchError, ManifestError, StorageError: see `landing.land_files`.
 
     Source: design §1.
     """
