@@ -536,6 +536,7 @@ def test_weekly_runs_maintenance_and_reports_work_afterwards(serve, settings_for
     assert query(places.published, "SELECT count(*) FROM patient WHERE mbi_current = ?", mbi) == [(1,)]
 
 
+@pytest.mark.complete
 def test_the_command_asks_shows_counts_and_never_says_who(places, monkeypatch):
     _, mbi, needles = somebody(places)
     monkeypatch.setenv("BCDA_HOME", str(places.raw.parent))

@@ -92,6 +92,9 @@ def rebuild_warehouse(places: Places, target: Path) -> Rebuilt:
         if _has_earlier_runs(connection):
             log.warning("%s is not compared: an earlier release counted drug events in it", _CHANGES)
             names.remove(_CHANGES)
+        if not connection.execute(_HAS_KEYS).fetchall()[0][0]:
+            # The first merge of this release fills it there, and the rebuilt database has it already.
+            names = [name for name in names if name != "ops.earlier_person_key"]
         if connection.execute("SELECT count(*) > 0 FROM old.ops.setting WHERE name LIKE 'disposed %'").fetchall()[0][0]:
             log.warning("%s are not compared: data was disposed of after it was counted", ", ".join(_COUNTS))
             names = [name for name in names if name not in _COUNTS]
@@ -138,10 +141,12 @@ _LEDGER_TABLES = (
 """What both databases have. Checks fill two of the tables left out; a database of an earlier release has no changes of persons."""
 
 
+_HAS_KEYS = "SELECT count(*) > 0 FROM old.ops.setting WHERE name = 'person_keys'"
+
+
 def _has_earlier_runs(connection: duckdb.DuckDBPyConnection) -> bool:
     """Tell whether an earlier release merged runs into the database `old`: those before persons had keys of their own."""
-    has_keys = "SELECT count(*) > 0 FROM old.ops.setting WHERE name = 'person_keys'"
-    if not connection.execute(has_keys).fetchall()[0][0]:
+    if not connection.execute(_HAS_KEYS).fetchall()[0][0]:
         return True
     return bool(connection.execute("SELECT count(*) > 0 FROM old.ops.earlier_person_key").fetchall()[0][0])
 
