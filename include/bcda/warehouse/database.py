@@ -227,7 +227,12 @@ def _has_schema(connection: duckdb.DuckDBPyConnection) -> bool:
 
 def _check_version(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     version = connection.execute("SELECT max(schema_version) FROM ops.schema_info").fetchall()[0][0]
-    if version != model.SCHEMA_VERSION:
+    if version > model.SCHEMA_VERSION:
+        raise StorageError(
+            f"The warehouse {path} has schema version {version}, of a later release than this one, which has "
+            f"{model.SCHEMA_VERSION}. Use the later release."
+        )
+    if version < model.SCHEMA_VERSION:
         raise StorageError(
             f"The warehouse {path} has schema version {version}, this release needs {model.SCHEMA_VERSION}. Pause the DAGs and "
             "run `python -m bcda remap`, which makes lake and warehouse anew from the resources in the lake."
