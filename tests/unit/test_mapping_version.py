@@ -1,6 +1,9 @@
 """Rows know which rules made them: the version of the mapping, and what keeps it in step with the rules."""
 
+from dataclasses import replace
+
 import duckdb
+import pyarrow.parquet as pq
 import pytest
 from rawfiles import NOON, land, load
 
@@ -67,3 +70,11 @@ def test_a_run_that_an_earlier_release_landed_stays_older_beside_new_ones(places
     assert warehouse.read_older_runs(places) == 1
     assert "python -m bcda remap --source other`" in warehouse.older_in_words(1, "other")
     assert warehouse.older_in_words(0, "other") == ""
+
+
+def test_a_column_that_an_earlier_release_did_not_land_is_empty_until_the_run_is_remapped(places):
+    run, manifest, landed = land(places, [("Patient", PATIENT)])
+    path = places.lake / next(file.path for file in landed.lake_files if file.table == "patient")
+    pq.write_table(pq.read_table(path, partitioning=None).drop_columns("birth_date"), path)
+    warehouse.merge_run(places, run, manifest, [replace(landed, mapping_version=0)], now=NOON)
+    assert ask(places, "SELECT patient_id, birth_date FROM patient") == [("1", None)]
