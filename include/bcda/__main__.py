@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
 
@@ -34,6 +35,8 @@ def status(source: Source = DEFAULT_SOURCE) -> None:
     for row in maintenance.data_status(_places(source)):
         until = row.covered_until.isoformat(timespec="seconds") if row.covered_until else "-"
         typer.echo(f"{row.api_version} {row.population:8}{row.resource_type:22}{until:27}{row.missing or 'complete'}")
+    if remark := warehouse.older_in_words(warehouse.read_older_runs(_places(source)), source):
+        typer.echo(remark)
 
 
 @app.command()
@@ -88,6 +91,32 @@ def rebuild_warehouse(
 ) -> None:
     """Merge every run anew from the lake and prove that the result equals the working database."""
     _tell(maintenance.rebuild_warehouse(_places(source), target))
+
+
+@app.command()
+def remap(source: Source = DEFAULT_SOURCE) -> None:
+    """Derive rows of an older mapping again from the lake, without raw files or download, and publish them.
+
+    Pause the DAGs before. Killed, it goes on where it was when it is called again. It prints what changed, per table and claim
+    type, and ops.mapping_change keeps it.
+    """
+    places = _places(source)
+    done = maintenance.remap(places, now=datetime.now(UTC))
+    if done.is_new_database:
+        typer.echo(f"{done.runs} runs derived again, and the working database made anew")
+    else:
+        typer.echo("Every run has rows of the present mapping. What the last remap changed, if there was one:")
+    for change in done.changes:
+        before, after = (_number(value, change.measure) for value in (change.before, change.after))
+        differing = "" if change.differing is None else f"  {change.differing:,} rows differ"
+        typer.echo(f"{change.name:32}{change.measure:10}{before:>18} -> {after:>18}{differing}")
+    typer.echo(f"published {publish(places).path}")
+
+
+def _number(value: Decimal | None, measure: str) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if measure in {"rows", "claims"} else f"{value:,.2f}"
 
 
 @app.command()

@@ -49,6 +49,19 @@ class RestartPoint(StrEnum):
     JOB_REPLACED = "restart: BCDA has the other job, nobody knows it yet"
 
 
-def reached(point: CommitPoint | StorePoint | RestartPoint) -> None:
+class RemapPoint(StrEnum):
+    """The same for `python -m bcda remap`."""
+
+    DERIVED = "remap: the new lake files of a run are there under hidden names"
+    NOTED = "remap: the note says what is to be exchanged, nothing is exchanged yet"
+    OLD_REMOVED = "remap: old files in whose place none comes are removed"
+    FILE_EXCHANGED = "remap: one new file is in its place"
+    ACCOUNTED = "remap: one account names the new files, the note is still there"
+    LAKE_DONE = "remap: the lake is new, the working database is not"
+    DATABASE_MADE = "remap: the new working database is whole, the old one is in its place"
+    DATABASE_EXCHANGED = "remap: the new working database is in its place, nothing is published yet"
+
+
+def reached(point: CommitPoint | StorePoint | RestartPoint | RemapPoint) -> None:
     """Announce that a commit point is reached."""
     sys.audit(EVENT, point.value)

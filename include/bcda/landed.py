@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bcda.documents import read_fields, read_json, read_text
+from bcda.documents import read_fields, read_json, read_number, read_text
 from bcda.errors import ManifestError
 from bcda.files import read_bytes, write_durably
 from bcda.manifest import FileKind
@@ -70,12 +70,14 @@ class LandedBatch:
         batch: number of the batch.
         files: every raw file of the batch.
         lake_files: one per table that got rows.
+        mapping_version: `model.mapping_version.MAPPING_VERSION` of the code that made the rows; 0 of code that recorded none.
     """
 
     run_id: str
     batch: int
     files: tuple[LandedFile, ...]
     lake_files: tuple[LakeFile, ...]
+    mapping_version: int = 0
 
 
 def landed_path(run_folder: Path, batch: int) -> Path:
@@ -111,13 +113,29 @@ def read_landed(run_folder: Path, batch: int) -> LandedBatch | None:
             run_id=read_text(document, "run_id"),
             batch=batch,
             files=tuple(read_fields(LandedFile, file) for file in document["files"]),
-            lake_files=tuple(_lake_file(file) for file in document["lake_files"]),
+            lake_files=tuple(read_lake_file(file) for file in document["lake_files"]),
+            mapping_version=read_number(document, "mapping_version") or 0,
         )
     except (ValueError, KeyError, TypeError) as error:
         raise ManifestError(f"The account {path} cannot be read; delete it and run the land task again.") from error
 
 
-def _lake_file(document: Any) -> LakeFile:
+def read_accounts(run_folder: Path) -> list[LandedBatch]:
+    """Return the accounts of all batches of a run that are here, by number.
+
+    Raises:
+        ManifestError: one cannot be read.
+    """
+    numbers = sorted(int(path.stem.removeprefix("landed-")) for path in run_folder.glob("landed-*.json"))
+    return [landed for number in numbers if (landed := read_landed(run_folder, number)) is not None]
+
+
+def read_lake_file(document: Any) -> LakeFile:
+    """Return a lake file from the JSON object of an account.
+
+    Raises:
+        ValueError: other fields, or a path that is not ours.
+    """
     # An account of an earlier release says nothing of size and content.
     file = read_fields(LakeFile, {"bytes": 0, "sha256": "", **document})
     if not _LAKE_PATH.fullmatch(file.path):

@@ -105,7 +105,7 @@ def put_together(
 
     Args:
         connection: of `duckdb_files.connected`.
-        sources: the files; their columns may differ in type only.
+        sources: the files.
         target: the new file.
         read: name of the sources' key; None when they are not encrypted.
         write: name of the new file's key; None to leave it as it is.
@@ -113,7 +113,7 @@ def put_together(
     Raises:
         duckdb.Error: the disk is full, or a file cannot be read.
     """
-    return _copy(connection, relation([str(source) for source in sources], read), target, write)
+    return _copy(connection, relation([str(source) for source in sources], read, are_alike=False), target, write)
 
 
 def write_rows(connection: duckdb.DuckDBPyConnection, rows: str, target: Path, key_name: str | None) -> int:
@@ -131,19 +131,27 @@ def write_rows(connection: duckdb.DuckDBPyConnection, rows: str, target: Path, k
     return _copy(connection, rows, target, key_name)
 
 
-def relation(files: Sequence[str], key_name: str | None) -> str:
+def relation(files: Sequence[str], key_name: str | None, *, are_alike: bool = True) -> str:
     """Return what stands for the rows of lake files in a FROM, without the columns of their folders.
 
     Args:
         files: of one table.
         key_name: name of their key; None when they are not encrypted.
+        are_alike: whether all have the same columns; else one that some lack is NULL in their rows, as when two releases
+            landed the batches of a run.
     """
     listed = ", ".join(literal(file) for file in files)
-    return f"read_parquet([{listed}], hive_partitioning = false{_config(key_name)})"
+    by_name = "" if are_alike else ", union_by_name = true"
+    return f"read_parquet([{listed}], hive_partitioning = false{by_name}{_config(key_name)})"
 
 
 def show(
-    connection: duckdb.DuckDBPyConnection, files: Sequence[str], key_name: str | None, name: str = "lake_rows"
+    connection: duckdb.DuckDBPyConnection,
+    files: Sequence[str],
+    key_name: str | None,
+    name: str = "lake_rows",
+    *,
+    are_alike: bool = True,
 ) -> None:
     """Let a name stand for the rows of lake files in the statements that follow.
 
@@ -152,8 +160,10 @@ def show(
         files: of one table.
         key_name: name of their key; None when they are not encrypted.
         name: name of the relation; ours, never from outside.
+        are_alike: see `relation`.
     """
-    connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS FROM {relation(files, key_name)}")
+    rows = relation(files, key_name, are_alike=are_alike)
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS FROM {rows}")
 
 
 def count_rows(connection: duckdb.DuckDBPyConnection, path: Path, key_name: str | None) -> int:

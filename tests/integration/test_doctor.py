@@ -727,7 +727,7 @@ def test_a_warehouse_of_another_release(places):
     with open_warehouse(places.warehouse) as connection:
         connection.execute("UPDATE ops.schema_info SET schema_version = 99")
     found = storage(places)["warehouse"]
-    assert (found.status, "rebuild-warehouse" in found.text) == (Status.FAILED, True)
+    assert (found.status, "bcda remap" in found.text) == (Status.FAILED, True)
 
 
 def test_a_warehouse_that_is_none(places):

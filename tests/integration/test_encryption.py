@@ -252,6 +252,21 @@ def test_a_changed_key_keeps_every_row(kept, old, new):
         warehouse.merged_runs(places)
 
 
+@pytest.mark.complete
+def test_an_encrypted_home_is_remapped_and_stays_encrypted(kept):
+    places = kept(KEY)
+    before, paths = contents(places), sorted(on_disk(places))
+    for path in places.raw.glob("*/landed-*.json"):
+        path.write_text(re.sub(r'"mapping_version": \d+', '"mapping_version": 0', path.read_text()))
+    assert maintenance.remap(places, now=NOW).is_new_database
+    assert contents(places) == before
+    assert sorted(on_disk(places)) == paths
+    for path in [*places.lake.rglob("*.parquet"), places.warehouse]:
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert b"Synthea" not in path.read_bytes()
+    assert maintenance.rebuild_warehouse(places, places.raw.parent / "anew.duckdb").differing == ()
+
+
 def test_a_change_that_is_killed_goes_on_where_it_was(kept, monkeypatch):
     places = kept(None)
     before = contents(places)

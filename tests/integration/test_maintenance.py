@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from exporting import fetch, load, planned, run_export, wish
 
 from bcda import export, maintenance, warehouse
 from bcda.errors import CountMismatchError, ManifestError, StorageError
-from bcda.landed import read_landed
+from bcda.landed import read_accounts, read_landed, write_landed
+from bcda.landing import KEPT_TABLES
 from bcda.maintenance import compaction
 from bcda.places import Places
 from bcda.runs import amend_run
@@ -134,6 +136,25 @@ def test_a_compaction_that_is_killed_is_finished_by_the_next(loaded, places, mon
     assert lake_rows(places) == before
     assert not list(places.raw.rglob("compaction.json"))
     assert not [path for path in places.lake.rglob(".*") if path.is_file()]
+
+
+@pytest.mark.complete
+def test_batches_and_compacted_runs_are_remapped_each_under_the_names_they_have(loaded, places, tmp_path):
+    first, second = warehouse.merged_runs(places)
+    maintenance.compact_lake(places, [first])
+    before, names = lake_rows(places), sorted(path.name for path in places.lake.rglob("*.parquet"))
+    for run_id in (first, second):
+        for account in read_accounts(places.run_folder(run_id)):
+            write_landed(places.run_folder(run_id), replace(account, mapping_version=0))
+    for path in places.lake.rglob("*.parquet"):
+        if path.relative_to(places.lake).parts[0] not in KEPT_TABLES:
+            path.write_bytes(b"what nobody reads")
+    assert maintenance.remap(places, now=NOW).runs == 2
+    assert lake_rows(places) == before
+    assert sorted(path.name for path in places.lake.rglob("*.parquet")) == names
+    assert [path for path in places.lake.rglob(".*") if path.is_file()] == []
+    assert [change for change in maintenance.remap(places, now=NOW).changes if change.differing] == []
+    assert maintenance.rebuild_warehouse(places, tmp_path / "anew.duckdb").differing == ()
 
 
 @pytest.mark.complete
@@ -288,9 +309,9 @@ def test_an_abandoned_run_is_purged_too(serve, settings_for, places):
 def test_a_warehouse_of_an_older_schema_is_built_anew(loaded, places, tmp_path):
     with warehouse.open_warehouse(places.warehouse) as connection:
         connection.execute("UPDATE ops.schema_info SET schema_version = 1")
-    with pytest.raises(StorageError, match="rebuild-warehouse"):
+    with pytest.raises(StorageError, match="bcda remap"):
         maintenance.data_status(places)
     anew = maintenance.rebuild_warehouse(places, tmp_path / "anew.duckdb")
     assert (anew.runs, anew.rows) == (2, 0)
-    (tmp_path / "anew.duckdb").replace(places.warehouse)
+    assert maintenance.remap(places, now=NOW).is_new_database
     assert [row.missing for row in maintenance.data_status(places)] == ["", "", ""]

@@ -26,6 +26,8 @@ from bcda.commit_points import CommitPoint, StorePoint
 from bcda.errors import EncryptionError, InvalidRequestError, StorageError
 from bcda.files import private_folder
 from bcda.job_records import Fact
+from bcda.landed import write_landed
+from bcda.model.mapping_version import MAPPING_VERSION
 from bcda.object_store import ObjectStore, store_of
 from bcda.places import Places
 from bcda.receipts import parse_receipt
@@ -386,6 +388,31 @@ def test_compaction_in_the_bucket_loses_and_doubles_nothing_wherever_it_is_finis
     assert not [name for name in left if "compact" in name]
     if name == "copy":
         assert maintenance.rebuild_warehouse(merger, tmp_path / "again.duckdb").differing == ()
+
+
+@pytest.mark.parametrize(("name", "count"), [("copy", 2), ("delete", 2)], ids=["half is copied", "accounts are shared"])
+def test_a_remap_in_the_bucket_is_finished_also_where_all_but_the_database_is_lost(
+    copied, s3, monkeypatch, tmp_path, name, count
+):
+    merger = copied(MERGER)
+    prefix = merger.store.prefix
+    names, lake = s3.names(prefix), rows_in_bucket(s3, prefix)
+    for run_id in merged_runs(merger):
+        for account in shared_runs.bring_accounts(merger, run_id):
+            write_landed(merger.run_folder(run_id), replace(account, mapping_version=0))
+            shared_runs.share_record(merger, run_id, f"landed-{account.batch:03d}.json")
+    with monkeypatch.context() as patch:
+        dies(patch, ObjectStore, name, count)
+        with pytest.raises(KilledError):
+            maintenance.remap(merger, now=START)
+    shutil.rmtree(merger.raw)
+    shutil.rmtree(merger.lake)
+    assert maintenance.remap(merger, now=START).is_new_database
+    assert rows_in_bucket(s3, prefix) == lake
+    assert sorted(s3.names(prefix)) == sorted(names)
+    accounts = [a for run_id in merged_runs(merger) for a in shared_runs.bring_accounts(merger, run_id)]
+    assert {account.mapping_version for account in accounts} == {MAPPING_VERSION}
+    assert maintenance.rebuild_warehouse(merger, tmp_path / "again.duckdb").differing == ()
 
 
 def rows_in_bucket(s3, prefix):

@@ -22,7 +22,17 @@ from bcda.files import reason_of
 from bcda.folder_modes import opening_of
 from bcda.object_store import store_of
 from bcda.places import Places
-from bcda.warehouse import check_readers, future_in_words, future_resources, future_runs, open_warehouse, repair_step
+from bcda.warehouse import (
+    check_readers,
+    future_in_words,
+    future_resources,
+    future_runs,
+    older_in_words,
+    older_runs,
+    open_warehouse,
+    repair_step,
+    runs_by_mapping,
+)
 from bcda.warehouse_place import check_place
 
 SPARE_BYTES = 1 << 30
@@ -156,6 +166,7 @@ def _warehouse(places: Places) -> list[Check]:
     try:
         with open_warehouse(path, key=places.key, read_only=True, wait_seconds=0) as connection:
             wrong = future_in_words(future_runs(connection), future_resources(connection))
+            older = older_in_words(older_runs(runs_by_mapping(connection)), places.source_id)
     except WarehouseLockedError as error:
         text = (
             f"The working database {path} is held by {error.holder}, and loads wait for it. A load holds it for minutes; when it "
@@ -166,7 +177,8 @@ def _warehouse(places: Places) -> list[Check]:
         return [Check("warehouse", Status.FAILED, str(error))]
     text = f"Nobody holds the working database of {_bytes(_size(path))}, and it can be read."
     dates = [Check("timestamps", Status.FAILED, f"{wrong} {repair_step(places)}")] if wrong else []
-    return [Check("warehouse", Status.OK, text), *dates]
+    mapping = [Check("mapping", Status.WARNING, older)] if older else []
+    return [Check("warehouse", Status.OK, text), *dates, *mapping]
 
 
 def _named(places: Places) -> Iterator[tuple[str, Path]]:

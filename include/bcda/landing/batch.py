@@ -30,11 +30,12 @@ from bcda.landed import LandedBatch, LandedFile, read_landed, write_landed
 from bcda.landing.content_hash import content_hash
 from bcda.landing.drift import samples_of
 from bcda.landing.engine import Engine, EngineMemoryError, ParsedKeys, slice_table
-from bcda.landing.lake_files import LakeWriter
+from bcda.landing.lake_files import LakeWriter, partition_of
 from bcda.landing.lines import LineReader, Slice
 from bcda.landing.portions import Portion, Window, conspicuous, portions, too_many, too_much_together, weights
 from bcda.manifest import FileKind, Manifest
 from bcda.model.mapping import NO_ID
+from bcda.model.mapping_version import MAPPING_VERSION
 from bcda.places import Places
 from bcda.progress import Done, Progress
 from bcda.receipts import Receipt, check_bytes
@@ -133,10 +134,8 @@ def _land_once(
         writer = LakeWriter(
             places.lake,
             workspace=workspace,
-            api_version=run.request.api_version,
-            export_date=manifest.transaction_time.date(),
-            run_id=run.run_id,
-            batch=batch,
+            partition=partition_of(run.request.api_version, manifest.transaction_time.date()),
+            name=f"{run.run_id}-{batch:03d}.parquet",
             connection=connection,
             key=places.key,
         )
@@ -158,7 +157,7 @@ def _land_once(
             lake_files = writer.commit()
         finally:
             writer.discard()
-    landed = LandedBatch(run.run_id, batch, files, lake_files)
+    landed = LandedBatch(run.run_id, batch, files, lake_files, MAPPING_VERSION)
     write_landed(folder, landed)
     reached(CommitPoint.BATCH_ACCOUNTED)
     log.info(

@@ -1,5 +1,6 @@
 """Parquet files of the lake: streamed into a folder of the attempt's own, put into place by rename."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
@@ -18,6 +19,11 @@ from bcda.landed import LakeFile
 from bcda.settings import ApiVersion
 
 
+def partition_of(api_version: ApiVersion, export_date: date) -> str:
+    """Return the folders below a table's own that hold the files of an export."""
+    return f"api_version={api_version}/export_date={export_date.isoformat()}"
+
+
 class LakeWriter:
     """Writes the lake files of one batch; nothing is visible under its final name before `commit`."""
 
@@ -26,19 +32,27 @@ class LakeWriter:
         lake: Path,
         *,
         workspace: Path,
-        api_version: ApiVersion,
-        export_date: date,
-        run_id: str,
-        batch: int,
+        partition: str,
+        name: str,
         connection: duckdb.DuckDBPyConnection,
         key: EncryptionKey | None = None,
     ) -> None:
+        """Begin.
+
+        Args:
+            lake: the lake.
+            workspace: folder of the attempt.
+            partition: folders below a table's own, as of `partition_of`.
+            name: of the file of each table.
+            connection: of `duckdb_files.connected`, with the key.
+            key: of the lake.
+        """
         self._lake = lake
         self._workspace = workspace
         self._connection = connection
         self._key = key
-        self._partition = f"api_version={api_version}/export_date={export_date.isoformat()}"
-        self._name = f"{run_id}-{batch:03d}.parquet"
+        self._partition = partition
+        self._name = name
         self._writers: dict[str, pq.ParquetWriter] = {}
         self._files: dict[str, BinaryIO] = {}
         self._rows: dict[str, int] = {}
@@ -64,10 +78,13 @@ class LakeWriter:
             raise self._unwritable(reason_of(error)) from error
         self._rows[table] = self._rows.get(table, 0) + data.num_rows
 
-    def commit(self) -> tuple[LakeFile, ...]:
+    def commit(self, path_of: Callable[[Path], Path] = lambda path: path) -> tuple[LakeFile, ...]:
         """Finish all files, sync them to disk and rename them into place; return what was written, by table.
 
         Another attempt at the same batch may have put its files there; they have the same rows.
+
+        Args:
+            path_of: gives where a file is put instead of its own path; what is returned names its own path.
 
         Raises:
             StorageError: the disk is full or the folder cannot be written.
@@ -78,7 +95,7 @@ class LakeWriter:
                 writer.close()
                 self._files[table].close()
                 target = private_folder(self._folder(table)) / self._name
-                put_in_place(self._finished(table), target)
+                put_in_place(self._finished(table), path_of(target))
                 reached(CommitPoint.LAKE_FILE_NAMED)
                 done.append(LakeFile(table, target.relative_to(self._lake).as_posix(), self._rows[table]))
         except OSError as error:

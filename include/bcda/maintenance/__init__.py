@@ -1,4 +1,4 @@
-"""Keeping a source's data in order: retention, compaction, health, another key, and rebuilding each store from the one before."""
+"""Keeping a source's data in order: retention, compaction, health, another key or mapping, and rebuilding each store."""
 
 from bcda.deadlines import Finding, check_secret
 from bcda.maintenance.change_key import ChangedKey, change_key
@@ -6,15 +6,18 @@ from bcda.maintenance.compaction import compact_lake
 from bcda.maintenance.disposal import dispose, look
 from bcda.maintenance.health import check_freshness, data_status
 from bcda.maintenance.rebuild import Rebuilt, rebuild_lake, rebuild_warehouse
+from bcda.maintenance.remap import Change, Remapped, remap
 from bcda.maintenance.repair_timestamps import RepairedTimestamps, repair_timestamps
 from bcda.maintenance.retention import PurgedRaw, purge_raw
 from bcda.maintenance.upload import Uploaded, upload
 
 __all__ = [
+    "Change",
     "ChangedKey",
     "Finding",
     "PurgedRaw",
     "Rebuilt",
+    "Remapped",
     "RepairedTimestamps",
     "Uploaded",
     "change_key",
@@ -27,6 +30,7 @@ __all__ = [
     "purge_raw",
     "rebuild_lake",
     "rebuild_warehouse",
+    "remap",
     "repair_timestamps",
     "upload",
 ]

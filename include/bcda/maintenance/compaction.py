@@ -15,7 +15,8 @@ from bcda.encryption import lake_key_name
 from bcda.errors import CountMismatchError, ManifestError, StorageError
 from bcda.files import own_folder, put_in_place, read_bytes, remove_dead, sync_folder, write_durably
 from bcda.guarded import guarded
-from bcda.landed import LakeFile, LandedBatch, landed_path, read_landed, write_landed
+from bcda.landed import LakeFile, LandedBatch, landed_path, read_accounts, write_landed
+from bcda.maintenance.exchange import finish_exchange
 from bcda.object_store import store_of
 from bcda.places import Places
 
@@ -56,9 +57,7 @@ def compact_lake(places: Places, run_ids: Iterable[str]) -> int:
         for run_id in run_ids:
             folder = places.run_folder(run_id)
             try:
-                bring_compacted(places, run_id)
-                if (folder / _INTENT).exists():
-                    _finish(places, folder)
+                finish_begun(places, run_id)
                 saved += _compact_run(connection, places, folder, run_id)
             except (OSError, duckdb.IOException, duckdb.OutOfMemoryException) as error:
                 raise StorageError(
@@ -69,7 +68,7 @@ def compact_lake(places: Places, run_ids: Iterable[str]) -> int:
 
 
 def bring_compacted(places: Places, run_id: str) -> list[LandedBatch]:
-    """Bring the records of a run from the object store, with a compaction finished that was killed half way.
+    """Bring the records of a run from the object store, with a compaction or an exchange finished that was killed half way.
 
     Args:
         places: of the source.
@@ -86,12 +85,31 @@ def bring_compacted(places: Places, run_id: str) -> list[LandedBatch]:
     if store is None:
         return []
     shared_runs.bring_run(places, run_id)
-    accounts = shared_runs.bring_accounts(places, run_id)
-    if store.read(_note(run_id)) is None:
-        return accounts
-    write_durably(places.run_folder(run_id) / _INTENT, store.read(_note(run_id)) or b"")
-    _finish(places, places.run_folder(run_id))
+    shared_runs.bring_accounts(places, run_id)
+    noted = store.read(_note(run_id))
+    if noted is not None:
+        write_durably(places.run_folder(run_id) / _INTENT, noted)
+        _finish(places, places.run_folder(run_id))
+    finish_exchange(places, run_id)
     return shared_runs.bring_accounts(places, run_id)
+
+
+def finish_begun(places: Places, run_id: str) -> None:
+    """Finish what was begun on the lake files of a run and killed half way: a compaction, an exchange, or both.
+
+    Args:
+        places: of the source.
+        run_id: a loaded run.
+
+    Raises:
+        ManifestError: a record cannot be read.
+        OSError: lake or records cannot be written.
+        StorageError, StoreUnavailableError: the store refuses, or does not answer.
+    """
+    bring_compacted(places, run_id)
+    if (places.run_folder(run_id) / _INTENT).exists():
+        _finish(places, places.run_folder(run_id))
+    finish_exchange(places, run_id)
 
 
 def is_compacted(accounts: Iterable[LandedBatch]) -> bool:
@@ -101,7 +119,7 @@ def is_compacted(accounts: Iterable[LandedBatch]) -> bool:
 
 def _compact_run(connection: duckdb.DuckDBPyConnection, places: Places, folder: Path, run_id: str) -> int:
     name = lake_key_name(places.key)
-    batches = _accounts(folder)
+    batches = read_accounts(folder)
     files = [file for batch in batches for file in batch.lake_files]
     tables = {table: [f for f in files if f.table == table] for table in {file.table for file in files}}
     many = {table: found for table, found in tables.items() if len(found) > 1 and _is_small(places, found)}
@@ -151,7 +169,7 @@ def _finish(places: Places, folder: Path) -> None:
         if target.parent.exists():
             sync_folder(target.parent)
     _replace_in_store(places, steps)
-    first, *others = _accounts(folder)
+    first, *others = read_accounts(folder)
     compacted = {
         step["table"]: LakeFile(
             step["table"], step["target"], step["rows"], step.get("bytes", 0), step.get("sha256", "")
@@ -189,7 +207,7 @@ def _share_accounts(places: Places, folder: Path, steps: list[dict[str, Any]]) -
     store = store_of(places)
     if store is None:
         return
-    for account in _accounts(folder):
+    for account in read_accounts(folder):
         shared_runs.share_record(places, folder.name, landed_path(folder, account.batch).name)
     store.delete(_hidden(Path("lake") / step["target"]).as_posix() for step in steps)
     store.delete([_note(folder.name)])
@@ -201,11 +219,6 @@ def _is_small(places: Places, files: list[LakeFile]) -> bool:
 
 def _note(run_id: str) -> str:
     return f"raw/{run_id}/{_INTENT}"
-
-
-def _accounts(folder: Path) -> list[LandedBatch]:
-    numbers = sorted(int(path.stem.removeprefix("landed-")) for path in folder.glob("landed-*.json"))
-    return [landed for number in numbers if (landed := read_landed(folder, number)) is not None]
 
 
 def _hidden(target: Path) -> Path:

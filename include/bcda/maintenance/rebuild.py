@@ -16,8 +16,8 @@ from bcda.encryption import lake_key_name
 from bcda.errors import ManifestError
 from bcda.files import private_folder, read_bytes
 from bcda.guarded import guarded
-from bcda.landed import LandedBatch, read_landed
-from bcda.maintenance.compaction import bring_compacted, compact_lake, is_compacted
+from bcda.landed import LandedBatch, read_accounts
+from bcda.maintenance.compaction import bring_compacted, compact_lake, finish_begun, is_compacted
 from bcda.manifest import Manifest
 from bcda.object_store import store_of
 from bcda.places import Places
@@ -118,8 +118,9 @@ def merge_anew(places: Places, fresh: Places, merged_at: Mapping[str, datetime])
     """
     for run_id, finished_at in merged_at.items():
         folder = places.run_folder(run_id)
-        shared_runs.bring_lake(places, bring_compacted(places, run_id))
-        run, manifest, batches = read_run(folder), _manifest(folder), _accounts(folder)
+        finish_begun(places, run_id)
+        run, manifest, batches = read_run(folder), _manifest(folder), read_accounts(folder)
+        shared_runs.bring_lake(places, batches)
         disposed = read_disposed(places, run_id)
         if disposed is not None:
             with warehouse.open_warehouse(fresh.warehouse, key=fresh.key) as connection:
@@ -135,10 +136,13 @@ _COUNTS = (_CHANGES, "ops.export_count", "ops.full_pull", "ops.reconciliation")
 
 _LEDGER_TABLES = (
     "SELECT 'ops.' || table_name FROM duckdb_tables() WHERE schema_name = 'ops' "
-    "AND table_name NOT IN ('dq_result', 'schema_info', 'setting', 'suspect_claim', 'person_change') "
+    "AND table_name NOT IN ('dq_result', 'schema_info', 'setting', 'suspect_claim', 'person_change', 'mapping_change', "
+    "'run_mapping') "
     "GROUP BY ALL HAVING count(DISTINCT database_name) > 1 ORDER BY ALL"
 )
-"""What both databases have. Checks fill two of the tables left out; a database of an earlier release has no changes of persons."""
+"""What both databases have. Checks fill two of the tables left out; a database of an earlier release has no changes of persons.
+
+A remap fills two, of which the versions are as new as the lake is."""
 
 
 _HAS_KEYS = "SELECT count(*) > 0 FROM old.ops.setting WHERE name = 'person_keys'"
@@ -191,7 +195,7 @@ def rebuild_lake(places: Places, target: Path) -> Rebuilt:
         for run_id in run_ids:
             folder = places.run_folder(run_id)
             brought = _bring_raw(places, run_id)
-            accounts = _accounts(folder)
+            accounts = read_accounts(folder)
             if not all((folder / file.name).exists() for account in accounts for file in account.files):
                 gone.append(run_id)
                 continue
@@ -235,7 +239,7 @@ def _land_anew(fresh: Places, folder: Path, run: ExportRun, accounts: Sequence[L
     if is_compacted(accounts):
         # The accounts, which stay, name the files of a compacted run otherwise.
         compact_lake(fresh, [run.run_id])
-        landed = _accounts(copy)
+        landed = read_accounts(copy)
     shutil.rmtree(copy)
     return landed
 
@@ -276,11 +280,6 @@ def _files(lake: Path, batches: Sequence[LandedBatch]) -> dict[str, list[str]]:
     for file in (file for batch in batches for file in batch.lake_files):
         found.setdefault(file.table, []).append(str(lake / file.path))
     return found
-
-
-def _accounts(folder: Path) -> list[LandedBatch]:
-    numbers = sorted(int(path.stem.removeprefix("landed-")) for path in folder.glob("landed-*.json"))
-    return [account for number in numbers if (account := read_landed(folder, number)) is not None]
 
 
 def _manifest(folder: Path) -> Manifest:

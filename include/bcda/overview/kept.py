@@ -16,7 +16,7 @@ from bcda.guarded import guarded
 from bcda.overview.snapshot import Overview, identity_of, read_published
 from bcda.places import Places
 
-_FORMAT = 2
+_FORMAT = 3
 """Raised when an `Overview` changes; what another release kept is not read."""
 
 _READERS: dict[str, Callable[[str], Any]] = {

@@ -16,6 +16,7 @@ from bcda.places import Places
 from bcda.query_files import Row, rows_of
 from bcda.shown_names import CLAIM_TYPES, OTHER
 from bcda.suppression import FEWEST_PEOPLE
+from bcda.warehouse import older_in_words, older_runs, runs_by_mapping
 from bcda.warehouse.quality import shown_scope
 
 _SHOWN = f"CREATE TEMP MACRO shown(number) AS CASE WHEN number = 0 OR number >= {FEWEST_PEOPLE} THEN number END"
@@ -40,6 +41,7 @@ class Overview:
         paid: Medicare payments by month of service and claim type (queries/paid.sql).
         lag: days from service to processing, by claim type; the first row is over all of them (queries/lag.sql).
         roster: people by month, newest first (queries/roster.sql).
+        mapping: how many loaded runs have rows of each version of the mapping.
     """
 
     shown_version: str | None
@@ -52,6 +54,17 @@ class Overview:
     paid: Rows
     lag: Rows
     roster: Rows
+    mapping: Rows
+
+    def on_older_mapping(self, source_id: str) -> str:
+        """Return what a person should know of runs with rows of an older mapping than that of this release; empty for none.
+
+        The release can be newer than the figures.
+
+        Args:
+            source_id: connection id of the source.
+        """
+        return older_in_words(older_runs({row["version"]: row["runs"] for row in self.mapping}), source_id)
 
 
 def identity_of(places: Places) -> list[int] | None:
@@ -109,6 +122,7 @@ def _ask(connection: duckdb.DuckDBPyConnection) -> Overview:
         paid=shown_payments(_rows(connection, "paid", by_month), by_month["until"]) if by_month else [],
         lag=_rows(connection, "lag", by_month) if by_month else [],
         roster=shown_roster(_rows(connection, "roster")),
+        mapping=[{"version": version, "runs": runs} for version, runs in runs_by_mapping(connection).items()],
     )
 
 

@@ -14,6 +14,7 @@ from bcda.warehouse.ledger import (
     read_status,
     run_summary,
 )
+from bcda.warehouse.mapping_state import older_in_words, older_runs, read_older_runs, runs_by_mapping
 from bcda.warehouse.merge import merge_run
 from bcda.warehouse.placement import check_readers, dated_copies, put_in_place, remove_foreign_log
 from bcda.warehouse.publish import Snapshot, publication_held, publish, set_lake_view
@@ -38,11 +39,14 @@ __all__ = [
     "future_runs",
     "merge_run",
     "merged_runs",
+    "older_in_words",
+    "older_runs",
     "open_warehouse",
     "publication_held",
     "publish",
     "put_in_place",
     "read_ledger",
+    "read_older_runs",
     "read_published_status",
     "read_status",
     "remove_foreign_log",
@@ -50,6 +54,7 @@ __all__ = [
     "rewritten",
     "run_checks",
     "run_summary",
+    "runs_by_mapping",
     "set_lake_view",
     "vacuum",
 ]

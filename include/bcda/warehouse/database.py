@@ -13,6 +13,7 @@ from bcda import budgets, duckdb_files, model
 from bcda.encryption import EncryptionKey
 from bcda.errors import StorageError, WarehouseError, WarehouseLockedError
 from bcda.files import make_private, private_folder, remove_dead, sync_folder, told
+from bcda.model.mapping_version import MAPPING_VERSION
 from bcda.warehouse.views import renew_views
 
 log = logging.getLogger(__name__)
@@ -22,6 +23,9 @@ LOCK_WAIT_SECONDS = budgets.HELD_SECONDS
 
 GAP_TYPES = {"name": "gap_types", "release": "1"}
 """Setting of a database whose gaps have the types that BCDA's file names tell."""
+
+_MAPPING = "mapping_version"
+"""Setting with the version of the mapping of the release that last opened the database to write."""
 
 MEMORY_LIMIT = budgets.ENGINE_MEMORY
 """Of one merge; what does not fit is spilled next to the database."""
@@ -191,8 +195,18 @@ def _ensure_schema(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         _make_schema(connection)
     _check_version(connection, path)
     _add_tables(connection)
+    _note_mapping_version(connection)
     renew_views(connection)
     connection.execute("COMMIT")
+
+
+def _note_mapping_version(connection: duckdb.DuckDBPyConnection) -> None:
+    """Write down which version of the mapping this release has, for the view `ops.data_status`."""
+    name, value = _MAPPING, str(MAPPING_VERSION)
+    found = connection.execute("SELECT value FROM ops.setting WHERE name = $name", {"name": name}).fetchall()
+    if found != [(value,)]:
+        connection.execute("DELETE FROM ops.setting WHERE name = $name", {"name": name})
+        connection.execute("INSERT INTO ops.setting VALUES ($name, $value)", {"name": name, "value": value})
 
 
 def _add_tables(connection: duckdb.DuckDBPyConnection) -> None:
@@ -213,11 +227,15 @@ def _has_schema(connection: duckdb.DuckDBPyConnection) -> bool:
 
 def _check_version(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     version = connection.execute("SELECT max(schema_version) FROM ops.schema_info").fetchall()[0][0]
-    if version != model.SCHEMA_VERSION:
+    if version > model.SCHEMA_VERSION:
         raise StorageError(
-            f"The warehouse {path} has schema version {version}, this release needs {model.SCHEMA_VERSION}. "
-            "Build a new one from the lake with `python -m bcda rebuild-warehouse NEW_FILE`. Move the old file away together with "
-            f"{path.name}.wal, if that is there, then move the new file into its place."
+            f"The warehouse {path} has schema version {version}, of a later release than this one, which has "
+            f"{model.SCHEMA_VERSION}. Use the later release."
+        )
+    if version < model.SCHEMA_VERSION:
+        raise StorageError(
+            f"The warehouse {path} has schema version {version}, this release needs {model.SCHEMA_VERSION}. Pause the DAGs and "
+            "run `python -m bcda remap`, which makes lake and warehouse anew from the resources in the lake."
         )
 
 

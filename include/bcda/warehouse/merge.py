@@ -17,6 +17,7 @@ from bcda.errors import CountMismatchError, ManifestError
 from bcda.export_request import Scope
 from bcda.landed import LandedBatch
 from bcda.manifest import FileKind, Manifest
+from bcda.model.mapping_version import MAPPING_VERSION
 from bcda.places import Places
 from bcda.runs import ExportRun
 from bcda.server_clock import latest_possible
@@ -148,6 +149,7 @@ class _Merge:
         self._run = run
         self._manifest = manifest
         self._batches = batches
+        self._mapping_version = min((batch.mapping_version for batch in batches), default=MAPPING_VERSION)
         self._version: _Parameters = {"api_version": run.request.api_version.value}
         self._id: _Parameters = {"run_id": run.run_id}
         self._time: _Parameters = {"transaction_time": distrust.naive(manifest.transaction_time)}
@@ -266,7 +268,12 @@ class _Merge:
 
     def _insert(self, table: model.CoreTable) -> None:
         names = [row[0] for row in self._connection.execute(f"DESCRIBE {table.relation}").fetchall()]
-        columns = ", ".join(f"{_MERGED.get(name, f'l.{name}')} AS {name}" for name in names)
+        # A run that an earlier release landed lacks the columns that came since.
+        landed = {row[0] for row in self._connection.execute("DESCRIBE lake_rows").fetchall()}
+        absent = {name for name in names if name not in landed} if self._mapping_version < MAPPING_VERSION else set()
+        columns = ", ".join(
+            f"{_MERGED.get(name, 'NULL' if name in absent else f'l.{name}')} AS {name}" for name in names
+        )
         self._connection.execute(
             f"INSERT INTO {table.relation} BY NAME SELECT {columns} "  # noqa: S608
             "FROM lake_rows AS l "
@@ -302,6 +309,7 @@ class _Merge:
         self._insert_run(now)
         self._sql("ledger/shown_version", self._version)
         self._insert_files()
+        self._sql("ledger/run_mapping", self._id, {"mapping_version": self._mapping_version})
         self._sql("ledger/export_count", self._id, self._types)
         self._sql("ledger/version_conflict", self._version, self._id)
         if self._show("quarantine"):
@@ -363,7 +371,8 @@ class _Merge:
         paths = [file.path for batch in self._batches for file in batch.lake_files if file.table == table]
         if paths:
             files = [str(self._places.lake / path) for path in paths]
-            parquet_files.show(self._connection, files, self._key_name)
+            are_alike = self._mapping_version == MAPPING_VERSION
+            parquet_files.show(self._connection, files, self._key_name, are_alike=are_alike)
         return bool(paths)
 
     def _sql(self, name: str, *parameters: _Parameters) -> None:

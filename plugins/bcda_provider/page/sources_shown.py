@@ -65,7 +65,7 @@ def read_source(conn_id: str, overview: Overview | None, now: datetime, *, may_s
         return found
     if found.problem:
         return Source(conn_id, problem="The connection cannot be used. Ask somebody who may see Airflow's connections.")
-    return replace(found, server="", secret="", findings=tuple(_of_data(overview, found.api_version, now)))
+    return replace(found, server="", secret="", findings=tuple(_of_data(conn_id, overview, found.api_version, now)))
 
 
 def servers_of(conn_ids: Iterable[str]) -> list[str]:
@@ -82,9 +82,15 @@ def servers_of(conn_ids: Iterable[str]) -> list[str]:
     return found
 
 
-def _of_data(overview: Overview | None, version: str, now: datetime) -> list[Finding]:
+def _of_data(conn_id: str, overview: Overview | None, version: str, now: datetime) -> list[Finding]:
     """Return what a person should know of the data, whoever may see the connection."""
-    return [finding for finding in (_list(overview, now), _end_of_v2(version, now)) if finding]
+    found = (_older_mapping(conn_id, overview), _list(overview, now), _end_of_v2(version, now))
+    return [finding for finding in found if finding]
+
+
+def _older_mapping(conn_id: str, overview: Overview | None) -> Finding | None:
+    text = overview.on_older_mapping(conn_id) if overview else ""
+    return Finding(is_failure=False, text=text) if text else None
 
 
 def _read_source(conn_id: str, overview: Overview | None, now: datetime) -> Source:
@@ -96,7 +102,7 @@ def _read_source(conn_id: str, overview: Overview | None, now: datetime) -> Sour
     except InvalidRequestError as error:
         return Source(conn_id, problem=str(error))
     made_on, version = settings.tuning.credentials_made_on, settings.api_version.value
-    found = [check_secret(made_on, today=now.date()), *_of_data(overview, version, now)]
+    found = [check_secret(made_on, today=now.date()), *_of_data(conn_id, overview, version, now)]
     found += [Finding(is_failure=False, text=text) for text in (shadowed(connection), remark) if text]
     return Source(
         conn_id,

@@ -38,3 +38,22 @@ CREATE TABLE ops.earlier_person_key (
   patient_id VARCHAR NOT NULL, -- Id of the Patient resource
   person_key VARCHAR NOT NULL -- patient.person_key of that release
 );
+
+-- One row per run whose rows have a known version of the mapping. A run without a row was loaded before versions were recorded.
+-- Key: run_id.
+CREATE TABLE ops.run_mapping (
+  run_id VARCHAR NOT NULL, -- Our export run
+  mapping_version INTEGER NOT NULL -- Version of the rules that made its rows; the oldest of its batches
+);
+
+-- What `python -m bcda remap` changed, one row per table, and one per version and claim type with the payments of claims that
+-- count. Key: remapped_at, measure, name.
+CREATE TABLE ops.mapping_change (
+  mapping_version INTEGER NOT NULL, -- Version of the rules from then on
+  remapped_at TIMESTAMP NOT NULL, -- When the tables were made again, UTC
+  measure VARCHAR NOT NULL, -- rows: of a table; paid: sum of claim.paid_amount where is_current, USD; claims: their number; drug cost: sum of claim_drug.gross_drug_cost, USD
+  name VARCHAR NOT NULL, -- The table, or API version and claim type
+  before DECIMAL(38,2), -- Before; NULL where there was none
+  after DECIMAL(38,2), -- After; NULL where there is none
+  differing BIGINT -- Rows that are not the same before and after; NULL for sums
+);

@@ -11,19 +11,29 @@
 -- Column open_gaps: People whose data is missing for some time; the next run requests it again, for this type only
 -- Column given_up_gaps: People whose data runs no longer request automatically; a run with `gaps` does
 -- Column last_loaded_at: When the newest run was merged, UTC
+-- Column older_mapping_runs: Runs whose rows an older mapping made, so that corrected columns hold their old values; `python -m bcda remap` makes them again
 -- Column missing: What is missing, in words; empty when nothing is known to be
 CREATE OR REPLACE VIEW ops.data_status AS
 WITH RECURSIVE asked AS (
   SELECT
-    api_version,
-    CASE WHEN export_scope = 'group-runout' THEN 'runout' ELSE 'current' END AS population,
-    unnest(resource_types) AS resource_type,
-    list_at,
-    finished_at
-  FROM ops.export_run
+    r.api_version,
+    CASE WHEN r.export_scope = 'group-runout' THEN 'runout' ELSE 'current' END AS population,
+    unnest(r.resource_types) AS resource_type,
+    r.list_at,
+    r.finished_at,
+    coalesce(m.mapping_version, 0) < (SELECT max(CAST(value AS INTEGER)) FROM ops.setting WHERE name = 'mapping_version') AS is_older
+  FROM ops.export_run AS r
+  LEFT JOIN ops.run_mapping AS m
+    ON m.run_id = r.run_id
 ),
 kind AS (
-  SELECT api_version, population, resource_type, max(list_at) AS list_newest, max(finished_at) AS last_loaded_at
+  SELECT
+    api_version,
+    population,
+    resource_type,
+    max(list_at) AS list_newest,
+    max(finished_at) AS last_loaded_at,
+    count(*) FILTER (WHERE is_older) AS older_mapping_runs
   FROM asked
   GROUP BY ALL
 ),
@@ -153,7 +163,8 @@ status AS (
     END AS people_with_data,
     coalesce(g.open_gaps, 0) AS open_gaps,
     coalesce(g.given_up_gaps, 0) AS given_up_gaps,
-    k.last_loaded_at
+    k.last_loaded_at,
+    k.older_mapping_runs
   FROM kind AS k
   LEFT JOIN covered AS c USING (api_version, population, resource_type)
   LEFT JOIN gap AS g USING (api_version, population, resource_type)
@@ -178,6 +189,7 @@ SELECT
   open_gaps,
   given_up_gaps,
   last_loaded_at,
+  older_mapping_runs,
   concat_ws('; ',
     CASE WHEN covered_until IS NULL THEN 'not loaded from the beginning' END,
     CASE WHEN open_gaps > 0 THEN open_gaps || ' people whose data is missing for some time, asked for again with the next run' END,

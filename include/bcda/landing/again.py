@@ -1,0 +1,169 @@
+"""Landing anew from the lake: the texts of resources that have landed become the rows of every other table again."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate, pairwise
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from bcda import duckdb_files, parquet_files
+from bcda.budgets import GATHER_BYTES, LANDING_ENGINE_BYTES, SLICE_BYTES
+from bcda.encryption import lake_key_name
+from bcda.errors import LandingError
+from bcda.files import own_folder, told
+from bcda.landed import LakeFile
+from bcda.landing.drift import samples_of
+from bcda.landing.engine import CHUNK_BYTES, Engine
+from bcda.landing.lake_files import LakeWriter
+from bcda.landing.lines import Part, Slice
+from bcda.places import Places
+from bcda.progress import Done, Progress
+from bcda.settings import ApiVersion
+from bcda.sql_text import literal
+
+log = logging.getLogger(__name__)
+
+KEPT_TABLES = frozenset({"resource", "quarantine", "operation_outcome"})
+"""Lake tables that do not come from the table of resources, so that nothing can make them anew but raw files."""
+
+
+def land_again(
+    places: Places,
+    resources: Sequence[LakeFile],
+    *,
+    api_version: ApiVersion,
+    path_of: Callable[[Path], Path],
+    memory_bytes: int = LANDING_ENGINE_BYTES,
+) -> tuple[LakeFile, ...]:
+    """Write the tables that come from resources anew; nothing that is in the lake is changed.
+
+    Keys and content hashes stay as they have landed, and so does which lines are in quarantine.
+
+    Args:
+        places: where the lake is, and its key.
+        resources: lake files of the table `resource`, all in one partition; the first one gives new files their name.
+        api_version: of the resources.
+        path_of: gives where a new file is put instead of its own path in the lake.
+        memory_bytes: limit of the parsing engine.
+
+    Returns:
+        One file a table that got rows, each with its own path.
+
+    Raises:
+        LandingError: this release does not read a text that an earlier one has landed, or reads another id in it.
+        StorageError: the lake cannot be written.
+        EncryptionError: the key is not that of the lake, or this machine cannot encrypt.
+    """
+    first = Path(resources[0].path)
+    with (
+        own_folder(places.lake, f"remapping-{first.stem}") as workspace,
+        told(f"land the resources of {first} again"),
+        duckdb_files.connected(
+            spill=workspace, memory=f"{memory_bytes >> 20}MiB", key=places.key, threads=1, keeps_order=True
+        ) as connection,
+    ):
+        writer = LakeWriter(
+            places.lake,
+            workspace=workspace,
+            partition="/".join(first.parts[1:-1]),
+            name=first.name,
+            connection=connection,
+            key=places.key,
+        )
+        try:
+            _Again(places, resources, Engine(api_version, connection), writer, connection).land()
+            return writer.commit(path_of)
+        finally:
+            writer.discard()
+
+
+class _Again:
+    """The resources of some lake files on their way through the engine."""
+
+    def __init__(
+        self,
+        places: Places,
+        resources: Sequence[LakeFile],
+        engine: Engine,
+        writer: LakeWriter,
+        connection: duckdb.DuckDBPyConnection,
+    ) -> None:
+        self._source = parquet_files.relation([str(places.lake / f.path) for f in resources], lake_key_name(places.key))
+        self._engine = engine
+        self._writer = writer
+        # The engine asks while the texts are still being read.
+        self._reading = connection.cursor()
+        self._progress = Progress(log, "landing again", "lines", sum(file.rows for file in resources))
+        self._next_row = 0
+
+    def land(self) -> None:
+        """Fill every table, one type after the other."""
+        types = self._reading.execute(f"SELECT DISTINCT resource_type FROM {self._source} ORDER BY ALL").fetchall()  # noqa: S608
+        for (resource_type,) in types:
+            gathered = 0
+            for rows in self._portions(resource_type):
+                gathered += self._parse(rows, resource_type)
+                if gathered >= GATHER_BYTES:
+                    self._flush(resource_type)
+                    gathered = 0
+            self._flush(resource_type)
+
+    def _portions(self, resource_type: str) -> Iterator[pa.Table]:
+        """Yield the rows of a type, as many at a time as a slice of raw files has text."""
+        reader = self._reading.sql(
+            f"SELECT resource_id, raw_file, raw_line, body FROM {self._source} "  # noqa: S608 - our own files
+            f"WHERE resource_type = {literal(resource_type)}"
+        ).to_arrow_reader(1)
+        held: list[pa.RecordBatch] = []
+        size = 0
+        for batch in reader:
+            added = batch.nbytes
+            if held and size + added > SLICE_BYTES:
+                yield pa.Table.from_batches(held)
+                held, size = [], 0
+            held.append(batch)
+            size += added
+        if held:
+            yield pa.Table.from_batches(held)
+
+    def _parse(self, rows: pa.Table, resource_type: str) -> int:
+        """Give a portion to the engine, look it through for what is unknown, and return the size of its texts."""
+        sizes: list[int] = pc.binary_length(rows["body"]).to_pylist()
+        offsets = [0, *accumulate(sizes)]
+        numbers = pa.array(range(self._next_row, self._next_row + rows.num_rows), pa.int64())
+        lines = _chunked(rows.select(["raw_file", "raw_line", "body"]).add_column(0, "row_number", numbers), offsets)
+        keys = self._engine.parse(lines, resource_type=resource_type)
+        if keys is None or keys.resource_id != rows["resource_id"].to_pylist():
+            raise LandingError(
+                f"Resources of {resource_type} that have landed are read otherwise by this release. The lake stays as it was; "
+                "report this with the run id.",
+                table="resource",
+            )
+        samples = samples_of(lines, _slice(rows["raw_file"].to_pylist(), self._next_row, offsets))
+        self._writer.write("drift", self._engine.unknown_elements(lines, samples, resource_type=resource_type))
+        self._next_row += rows.num_rows
+        self._progress.add(Done(bytes=offsets[-1], lines=rows.num_rows))
+        return offsets[-1]
+
+    def _flush(self, resource_type: str) -> None:
+        for table, rows in self._engine.tables(resource_type):
+            self._writer.write(table, rows)
+
+
+def _slice(raw_files: Sequence[object], first_row: int, offsets: Sequence[int]) -> Slice:
+    """Return which rows are of which raw file, and how long they are; the texts are not in it."""
+    found = Slice(bytearray(), first_row)
+    found.offsets.extend(offsets[1:])
+    starts = [n for n, name in enumerate(raw_files) if n == 0 or name != raw_files[n - 1]]
+    for start, stop in pairwise([*starts, len(raw_files)]):
+        found.parts.append(Part(str(raw_files[start]), first_row + start, 1, stop - start))
+    return found
+
+
+def _chunked(rows: pa.Table, offsets: Sequence[int]) -> pa.Table:
+    """Cut a table into the chunks that the engine works through one at a time."""
+    many = max(1, rows.num_rows * CHUNK_BYTES // max(1, offsets[-1]))
+    return pa.concat_tables([rows.slice(start, many) for start in range(0, rows.num_rows, many)])

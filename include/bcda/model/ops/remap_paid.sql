@@ -1,0 +1,12 @@
+-- Claims that count and their money, by API version and claim type, in one of two databases.
+SELECT
+  c.api_version || ' ' || CASE WHEN c.claim_type IS NULL THEN 'without type' WHEN c.claim_type IN {types} THEN c.claim_type ELSE '{other}' END AS name,
+  count(*) AS claims,
+  sum(c.paid_amount) AS paid,
+  sum(d.gross_drug_cost) AS drug_cost
+FROM {database}.main.claim AS c
+LEFT JOIN {database}.main.claim_drug AS d
+  ON d.api_version = c.api_version
+  AND d.claim_id = c.claim_id
+WHERE c.is_current
+GROUP BY ALL;
