@@ -56,7 +56,9 @@ def connected(
     config["threads"] = threads or min(ENGINE_THREADS, len(os.sched_getaffinity(0)))
     # Two processes that spill into one folder write each other's files.
     with spill_folder(spill) as own, private_files:
-        most = min(SPILL_BYTES, int(shutil.disk_usage(spill).free * SPILL_SHARE))
+        # Nothing is spilled where there is no folder, as before the first load.
+        free = shutil.disk_usage(spill).free if spill.is_dir() else 0
+        most = min(SPILL_BYTES, int(free * SPILL_SHARE))
         config["max_temp_directory_size"] = f"{most >> 20}MiB"
         connection = duckdb.connect(config={**config, "temp_directory": str(own)})
         try:

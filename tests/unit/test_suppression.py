@@ -116,7 +116,9 @@ def first_load(claims):
         for (month, of_type), row in cells.items()
     ]
     page.sort(key=lambda row: (row["month"], row["claim_type"] or ""))
-    return SimpleNamespace(run={"resource_types": ["ExplanationOfBenefit"]}, changes=changes, months=months), page
+    return SimpleNamespace(
+        run={"resource_types": ["ExplanationOfBenefit"], "is_disposed": False}, changes=changes, months=months
+    ), page
 
 
 def published(claims, facts, page):
