@@ -270,3 +270,49 @@ def test_of_two_equal_keys_the_last_counts(places, version):
         ("active", Decimal("1234567890123456.78")),
         ("active", Decimal("50.00") if version is ApiVersion.V3 else Decimal("100.10")),
     ]
+
+
+def mbi(value, start=None, end=None):
+    period = {name: day for name, day in (("start", start), ("end", end)) if day}
+    return {"system": "http://hl7.org/fhir/sid/us-mbi", "value": value, **({"period": period} if period else {})}
+
+
+@pytest.mark.parametrize(
+    ("identifiers", "current"),
+    [
+        ([mbi("1AA0", "2020-04-21"), mbi("1AA1", "2020-04-21", "2020-12-18"), mbi("1AA2", "2020-12-19")], "1AA2"),
+        ([mbi("1AA2", "2020-12-19"), mbi("1AA0", "2020-04-21"), mbi("1AA1", "2020-04-21")], "1AA2"),
+        ([mbi("1AA0"), mbi("1AA2", "2020-12-19")], "1AA2"),
+        ([mbi("1AA2"), mbi("1AA0", None, "2020-01-01")], "1AA2"),
+    ],
+)
+def test_of_several_open_mbis_of_v3_the_one_that_began_last_is_in_force(places, identifiers, current):
+    someone = json.loads(patient("7")) | {"identifier": identifiers}
+    load(places, [("Patient", text(someone))], version=ApiVersion.V3)
+    assert query(places, "SELECT mbi_current FROM patient") == [(current,)]
+    assert query(places, "SELECT id_value FROM patient_identifier WHERE currency = 'current'") == [(current,)]
+    others = sorted(i["value"] for i in identifiers if i["value"] != current)
+    assert query(places, "SELECT CRNT_NUM, PRVS_NUM FROM cclf.cclf9 ORDER BY ALL") == [(current, n) for n in others]
+
+
+@pytest.mark.parametrize(
+    ("race", "ethnicity", "code"),
+    [
+        ("UNK", "2135-2", "5"),
+        (None, "2135-2", "5"),
+        ("UNK", "2186-5", "0"),
+        ("2106-3", "2135-2", "1"),
+        ("2054-5", "2186-5", "2"),
+        (None, None, None),
+    ],
+)
+def test_the_race_code_of_v3_is_hispanic_where_the_race_is_unknown(places, race, ethnicity, code):
+    core = "http://hl7.org/fhir/us/core/StructureDefinition/us-core-"
+    extension = [
+        {"url": f"{core}{name}", "extension": [{"url": "ombCategory", "valueCoding": {"code": value}}]}
+        for name, value in (("race", race), ("ethnicity", ethnicity))
+        if value
+    ]
+    load(places, [("Patient", patient("7", extension=extension))], version=ApiVersion.V3)
+    assert query(places, "SELECT race_code FROM patient") == [(code,)]
+    assert query(places, "SELECT BENE_RACE_CD FROM cclf.cclf8") == [(code,)]
