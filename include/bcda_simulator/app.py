@@ -344,7 +344,7 @@ class Simulator:
                 for f in listed
                 if f.kind in kinds
             ]
-            for kind, kinds in (("output", {"output"}), ("error", {"warning", "error"}))
+            for kind, kinds in (("output", {"output"}), ("error", {"warning", "error"}), ("deleted", {"deleted"}))
         }
         instant = job.transaction_time.strftime("%Y-%m-%dT%H:%M:%S.%f").rstrip("0").rstrip(".") + "Z"
         changed = self.faults.strike(FaultKind.MANIFEST, "status", _target(request))
@@ -354,6 +354,8 @@ class Simulator:
             "requiresAccessToken": True,
             "output": entries["output"],
             "error": entries["error"],
+            # BCDA itself has no such field (wire contract §10).
+            **({"deleted": entries["deleted"]} if entries["deleted"] else {}),
             "JobID": job.number,
             **(changed.fields if changed else {}),
         }

@@ -44,6 +44,7 @@ class FaultKind(StrEnum):
     )
     FOREIGN = "foreign"  # the manifest names files on `origin`
     LISTED_TWICE = "listed-twice"  # the manifest names each file twice
+    DELETED = "deleted"  # a new job has a file of resources that were deleted, which the manifest lists apart
     BLANK_TYPE = "blank-type"  # the manifest gives its files the empty type
     MANIFEST = "manifest"  # the manifest has `fields` in place of its own; a field of None is left out
     BACK_TO_RUNNING = "back-to-running"  # a completed job is In Progress again

@@ -46,7 +46,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class JobFile:
-    """A stored file: `kind` is output, error or warning; only listed ones stand in the manifest."""
+    """A stored file: `kind` is output, error, warning or deleted; only listed ones stand in the manifest."""
 
     name: str
     kind: str
@@ -194,6 +194,8 @@ class JobStore:
         try:
             if job.has_default_warning:
                 self._write_warning(job, folder)
+            if self.faults.strike(FaultKind.DELETED, "upstream"):
+                self._write_deleted(job, folder)
             for place, part in enumerate(job.parts):
                 self._write_part(job, part, place, folder, failing)
         except Exception:
@@ -275,6 +277,14 @@ class JobStore:
             text = f"Error retrieving {part.resource_type} for beneficiary MBI {mbi} in ACO {aco}"
         issue = {"severity": "error", "code": "not-found", "diagnostics": text}
         return go_json({"resourceType": "OperationOutcome", "issue": [issue]}) + b"\n"
+
+    def _write_deleted(self, job: Job, folder: Path) -> None:
+        """Say that a claim was deleted, as the Bulk Data specification has it: a Bundle of requests to delete."""
+        entry = {"request": {"method": "DELETE", "url": f"ExplanationOfBenefit/{job.number}"}}
+        (folder / "deleted.ndjson").write_bytes(
+            go_json({"resourceType": "Bundle", "type": "transaction", "entry": [entry]}) + b"\n"
+        )
+        job.files.append(JobFile("deleted.ndjson", "deleted", "Bundle", is_listed=True))
 
     def _write_warning(self, job: Job, folder: Path) -> None:
         text = "Default System-Type behavior includes only claims from NCH and DDPS in this export."

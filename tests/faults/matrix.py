@@ -25,6 +25,7 @@ class Outcome(StrEnum):
 
     LOADS = "recovers automatically; all data loads"
     GAP = "loads; missing beneficiaries are listed, and a later run fills the gap"
+    DELETED = "loads; what the server deleted is listed and deletes nothing, and a later run requests everything again"
     UNLISTED = "loads; beneficiaries without data are counted, and a full run loads them"
     QUARANTINED = "loads; bad lines are quarantined with a reason, and a later run requests them again"
     SUSPECT = "loads; the claim is published, flagged, and listed with the reason, beside all others"
@@ -510,6 +511,8 @@ def _files() -> Iterator[Row]:
     yield Row("half of the beneficiaries not retrieved by BCDA", "publish", (half,), Outcome.GAP)
     people = Fault(K.PEOPLE_FAIL, people=(1,), resource_type="ExplanationOfBenefit")
     yield Row("some beneficiaries not retrieved, listed in an error file", "data", (people,), Outcome.GAP)
+    deleted = Fault(K.DELETED, times=1)
+    yield Row("file of resources that were deleted", "data", (deleted,), Outcome.DELETED)
     outage = Fault(K.SHORT_OUTAGE, resource_type="ExplanationOfBenefit", times=1)
     yield Row("short outage of BCDA's own source while one type is prepared", "wait", (outage,), Outcome.GAP)
     part = {"ExplanationOfBenefit": 50, "Patient": 5000, "Coverage": 4}

@@ -83,11 +83,11 @@ def prove(row, loaded, tmp_path, caplog, capfd):
             assert one.waited >= row.waits
         if row.outcome is Outcome.QUARANTINED:
             check_quarantine(places)
-        if row.outcome in {Outcome.GAP, Outcome.QUARANTINED}:
-            check_gap(places, is_closed=False)
+        if row.outcome in GAPS:
+            check_gap(places, GAPS[row.outcome], is_closed=False)
             server.faults.clear()
             again(row, server, places, gaps=GapWish()).to_the_end()
-            check_gap(places, is_closed=True)
+            check_gap(places, GAPS[row.outcome], is_closed=True)
         if row.outcome is Outcome.UNLISTED:
             assert people_without_coverage(places) == arrangements.PEOPLE
             server.faults.clear()
@@ -173,11 +173,20 @@ def check_failure(row, error):
     assert matrix.matches(row.says, str(error)), str(error)
 
 
-def check_gap(places, *, is_closed):
+GAPS = {
+    Outcome.GAP: ("ExplanationOfBenefit",),
+    Outcome.QUARANTINED: ("ExplanationOfBenefit",),
+    Outcome.DELETED: ("ExplanationOfBenefit", "Patient"),
+}
+"""Types that have a gap."""
+
+
+def check_gap(places, types, *, is_closed):
     with duckdb.connect(str(places.published), read_only=True) as connection:
-        assert connection.execute(
-            "SELECT resource_type, closed_run_id IS NOT NULL FROM ops.gap GROUP BY ALL"
-        ).fetchall() == [("ExplanationOfBenefit", is_closed)]
+        found = connection.execute(
+            "SELECT resource_type, closed_run_id IS NOT NULL FROM ops.gap GROUP BY ALL ORDER BY ALL"
+        ).fetchall()
+    assert found == [(resource_type, is_closed) for resource_type in types], found
 
 
 def people_without_coverage(places):
