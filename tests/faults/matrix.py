@@ -613,7 +613,7 @@ def _own_side() -> Iterator[Row]:
             "folder that every account can write", "data" if stage == "fetch" else stage,
             before={stage: a.OpenToAll(folder)}, error=errors.StorageError, says="chmod o-w",
         )  # fmt: skip
-    damaged = {"error": errors.IncompleteFileError, "says": "damaged on disk"}
+    damaged = {"error": errors.ManifestError, "says": "does not match its receipt"}
     yield fails("raw file damaged on disk", "land", before={"land": a.damage_a_raw_file}, **damaged)
     yield fails(
         "lake file damaged on disk", "merge", before={"merge": a.damage_a_lake_file},

@@ -41,8 +41,9 @@ WAREHOUSE: dict[str, str | None] = {
     ),
     "ops.earlier_person_key": f"{_PATIENT} OR {_PERSON_KEY.format(column='person_key')}",
     "ops.gap": "EXISTS (SELECT 1 FROM temp.gone_mbi AS m WHERE m.mbi = t.mbi)",
-    # What runs changed is money and people by claim type and month: less what is left it tells of those who are gone.
+    # What runs and a remap changed is money and people by claim type and month: less what is left it tells of those who are gone.
     "ops.export_change": "true",
+    "ops.mapping_change": "true",
     # Counts of files, lines, resources and checks, and names of elements.
     "ops.coverage": None,
     "ops.dq_result": None,
@@ -53,6 +54,7 @@ WAREHOUSE: dict[str, str | None] = {
     "ops.full_pull": None,
     "ops.quarantine": None,
     "ops.reconciliation": None,
+    "ops.run_mapping": None,
     "ops.schema_info": None,
     "ops.setting": None,
 }
