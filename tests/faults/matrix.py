@@ -164,13 +164,17 @@ def _rate_limits() -> Iterator[Row]:
 def _excess() -> Iterator[Row]:
     """Return rows of answers that take more bytes or more time than any answer should."""
     once, dripping, endless = {"times": 1}, Fault(K.DRIP, seconds=0.1), Fault(K.FLOOD)
+    # Long enough that a slow machine too asks for the status of a job that is not complete.
+    pending = SimulatorSettings(pending_seconds=2.0)
     for phase in (*ENDPOINTS[:-1], "manifest"):
-        yield Row("answer that never ends", phase, (replace(endless, endpoint=phase, **once),))
-        yield Row("compressed answer that never ends", phase, (Fault(K.BOMB, phase, **once),))
-        yield Row("answer that drips", phase, (replace(dripping, endpoint=phase, **once),))
+        of = {"server": pending} if phase == "status" else {}
+        yield Row("answer that never ends", phase, (replace(endless, endpoint=phase, **once),), **of)
+        yield Row("compressed answer that never ends", phase, (Fault(K.BOMB, phase, **once),), **of)
+        yield Row("answer that drips", phase, (replace(dripping, endpoint=phase, **once),), **of)
     for phase in ENDPOINTS:
-        yield Row("header block that drips", phase, (Fault(K.ENDLESS_HEADERS, phase, seconds=0.1, **once),))
-        yield Row("header block that never ends", phase, (Fault(K.ENDLESS_HEADERS, phase, seconds=0.0, **once),))
+        of = {"server": pending} if phase == "status" else {}
+        yield Row("header block that drips", phase, (Fault(K.ENDLESS_HEADERS, phase, seconds=0.1, **once),), **of)
+        yield Row("header block that never ends", phase, (Fault(K.ENDLESS_HEADERS, phase, seconds=0.0, **once),), **of)
         error = Fault(K.ANSWER, phase, status=503, **once)
         yield Row("503 with a body that never ends", phase, (error, replace(endless, endpoint=phase, **once)))
         yield Row("503 with a body that drips", phase, (error, replace(dripping, endpoint=phase, **once)))
