@@ -264,7 +264,7 @@ def land(folder: Path, limit: int = HARD_LIMIT) -> Landed:
 
 
 def main(
-    only: Annotated[list[str] | None, typer.Argument(help="Names of cases; all when there is none.")] = None,
+    only: Annotated[list[str] | None, typer.Argument(help="Names of cases. Default: all cases.")] = None,
 ) -> None:
     """Land every file and print the table."""
     typer.echo("| stage | content | wire | text | lines read | landed | quarantined | budget | peak |")

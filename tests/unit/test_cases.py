@@ -253,7 +253,7 @@ def test_v3_finished_claims_take_the_place_of_unfinished_ones(places):
         "3": "not final",
         "4": "replaced by newer",
         "5": None,
-        "6": "prior authorisation",
+        "6": "prior authorization",
         "7": "deleted drug event",
     }
 

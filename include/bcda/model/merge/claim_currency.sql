@@ -53,7 +53,7 @@ SELECT
   c.claim_id,
   CASE
     WHEN c.eob_status IS DISTINCT FROM 'active' THEN 'cancelled'
-    WHEN c.claim_use = 'preauthorization' THEN 'prior authorisation'
+    WHEN c.claim_use = 'preauthorization' THEN 'prior authorization'
     WHEN c.claim_type = 'PDE' AND (c.adjustment_code = 'D' OR ($api_version = 'v3' AND c.nch_claim_type = '3'))
       THEN 'deleted drug event'
     WHEN c.final_action = 'NOT_FINAL' THEN 'not final'

@@ -18,7 +18,7 @@ CREATE TABLE claim (
   final_action VARCHAR, -- v3: FINAL, NOT_FINAL, else UNKNOWN
   adjustment_code VARCHAR, -- PDE of v1, v2: A adjusted, D deleted, R resubmitted; v3: CLM_ADJSTMT_TYPE_CD
   is_current BOOLEAN NOT NULL, -- Counts now; see superseded_reason
-  superseded_reason VARCHAR, -- Why it does not count: cancelled, void, not final, unfinished, deleted drug event, replaced by newer, duplicate of final claim, expired, not in full pull, prior authorisation
+  superseded_reason VARCHAR, -- Why it does not count: cancelled, void, not final, unfinished, deleted drug event, replaced by newer, duplicate of final claim, expired, not in full pull, prior authorization
   service_from DATE, -- billablePeriod.start; an old PDE without one: its fill date
   service_thru DATE, -- billablePeriod.end
   admission_date DATE, -- Admission of an inpatient, SNF, hospice or home health stay
