@@ -18,6 +18,8 @@ from bcda.errors import IncompleteFileError
 from bcda.file_format import BYTE_ORDER_MARK
 
 _BLANK = ord(" ")
+_BLANKS = b" \t\r\n"
+"""What JSON allows around a value."""
 _BLANK_LINES = re.compile(rb"[ \t\r\n]*\n")
 
 
@@ -237,7 +239,7 @@ class LineReader:
         if found is not None:
             return found.end()
         is_last = at_end and self._buffer.find(b"\n", start, held) < 0
-        return held if is_last and not self._buffer[start:held].strip() else start
+        return held if is_last and not self._buffer[start:held].strip(_BLANKS) else start
 
 
 def _read_into(file: igzip.IGzipFile, view: memoryview, path: Path) -> int:
