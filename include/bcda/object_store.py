@@ -161,12 +161,26 @@ class ObjectStore:
                 got = self._receive(name, own.file.write)
                 if got.bytes != size or sha256 not in {None, got.sha256}:
                     raise StorageError(
-                        f"{self._shown(name)} is not what its record says: {got.bytes} bytes came of {size}, or others. Delete it "
-                        "with its record (.receipt.json or landed-NNN.json), then run the task that makes it again."
+                        f"{self._shown(name)} is not what its record says: {got.bytes} bytes came of {size}, or others. Clear the "
+                        "task that makes it, `fetch` of a raw file or `land` of a lake file: it notices, and makes it again."
                     )
                 own.replace(target)
         except OSError as error:
             raise StorageError(f"Cannot write {target}: {reason_of(error)}. Check owner and free space.") from error
+
+    def holds(self, name: str, *, size: int, sha256: str) -> bool:
+        """Tell whether an object is there with the content that its record gives; reads all of it where its size is right.
+
+        Args:
+            name: of the object.
+            size: in bytes, from a record.
+            sha256: of the content, from a record.
+
+        Raises:
+            StorageError: the store refuses.
+            StoreUnavailableError: the store does not answer, or breaks off.
+        """
+        return self.size(name) == size and self._receive(name, len) == Digest(size, sha256)
 
     def _receive(self, name: str, write: Callable[[bytes], object]) -> Digest:
         digest, got = hashlib.sha256(), 0

@@ -95,7 +95,9 @@ def bring_run(places: Places, run_id: str) -> None:
 
 
 def fetched(places: Places, run_id: str, files: Sequence[OutputFile]) -> dict[str, Receipt]:
-    """Return, by name, the receipts of the files that some worker has fetched and uploaded.
+    """Return, by name, the receipts of the files that some worker has fetched and uploaded, each proved by size and SHA-256.
+
+    A first try finds none. A later one reads what is there, so that it makes good what is no longer what its receipt says.
 
     Args:
         places: of the source.
@@ -111,12 +113,8 @@ def fetched(places: Places, run_id: str, files: Sequence[OutputFile]) -> dict[st
         return {}
     sizes = store.sizes(_raw(run_id))
     there = [file for file in files if _raw(run_id, receipt_path(Path(), file.name).name) in sizes]
-    receipts = in_parallel(lambda file: _read_receipt(store, run_id, file.name), there, at_once=SMALL_AT_ONCE)
-    return {
-        file.name: receipt
-        for file, receipt in zip(there, receipts, strict=True)
-        if receipt and receipt.url == file.url and sizes.get(_raw(run_id, file.name)) == receipt.wire_bytes
-    }
+    receipts = in_parallel(lambda file: _uploaded(store, run_id, file.name, file.url), there)
+    return {receipt.name: receipt for receipt in receipts if receipt is not None}
 
 
 def share_file(places: Places, run_id: str, receipt: Receipt) -> None:
@@ -130,9 +128,7 @@ def share_file(places: Places, run_id: str, receipt: Receipt) -> None:
     if store is None:
         return
     folder = places.run_folder(run_id)
-    there = _read_receipt(store, run_id, receipt.name)
-    is_there = there is not None and there.url == receipt.url
-    if is_there and there is not None and store.size(_raw(run_id, receipt.name)) == there.wire_bytes:
+    if _uploaded(store, run_id, receipt.name, receipt.url) is not None:
         return
     sent = store.put(folder / receipt.name, _raw(run_id, receipt.name))
     if sent.sha256 != receipt.wire_sha256:
@@ -192,7 +188,7 @@ def bring_account(places: Places, run_id: str, batch: int) -> LandedBatch | None
 
 
 def has_lake_files(places: Places, landed: LandedBatch) -> bool:
-    """Tell whether the store has the lake files of a batch in the sizes that its account gives.
+    """Tell whether the store has the lake files of a batch with the sizes and SHA-256 that its account gives.
 
     Raises:
         StorageError, StoreUnavailableError: the store refuses, or does not answer.
@@ -200,8 +196,11 @@ def has_lake_files(places: Places, landed: LandedBatch) -> bool:
     store = store_of(places)
     if store is None:
         return False
-    sizes = in_parallel(lambda file: store.size(_lake(file.path)), landed.lake_files, at_once=SMALL_AT_ONCE)
-    return sizes == [file.bytes for file in landed.lake_files]
+
+    def holds(file: LakeFile) -> bool:
+        return store.holds(_lake(file.path), size=file.bytes, sha256=file.sha256)
+
+    return all(in_parallel(holds, landed.lake_files))
 
 
 def share_batch(places: Places, landed: LandedBatch) -> LandedBatch:
@@ -405,6 +404,15 @@ def _bring_file(store: ObjectStore, places: Places, run_id: str, name: str) -> N
         store.get(_raw(run_id, name), target, size=receipt.wire_bytes, sha256=receipt.wire_sha256)
         reached(StorePoint.DATA_BROUGHT)
         _bring_record(store, places, run_id, proof.name)
+
+
+def _uploaded(store: ObjectStore, run_id: str, name: str, url: str) -> Receipt | None:
+    """Return the receipt of a raw file that came from an address and is in the store whole; None when there is none."""
+    receipt = _read_receipt(store, run_id, name)
+    if receipt is None or receipt.url != url:
+        return None
+    is_whole = store.holds(_raw(run_id, name), size=receipt.wire_bytes, sha256=receipt.wire_sha256)
+    return receipt if is_whole else None
 
 
 def _read_receipt(store: ObjectStore, run_id: str, name: str) -> Receipt | None:

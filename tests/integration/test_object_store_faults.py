@@ -12,7 +12,8 @@ from object_server import CUT, S3Server
 from bcda import doctor, shared_runs
 from bcda.doctor import Status
 from bcda.errors import IncompleteFileError, ManifestError, StorageError, StoreUnavailableError
-from bcda.manifest import FileKind
+from bcda.landed import LakeFile, LandedBatch
+from bcda.manifest import FileKind, OutputFile
 from bcda.object_store import ObjectStore, store_of
 from bcda.places import Places
 from bcda.receipts import Receipt, write_receipt
@@ -158,7 +159,7 @@ def test_an_object_that_is_gone_or_another_one(shared):
     store, name = store_of(here), f"raw/{RUN}/{RAW}"
     store.write(name, b"?" * receipt.wire_bytes)
     with pytest.raises(
-        StorageError, match=rf"{RAW} is not what its record says.*, or others\. Delete it with its record"
+        StorageError, match=rf"{RAW} is not what its record says.*, or others\. Clear the task that makes it, `fetch`"
     ):
         shared_runs.bring_files(other, RUN, [RAW])
     store.write(name, b"short")
@@ -168,6 +169,33 @@ def test_an_object_that_is_gone_or_another_one(shared):
     with pytest.raises(StorageError, match=f"{RAW} is not in the object store although a record says so"):
         shared_runs.bring_files(other, RUN, [RAW])
     assert not [path for path in other.raw.rglob("*") if path.is_file()]
+
+
+def test_a_raw_file_with_other_bytes_of_the_same_size_counts_as_missing_and_is_uploaded_again(shared):
+    here, other, receipt = shared
+    shared_runs.share_file(here, RUN, receipt)
+    store, name = store_of(here), f"raw/{RUN}/{RAW}"
+    files = [OutputFile(RAW, FileKind.OUTPUT, receipt.resource_type, receipt.url)]
+    assert shared_runs.fetched(other, RUN, files) == {RAW: receipt}
+    store.write(name, b"?" * receipt.wire_bytes)
+    assert shared_runs.fetched(other, RUN, files) == {}
+    shared_runs.share_file(here, RUN, receipt)
+    assert shared_runs.fetched(other, RUN, files) == {RAW: receipt}
+    shared_runs.bring_files(other, RUN, [RAW])
+    assert (other.run_folder(RUN) / RAW).read_bytes() == (here.run_folder(RUN) / RAW).read_bytes()
+
+
+def test_lake_files_with_other_bytes_of_the_same_size_count_as_missing(shared):
+    here, _, _ = shared
+    path = "claim/v2/2026-11-24/part.parquet"
+    source = here.lake / path
+    source.parent.mkdir(parents=True)
+    source.write_bytes(b"PAR1 rows PAR1")
+    file = shared_runs.put_lake_file(here, LakeFile("claim", path, 1))
+    landed = LandedBatch(RUN, 0, (), (file,))
+    assert shared_runs.has_lake_files(here, landed)
+    store_of(here).write(f"lake/{path}", b"PAR1 ruin PAR1")
+    assert not shared_runs.has_lake_files(here, landed)
 
 
 def test_a_raw_file_that_rots_before_it_is_uploaded_gets_no_receipt_in_the_bucket(shared, s3):
