@@ -10,13 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bcda import duckdb_files, parquet_files
-from bcda.budgets import GATHER_BYTES, LANDING_ENGINE_BYTES, SLICE_BYTES
+from bcda.budgets import GATHER_BYTES, LANDING_ENGINE_BYTES, PORTION_ELEMENTS, SLICE_BYTES
 from bcda.encryption import lake_key_name
 from bcda.errors import LandingError
 from bcda.files import own_folder, told
 from bcda.landed import LakeFile
 from bcda.landing.drift import samples_of
-from bcda.landing.engine import CHUNK_BYTES, Engine
+from bcda.landing.engine import CHUNK_BYTES, Engine, EngineMemoryError
 from bcda.landing.lake_files import LakeWriter
 from bcda.landing.lines import Part, Slice
 from bcda.places import Places
@@ -57,6 +57,27 @@ def land_again(
         StorageError: the lake cannot be written.
         EncryptionError: the key is not that of the lake, or this machine cannot encrypt.
     """
+    try:
+        return _land_once(places, resources, api_version, path_of, memory_bytes, is_careful=False)
+    except EngineMemoryError:
+        log.info("%s takes more memory than ordinary claims do; it is landed a little at a time", resources[0].path)
+    return _land_once(places, resources, api_version, path_of, memory_bytes, is_careful=True)
+
+
+def _land_once(
+    places: Places,
+    resources: Sequence[LakeFile],
+    api_version: ApiVersion,
+    path_of: Callable[[Path], Path],
+    memory_bytes: int,
+    *,
+    is_careful: bool,
+) -> tuple[LakeFile, ...]:
+    """Land once; see `land_again`. What is careful parses a little at a time and gathers nothing.
+
+    Raises:
+        EngineMemoryError: what was parsed or gathered at a time takes more than the engine has.
+    """
     first = Path(resources[0].path)
     with (
         own_folder(places.lake, f"remapping-{first.stem}") as workspace,
@@ -74,7 +95,8 @@ def land_again(
             key=places.key,
         )
         try:
-            _Again(places, resources, Engine(api_version, connection), writer, connection).land()
+            engine = Engine(api_version, connection)
+            _Again(places, resources, engine, writer, connection, is_careful=is_careful).land()
             return writer.commit(path_of)
         finally:
             writer.discard()
@@ -90,7 +112,11 @@ class _Again:
         engine: Engine,
         writer: LakeWriter,
         connection: duckdb.DuckDBPyConnection,
+        *,
+        is_careful: bool,
     ) -> None:
+        # No element takes less than a byte of text.
+        self._portion_bytes, self._gather_bytes = (PORTION_ELEMENTS, 0) if is_careful else (SLICE_BYTES, GATHER_BYTES)
         self._source = parquet_files.relation([str(places.lake / f.path) for f in resources], lake_key_name(places.key))
         self._engine = engine
         self._writer = writer
@@ -106,25 +132,25 @@ class _Again:
             gathered = 0
             for rows in self._portions(resource_type):
                 gathered += self._parse(rows, resource_type)
-                if gathered >= GATHER_BYTES:
+                if gathered >= self._gather_bytes:
                     self._flush(resource_type)
                     gathered = 0
             self._flush(resource_type)
 
     def _portions(self, resource_type: str) -> Iterator[pa.Table]:
-        """Yield the rows of a type, as many at a time as a slice of raw files has text."""
+        """Yield the rows of a type, as many at a time as a portion may have text."""
         reader = self._reading.sql(
             f"SELECT resource_id, raw_file, raw_line, body FROM {self._source} "  # noqa: S608 - our own files
             f"WHERE resource_type = {literal(resource_type)}"
         ).to_arrow_reader(1)
         held: list[pa.RecordBatch] = []
         size = 0
-        for batch in reader:
-            added = batch.nbytes
-            if held and size + added > SLICE_BYTES:
+        for piece in (piece for batch in reader for piece in _cut(batch, self._portion_bytes)):
+            added = piece.nbytes
+            if held and size + added > self._portion_bytes:
                 yield pa.Table.from_batches(held)
                 held, size = [], 0
-            held.append(batch)
+            held.append(piece)
             size += added
         if held:
             yield pa.Table.from_batches(held)
@@ -161,6 +187,15 @@ def _slice(raw_files: Sequence[object], first_row: int, offsets: Sequence[int]) 
     for start, stop in pairwise([*starts, len(raw_files)]):
         found.parts.append(Part(str(raw_files[start]), first_row + start, 1, stop - start))
     return found
+
+
+def _cut(rows: pa.RecordBatch, most_bytes: int) -> Iterator[pa.RecordBatch]:
+    """Cut rows that come together into single ones where they have more text than a portion may have."""
+    if rows.nbytes <= most_bytes:
+        yield rows
+        return
+    for number in range(rows.num_rows):
+        yield rows.slice(number, 1)
 
 
 def _chunked(rows: pa.Table, offsets: Sequence[int]) -> pa.Table:
