@@ -11,7 +11,9 @@ import pytest
 from rawfiles import NOON, counts, land, load
 
 from bcda import budgets
+from bcda.landing import KEPT_TABLES, land_again
 from bcda.query_files import rows_of
+from bcda.settings import ApiVersion
 
 _SPEC = importlib.util.spec_from_file_location(
     "landing_budgets", Path(__file__).parents[2] / "benchmarks" / "landing_budgets.py"
@@ -106,6 +108,32 @@ def test_a_batch_that_the_engine_has_no_memory_for_is_landed_a_little_at_a_time(
     assert landed.files[0].rows_landed == 9
     assert calls[0] == 9
     assert max(calls[1:]) <= 2
+
+
+def test_resources_that_the_engine_has_no_memory_for_are_landed_again_a_little_at_a_time(places, monkeypatch):
+    from bcda.landing import engine
+
+    content = b"".join(cases.listing("item", b"{}", 6, n) + b"\n" for n in range(4))
+    _, _, landed = land(places, [(EOB, content)])
+    parse, calls = engine.Engine.parse, []
+
+    def parse_little(self, lines, *, resource_type):
+        calls.append(lines.num_rows)
+        if lines.num_rows > 2:
+            raise engine.EngineMemoryError("no memory", table="resource")
+        return parse(self, lines, resource_type=resource_type)
+
+    monkeypatch.setattr(engine.Engine, "parse", parse_little)
+    monkeypatch.setattr("bcda.landing.again.PORTION_ELEMENTS", 400)
+    texts = [file for file in landed.lake_files if file.table == "resource"]
+    again = land_again(places, texts, api_version=ApiVersion.V2, path_of=lambda path: path.with_suffix(".again"))
+    assert calls[0] == 4
+    assert max(calls[1:]) <= 2
+    before = {file.table: file.path for file in landed.lake_files if file.table not in KEPT_TABLES}
+    assert before.keys() == {file.table for file in again}
+    for file in again:
+        made, was = (places.lake / before[file.table]).with_suffix(".again"), places.lake / before[file.table]
+        assert pq.read_table(made, partitioning=None).equals(pq.read_table(was, partitioning=None))
 
 
 def test_the_text_of_a_claim_counts_where_it_stands_between_quotation_marks(places):

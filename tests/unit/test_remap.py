@@ -22,7 +22,6 @@ from bcda.doctor.check import Status
 from bcda.doctor.storage import check_storage
 from bcda.errors import CountMismatchError, InvalidRequestError, StorageError
 from bcda.landed import read_accounts
-from bcda.landing.engine import Engine, EngineMemoryError
 from bcda.model.mapping_version import MAPPING_VERSION
 from bcda.overview import read_overview
 from bcda.places import Places
@@ -214,23 +213,6 @@ def test_doctor_page_and_command_name_the_remedy(home, monkeypatch):
     )
     monkeypatch.setenv("BCDA_HOME", str(home.raw.parent))
     assert "`python -m bcda remap`" in CliRunner().invoke(app, ["status"]).output
-
-
-@pytest.mark.complete
-def test_resources_that_the_engine_has_no_memory_for_are_landed_a_little_at_a_time(home, fresh, monkeypatch):
-    parse, rows = Engine.parse, []
-
-    def parse_little(self, lines, *, resource_type):
-        rows.append(lines.num_rows)
-        if lines.num_rows > 2:
-            raise EngineMemoryError("no memory", table="resource")
-        return parse(self, lines, resource_type=resource_type)
-
-    monkeypatch.setattr(Engine, "parse", parse_little)
-    monkeypatch.setattr("bcda.landing.again.PORTION_ELEMENTS", 100)
-    remap(home)
-    assert_equal(home, fresh)
-    assert max(rows) > 2
 
 
 def test_too_little_space_is_said_before_anything_changes(home, monkeypatch):
