@@ -7,6 +7,7 @@ from collections import Counter
 import duckdb
 import pytest
 from relay import Relay
+from waiting import wait_until
 
 from airflow_processes import AirflowProcesses
 from simulator_process import POLL_SECONDS, SimulatorProcess
@@ -59,13 +60,6 @@ def asked(simulator):
     return simulator.control("GET", "state")["requests"]
 
 
-def wait_until(condition, seconds=90):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.3)
-
-
 def wait_for_task(airflow, run, task, state):
     """Wait for a task of a run, mapped or not, and return its instances that are in a state."""
     found = []
@@ -88,7 +82,7 @@ def check_it_waits_without_a_worker(airflow, run, task):
         return airflow.api("GET", f"/dags/{DAG}/dagRuns/{run}")["note"] or ""
 
     # The task says it right after Airflow knows that it is up for retry.
-    wait_until(lambda: note_of_run().startswith(f"BCDA {task}"), 5)
+    wait_until(lambda: note_of_run().startswith(f"BCDA {task}"), 30)
     note = note_of_run()
     assert "failed in try 1 of 10: ServerError: " in note
     assert " Next try at " in note

@@ -15,6 +15,7 @@ import httpx
 import pytest
 from canaries import leaks_below, people_of
 from metric_sink import MetricSink
+from waiting import wait_until
 
 from airflow_processes import SECRET_FILES, AirflowProcesses
 from bcda_simulator.world import World
@@ -93,13 +94,6 @@ def simulator(stage):
 
 def jobs(simulator):
     return {job["number"]: job["state"] for job in simulator.control("GET", "state")["jobs"]}
-
-
-def wait_until(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.3)
 
 
 def begun(airflow, body):
@@ -381,7 +375,7 @@ def test_a_new_attribution_list_is_loaded_by_exactly_one_run_across_a_restart_of
         airflow.unpause(name)
     # Switched on, each makes the run of its newest interval; the list is loaded, so both find nothing to do.
     for name in (check, export):
-        wait_until(lambda name=name: airflow.api("GET", f"/dags/{name}/dagRuns")["dag_runs"], 60)
+        wait_until(lambda name=name: airflow.api("GET", f"/dags/{name}/dagRuns")["dag_runs"])
         first = airflow.api("GET", f"/dags/{name}/dagRuns")["dag_runs"][0]["dag_run_id"]
         assert airflow.wait_for_run(name, first) == "success"
 

@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -15,6 +14,7 @@ import duckdb
 import pytest
 import weak_dice
 from earlier_code import code_of
+from waiting import wait_until
 
 from airflow_processes import AirflowProcesses
 from bcda import duckdb_files
@@ -87,13 +87,6 @@ def environment_of(code):
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(code / "plugins"),
         "PYTHONPATH": os.pathsep.join(str(code / part) for part in ("include", "plugins")),
     }
-
-
-def wait_until(condition, seconds=90):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.3)
 
 
 class Stage:
