@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+import os
+import pty
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -23,8 +26,7 @@ from weak_dice import KEY
 from bcda import duckdb_files, export, maintenance, model, overview, run_report, warehouse
 from bcda.__main__ import app
 from bcda.errors import InvalidRequestError, StorageError, WarehouseLockedError
-from bcda.maintenance.disposal import Period, Person, WholeSource, databases, lake, paths_of, raw, rules
-from bcda.maintenance.disposal import certificate as certificates
+from bcda.maintenance.disposal import Period, Person, WholeSource, paths_of, rules
 from bcda.places import Places
 from bcda.publication import Publication
 from bcda.settings import ConnectionSettings
@@ -158,50 +160,53 @@ def test_a_person_is_in_no_byte_of_the_home_and_everybody_else_is_as_before(plac
     assert names_anybody(tmp_path, needles) == []
 
 
-class KilledError(BaseException):
-    """Not an error of the library: nothing catches it."""
-
+LIFE = """
+import importlib, os, signal, sys
+owner, name, left, when = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
+module = importlib.import_module(f"bcda.maintenance.disposal.{owner}")
+original = getattr(module, name)
+def killing(*arguments, **options):
+    global left
+    left -= 1
+    if left >= 0:
+        return original(*arguments, **options)
+    if when == "after":
+        original(*arguments, **options)
+    os.kill(os.getpid(), signal.SIGKILL)
+setattr(module, name, killing)
+from bcda.__main__ import main
+sys.argv = ["bcda", "dispose", "--person-file", sys.argv[5], "--yes"]
+main()
+"""
 
 STEPS = {
-    "before the raw files go": (raw, "remove_raw_data", 0, "before"),
-    "after the raw files went": (raw, "remove_raw_data", 0, "after"),
-    "with the first new lake files written": (lake, "_finish", 0, "before"),
-    "with a lake file in place and no account": (lake, "write_landed", 0, "before"),
-    "with a run accounted for": (lake, "note_disposed", 0, "after"),
-    "in the second run": (lake, "_finish", 0, "before"),
-    "before the published database": (databases, "write_published", 0, "before"),
-    "between the published database and its copies": (databases, "write_published", 1, "before"),
-    "before the working database": (databases, "write_working", 0, "before"),
-    "after the working database": (databases, "write_working", 0, "after"),
-    "before the certificate says that it ended": (certificates, "finish", 0, "before"),
+    "before the raw files go": ("raw", "remove_raw_data", 0, "before"),
+    "after the raw files went": ("raw", "remove_raw_data", 0, "after"),
+    "with the first new lake files written": ("lake", "_finish", 0, "before"),
+    "with a lake file in place and no account": ("lake", "write_landed", 0, "before"),
+    "with a run accounted for": ("lake", "note_disposed", 0, "after"),
+    "in the second run": ("lake", "_finish", 0, "before"),
+    "before the published database": ("databases", "write_published", 0, "before"),
+    "between the published database and its copies": ("databases", "write_published", 1, "before"),
+    "before the working database": ("databases", "write_working", 0, "before"),
+    "after the working database": ("databases", "write_working", 0, "after"),
+    "before the certificate says that it ended": ("certificate", "finish", 0, "before"),
 }
-
-
-def kill_at(patch, owner, name, number, when):
-    calls = []
-    original = getattr(owner, name)
-
-    def killed(*arguments, **options):
-        calls.append(name)
-        if len(calls) != number + 1:
-            return original(*arguments, **options)
-        if when == "after":
-            original(*arguments, **options)
-        raise KilledError
-
-    patch.setattr(owner, name, killed)
+"""Each kills the life that goes on after the one before."""
 
 
 @pytest.mark.complete
-def test_a_disposal_that_is_killed_again_and_again_ends_as_one_that_was_not(places, tmp_path, monkeypatch):
+def test_a_disposal_that_is_killed_again_and_again_ends_as_one_that_was_not(places, tmp_path):
     key, mbi, needles = somebody(places)
     before = everybody_else(places.warehouse, key)
     expected = maintenance.look(places, Person(mbi), now=NOW)
-    for step in STEPS.values():
-        with monkeypatch.context() as patch:
-            kill_at(patch, *step)
-            with pytest.raises(KilledError):
-                dispose(places, Person(mbi))
+    named = tmp_path / "who.txt"
+    named.write_text(mbi)
+    environment = {**os.environ, "BCDA_HOME": str(places.raw.parent), "BCDA_PUBLISHED_COPIES": "1"}
+    for title, step in STEPS.items():
+        life = [sys.executable, "-c", LIFE, *map(str, step), str(named)]
+        done = subprocess.run(life, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == -signal.SIGKILL, (title, done.stderr[-2000:])
     certificate = dispose(places, Person(mbi))
     assert certificate.finished_at is not None
     assert (certificate.counts, certificate.rows, certificate.lake_rows) == (
@@ -562,6 +567,32 @@ def test_the_command_asks_shows_counts_and_never_says_who(places, monkeypatch):
     said = "".join(run.output for run in (looked, refused, done, again))
     assert not [needle for needle in needles if needle in said]
     assert names_anybody(places.raw.parent, needles) == []
+
+
+@pytest.mark.complete
+@pytest.mark.parametrize(("word", "is_done"), [("yes", False), ("dispose", True)])
+def test_at_a_terminal_the_person_is_not_shown_and_the_word_confirms(places, word, is_done):
+    _, mbi, needles = somebody(places)
+    command = [sys.executable, "-m", "bcda", "dispose", "--person"]
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "BCDA_HOME": str(places.raw.parent), "BCDA_PUBLISHED_COPIES": "1"}
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as process:
+        os.close(theirs)
+        shown = ""
+        for prompt, typed in (("or Patient id: ", mbi), ("to go on: ", word), (None, "")):
+            while prompt is None or not shown.endswith(prompt):
+                try:
+                    shown += os.read(ours, 4096).decode()
+                except OSError:
+                    # The other end is closed: the command has ended.
+                    break
+            os.write(ours, f"{typed}\n".encode())
+    os.close(ours)
+    assert "ExplanationOfBenefit resources" in shown
+    assert (process.returncode == 0, "CERTIFICATE OF DISPOSAL" in shown) == (is_done, is_done)
+    assert ("Not confirmed. Nothing was changed." in shown) is not is_done
+    assert not [needle for needle in needles if needle in shown]
+    assert bool(names_anybody(places.raw.parent, needles)) is not is_done
 
 
 @pytest.mark.parametrize(
