@@ -28,6 +28,7 @@
          ├─ FileFormatError           a file is not NDJSON in UTF-8; .file_name
          ├─ CountMismatchError        lines read differ from rows landed plus lines quarantined
          ├─ LandingError              the engine could not fill a table; .table
+         │    └─ EngineMemoryError      it had no memory for it
          ├─ WarehouseError            the engine refused a statement
          └─ DataQualityError          what was loaded failed a check; .check_ids
 
@@ -294,6 +295,10 @@ class LandingError(TerminalError):
     def __init__(self, message: str, *, table: str) -> None:
         super().__init__(message)
         self.table = table
+
+
+class EngineMemoryError(LandingError):
+    """The engine has no memory for what it was given at a time, and no disk space to spill to."""
 
 
 class WarehouseError(TerminalError):

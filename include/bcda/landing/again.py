@@ -12,11 +12,11 @@ import pyarrow.compute as pc
 from bcda import duckdb_files, parquet_files
 from bcda.budgets import GATHER_BYTES, LANDING_ENGINE_BYTES, PORTION_ELEMENTS, SLICE_BYTES
 from bcda.encryption import lake_key_name
-from bcda.errors import LandingError
+from bcda.errors import EngineMemoryError, LandingError
 from bcda.files import own_folder, told
 from bcda.landed import LakeFile
 from bcda.landing.drift import samples_of
-from bcda.landing.engine import CHUNK_BYTES, Engine, EngineMemoryError
+from bcda.landing.engine import CHUNK_BYTES, Engine
 from bcda.landing.lake_files import LakeWriter
 from bcda.landing.lines import Part, Slice
 from bcda.places import Places

@@ -24,12 +24,12 @@ from bcda.budgets import (
 )
 from bcda.commit_points import CommitPoint, reached
 from bcda.encryption import lake_key_name
-from bcda.errors import CountMismatchError, LandingError
+from bcda.errors import CountMismatchError, EngineMemoryError, LandingError
 from bcda.files import own_folder, private_folder, remove_dead, told
 from bcda.landed import LandedBatch, LandedFile, read_landed, write_landed
 from bcda.landing.content_hash import content_hash
 from bcda.landing.drift import samples_of
-from bcda.landing.engine import Engine, EngineMemoryError, ParsedKeys, slice_table
+from bcda.landing.engine import Engine, ParsedKeys, slice_table
 from bcda.landing.lake_files import LakeWriter, partition_of
 from bcda.landing.lines import LineReader, Slice
 from bcda.landing.portions import Portion, Window, conspicuous, portions, too_many, too_much_together, weights

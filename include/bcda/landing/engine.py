@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from bcda import model
 from bcda.budgets import GROUP_BYTES, GROUP_ROWS
-from bcda.errors import LandingError
+from bcda.errors import EngineMemoryError, LandingError
 from bcda.landing.drift import unknown_elements, unknown_names
 from bcda.landing.lines import Slice
 from bcda.landing.odd_json import with_last_keys
@@ -40,10 +40,6 @@ _PIECE_ROWS = 2_048
 
 _NO_ROW = 2**62
 """Past every row: the keys of a slice of which nothing is left."""
-
-
-class EngineMemoryError(LandingError):
-    """The engine's memory does not do for what it was given at a time."""
 
 
 _REPEATED_KEYS = """
@@ -263,17 +259,22 @@ class Engine:
 
 def _without_text(work: Callable[[], T], table: str) -> T:
     """Return what the engine gives; of an error only its kind travels on, since its text can quote a resource."""
-    error_type: type[LandingError] = LandingError
+    failure = ""
     try:
         return work()
     except duckdb.OutOfMemoryException:
-        failure, error_type = "no memory and no space to spill", EngineMemoryError
+        pass
     except (duckdb.Error, UnicodeDecodeError) as error:
         failure = type(error).__name__
     # Raised out here, so that the engine's text is not chained to it.
-    raise error_type(
-        f"Table {table} could not be filled ({failure}). The raw files are kept; free space if that is short, else report "
-        "it with the run id.",
+    if not failure:
+        raise EngineMemoryError(
+            f"Table {table} could not be filled: no memory, and no space to spill. The raw files are kept. Free disk space, then run "
+            "the task again.",
+            table=table,
+        )
+    raise LandingError(
+        f"Table {table} could not be filled ({failure}). The raw files are kept; report this with the run id.",
         table=table,
     )
 
