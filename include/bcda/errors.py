@@ -12,6 +12,7 @@
     │    ├─ WarehouseLockedError      another process holds the working database
     │    ├─ UnlikelyExportError       an export with hardly any readable line, person or claim; a person decides
     │    ├─ StorageError              a folder is read-only, the disk is full, or the object store refuses
+    │    │    └─ EngineMemoryError      the landing engine has neither memory nor disk space for a table
     │    └─ EncryptionError           the key is missing or another one, or this machine cannot encrypt
     ├─ TransientError               the same call may work later; .retry_after_seconds
     │    ├─ RateLimitedError          429: too many requests, or an overlapping job
@@ -28,7 +29,6 @@
          ├─ FileFormatError           a file is not NDJSON in UTF-8; .file_name
          ├─ CountMismatchError        lines read differ from rows landed plus lines quarantined
          ├─ LandingError              the engine could not fill a table; .table
-         │    └─ EngineMemoryError      it had no memory for it
          ├─ WarehouseError            the engine refused a statement
          └─ DataQualityError          what was loaded failed a check; .check_ids
 
@@ -141,6 +141,10 @@ class UnlikelyExportError(ActionNeededError):
 
 class StorageError(ActionNeededError):
     """A place of ours cannot be read or written: read-only, missing, out of space, or refused by the object store."""
+
+
+class EngineMemoryError(StorageError):
+    """The landing engine has no memory for what it was given at a time, and no disk space to spill to."""
 
 
 class EncryptionError(ActionNeededError):
@@ -295,10 +299,6 @@ class LandingError(TerminalError):
     def __init__(self, message: str, *, table: str) -> None:
         super().__init__(message)
         self.table = table
-
-
-class EngineMemoryError(LandingError):
-    """The engine has no memory for what it was given at a time, and no disk space to spill to."""
 
 
 class WarehouseError(TerminalError):

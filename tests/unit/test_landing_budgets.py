@@ -99,7 +99,7 @@ def test_a_batch_that_the_engine_has_no_memory_for_is_landed_a_little_at_a_time(
     def parse_little(self, lines, *, resource_type):
         calls.append(lines.num_rows)
         if lines.num_rows > 2:
-            raise EngineMemoryError("no memory", table="resource")
+            raise EngineMemoryError("no memory")
         return parse(self, lines, resource_type=resource_type)
 
     monkeypatch.setattr(engine.Engine, "parse", parse_little)
@@ -121,7 +121,7 @@ def test_resources_that_the_engine_has_no_memory_for_are_landed_again_a_little_a
     def parse_little(self, lines, *, resource_type):
         calls.append(lines.num_rows)
         if lines.num_rows > 2:
-            raise EngineMemoryError("no memory", table="resource")
+            raise EngineMemoryError("no memory")
         return parse(self, lines, resource_type=resource_type)
 
     monkeypatch.setattr(engine.Engine, "parse", parse_little)

@@ -270,8 +270,7 @@ def _without_text(work: Callable[[], T], table: str) -> T:
     if not failure:
         raise EngineMemoryError(
             f"Table {table} could not be filled: no memory, and no space to spill. The raw files are kept. Free disk space, then run "
-            "the task again.",
-            table=table,
+            "the task again."
         )
     raise LandingError(
         f"Table {table} could not be filled ({failure}). The raw files are kept; report this with the run id.",
