@@ -259,7 +259,9 @@ def _definition_of(relation: str) -> str:
 
 VIEWS = (
     "shown_as_of",
+    "claim_counted",
     "claim_current",
+    "claim_across_versions",
     "claim_pending",
     "claim_in_cclf",
     "claim_line_current",

@@ -1,6 +1,6 @@
 -- One row per person and month in which a full list of people named them: member months of the attributed population.
 -- Key: person_key, month_start.
--- Source: roster of runs that asked for every Patient.
+-- Source: roster of runs that asked for every Patient, of every version of the API: a list is the same in each.
 -- Column month_start: First day of the month
 -- Column month_end: Last day of the month
 -- Trap: The month is that of the attribution list. A month without a list, as each January, has no rows.
@@ -17,7 +17,6 @@ JOIN ops.export_run AS r
 JOIN main.patient AS p
   ON p.api_version = o.api_version
   AND p.patient_id = o.patient_id
-WHERE o.api_version = (SELECT value FROM ops.setting WHERE name = 'shown_api_version')
-  AND r.export_scope IN ('patient', 'group-all')
+WHERE r.export_scope IN ('patient', 'group-all')
   AND NOT p.is_stub
 GROUP BY ALL;

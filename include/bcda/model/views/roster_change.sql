@@ -1,6 +1,6 @@
 -- One row per person and pair of attribution lists that follow each other: who joined, left, stayed, or changed the MBI.
 -- Key: list_at, person_key.
--- Source: roster of full runs, one for each list.
+-- Source: roster of full runs, one for each list, of any version of the API: a list is the same in each.
 -- Column list_at: Date of the list, UTC; of the run where the list's date is not known
 -- Column previous_list_at: Date of the list before, UTC
 -- Column person_key: Person, stable across MBI changes and versions
@@ -13,8 +13,7 @@ WITH list AS (
     coalesce(list_at, transaction_time) AS list_at,
     max_by(run_id, (transaction_time, run_id)) AS run_id
   FROM ops.export_run
-  WHERE api_version = (SELECT value FROM ops.setting WHERE name = 'shown_api_version')
-    AND is_full
+  WHERE is_full
     AND export_scope IN ('patient', 'group-all')
     AND list_contains(resource_types, 'Patient')
     AND NOT EXISTS (SELECT 1 FROM ops.setting AS d WHERE d.name = 'disposed list ' || run_id)
