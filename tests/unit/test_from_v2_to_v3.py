@@ -24,7 +24,7 @@ GROUP BY ALL ORDER BY ALL
 SHOWN = {
     "claims": PAID.format(view="claim_current"),
     "cclf1": "SELECT bene_mbi_id, clm_type_cd, count(*), sum(clm_pmt_amt) FROM cclf.cclf1 GROUP BY ALL ORDER BY ALL",
-    "people": "SELECT count(*) FROM cclf.cclf8",
+    "people": "SELECT bene_mbi_id, file_date FROM cclf.cclf8 ORDER BY ALL",
 }
 OF_EVERY_VERSION = {
     "history": PAID.format(view="claim_across_versions"),
@@ -56,6 +56,13 @@ def test_a_home_of_three_years_goes_from_v2_to_v3_and_back(places):
     publish(places)
     before, keys = answers(places, SHOWN | OF_EVERY_VERSION), ask(places, KEYS)
     assert before["claims"] == before["history"]
+    mbi = {person: WORLD.mbi(person, at(BASELINE)) for person in LISTS[0]}
+    assert before["people"] == sorted(
+        (mbi[person], at(week).date()) for week, people in LISTS.items() for person in people
+    )
+    assert ask(places, "SELECT file_name FROM cclf.cclf8 GROUP BY ALL ORDER BY max(file_date)") == [
+        (f"cclf8-v2-{week}",) for week in LISTS
+    ]
     assert len({row[0] for row in before["history"]}) == len(keys) == 5
 
     # Beside each other: nothing that analysts see changes, and each person keeps the key.
@@ -73,6 +80,8 @@ def test_a_home_of_three_years_goes_from_v2_to_v3_and_back(places):
     publish(places, shown_version=ApiVersion.V3)
     after = answers(places, SHOWN | OF_EVERY_VERSION)
     assert after["claims"] == [row for row in before["claims"] if row[0] in keys_of_v3]
+    of_who_stayed = {mbi[person] for person in STAYED}
+    assert after["people"] == [row for row in before["people"] if row[0] in of_who_stayed]
     assert [after[name] for name in OF_EVERY_VERSION] == [before[name] for name in OF_EVERY_VERSION]
     assert ask(
         places,

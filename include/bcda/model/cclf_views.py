@@ -21,6 +21,8 @@ SCHEMA = "cclf"
 UNAVAILABLE = frozenset({"absent", "retired"})
 """Values of `availability` for which no value exists in a version."""
 
+_FILE_NAME = "Not of CCLF: the view, and the run whose snapshot this is; in cclf8 and cclf9 the newest run with the list of the month"
+
 
 @dataclass(frozen=True, slots=True)
 class CclfColumn:
@@ -38,19 +40,35 @@ class CclfColumn:
     description: str
     crosswalk: Mapping[str, Mapping[str, str]]
 
+    @property
+    def empty(self) -> str:
+        """What stands where there is no value: blanks in text, as the layout has it, without its padding; NULL in numbers and dates."""
+        return "blank" if self.sql_type == "VARCHAR" else "NULL"
+
+    def selected(self, expression: str | None) -> str:
+        """Return the item of a SELECT list that makes the column.
+
+        Args:
+            expression: of the recipe; None where there is none.
+        """
+        value = f"CAST({expression or 'NULL'} AS {self.sql_type})"
+        if self.empty == "blank":
+            value = f"coalesce({value}, '')"
+        return f"{value} AS {self.name}"
+
     def is_available(self, version: str) -> bool:
         """Whether a version of BCDA supplies it."""
         return self.crosswalk[version]["availability"] not in UNAVAILABLE
 
     def comment(self) -> str:
-        """What it holds and, by version, where it comes from or why it is NULL."""
+        """What it holds and, by version, where it comes from or why it is empty."""
         sources: dict[str, list[str]] = {}
         for version in VERSIONS:
             row = self.crosswalk[version]
             if self.is_available(version):
                 text = f"{row['availability']}, from {row['target'] or 'a constant'}"
             else:
-                text = f"NULL, {row['availability']}: {row['note'] or 'CMS no longer fills it'}"
+                text = f"{self.empty}, {row['availability']}: {row['note'] or 'CMS no longer fills it'}"
             sources.setdefault(text, []).append(version)
         return f"{self.description}. " + "; ".join(
             f"{', '.join(versions)} {text}" for text, versions in sources.items()
@@ -78,21 +96,21 @@ def view_sql() -> Iterator[str]:
         yield f"COMMENT ON VIEW {SCHEMA}.{name} IS {literal(_about(columns))}"
         for column in columns:
             yield f"COMMENT ON COLUMN {SCHEMA}.{name}.{column.name} IS {literal(column.comment())}"
-        yield f"COMMENT ON COLUMN {SCHEMA}.{name}.file_name IS 'Not of CCLF: the run whose snapshot this is'"
-        yield f"COMMENT ON COLUMN {SCHEMA}.{name}.file_date IS 'Not of CCLF: transactionTime of the newest run, as date'"
+        yield f"COMMENT ON COLUMN {SCHEMA}.{name}.file_name IS {literal(_FILE_NAME)}"
+        yield f"COMMENT ON COLUMN {SCHEMA}.{name}.file_date IS 'Not of CCLF: transactionTime of that run, as date'"
 
 
 def _view(name: str, columns: tuple[CclfColumn, ...]) -> str:
     recipe = _recipe()[name]
     expressions = {**_recipe()["shared"], **recipe["columns"]}
-    selected = ",\n  ".join(
-        f"CAST({expressions.get(column.name, 'NULL')} AS {column.sql_type}) AS {column.name}" for column in columns
-    )
+    selected = ",\n  ".join(column.selected(expressions.get(column.name)) for column in columns)
+    file_name = recipe.get("file_name", f"'{name}-' || as_of.run_id")
+    file_date = recipe.get("file_date", "as_of.file_date")
     conditions = [recipe["where"]] if "where" in recipe else []
     where = f"\nWHERE {' AND '.join(conditions)}" if conditions else ""
     return (
         f"CREATE OR REPLACE VIEW {SCHEMA}.{name} AS\nSELECT\n  {selected},\n"
-        f"  '{name}-' || as_of.run_id AS file_name,\n  as_of.file_date\n"
+        f"  {file_name} AS file_name,\n  {file_date} AS file_date\n"
         f"FROM {recipe['from'].strip()}\n{_pivots(recipe)}CROSS JOIN main.shown_as_of AS as_of{where}"
     )
 
