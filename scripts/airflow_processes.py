@@ -219,7 +219,7 @@ class AirflowProcesses:
             self.api("POST", f"/dags/{dag_id}/dagRuns", {"logical_date": None, "conf": dict(conf or {})})["dag_run_id"]
         )
 
-    def wait_for_run(self, dag_id: str, dag_run_id: str, timeout_seconds: float = 180) -> str:
+    def wait_for_run(self, dag_id: str, dag_run_id: str, timeout_seconds: float = 400) -> str:
         """Wait until a run ends and return its state."""
         state = ""
 

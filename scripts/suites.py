@@ -181,7 +181,7 @@ def run_all(names: list[str]) -> int:
     """Run suites by `make`, print what each took, and return 0 when all passed in time.
 
     The first one, `make test`, runs by itself, and does not see the programs that other suites need, even where they are installed.
-    The others run one after the other in two rows: those that mostly wait for other processes, and all others. What a suite of
+    The others run one after the other in two rows: those that leave processors idle, and all others. What a suite of
     the first row prints is shown when it has ended, so that no two mix.
     """
     started = time.monotonic()
