@@ -24,6 +24,7 @@ from bcda.model import cclf_views
 FOLDER = Path(__file__).parent / "source_records"
 MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEPT", "OCT", "NOV", "DEC")
 LINE_TABLES = {"claim_line", "claim_line_amount", "cclf2", "cclf5", "cclf6", "cclfb"}
+PERSON = "person"
 CLAIM_VIEWS = {"cclf1", "cclf2", "cclf3", "cclf4", "cclf5", "cclf6", "cclf7", "cclfa", "cclfb"}
 
 # FIPS 5-2 codes of the states in the records.
@@ -65,6 +66,12 @@ VALUES: Mapping[str, Callable[[str], Any]] = {
     "four_digits": lambda text: text.zfill(4),
     "age": age,
     "plain_number": plain_number,
+    # META_SRC_SK of IDR: drug events, the National Claims History, a shared system.
+    "idr_source": lambda text: {"1": "DDPS", "7": "NCH", "1003": "SHARED"}[text],
+    "idr_end": lambda text: None if text == "9999-12-31" else day(text),
+    "idr_final": lambda text: {"Y": "FINAL", "N": "NOT_FINAL"}[text],
+    # SSA code of Arizona.
+    "ssa_to_fips": lambda text: {"03": "04"}[text],
     "fips": lambda text: FIPS[text],
     "zip5": lambda text: text[:5],
     "zip4": lambda text: text[5:9] or None,
@@ -99,7 +106,9 @@ class Record:
     cells: Mapping[str, str]
 
     def text(self, column: str) -> str:
-        return (self.cells.get(column) or "").strip()
+        """The text of a cell; a tilde is how IDR writes that there is no value."""
+        text = (self.cells.get(column) or "").strip()
+        return "" if text == "~" else text
 
 
 @dataclass(frozen=True)
@@ -206,8 +215,8 @@ def is_source(row: Mapping[str, str], pair: Pair) -> bool:
 
 
 def is_about(row: Mapping[str, str], view: str, claim_type: str | None) -> bool:
-    """Whether a column of a view has values of a kind of record; claims have a type, people none."""
-    if claim_type is None:
+    """Whether a column of a view has values of a kind of record, by the type of its claims; other kinds have none."""
+    if claim_type == PERSON:
         return view == "cclf8"
     # HOSPICE and HHA records have no procedures, whatever types the crosswalk names.
     if view == "cclf3" and claim_type not in {"INPATIENT", "OUTPATIENT", "SNF"}:

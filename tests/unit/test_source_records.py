@@ -39,9 +39,14 @@ RIF = {
     "beneficiaryhistory": "history",
 }
 CLAIM_TYPES = {kind: kind.upper() for kind in RIF.values() if kind not in {"beneficiary", "history"}}
+TYPES = {**CLAIM_TYPES, "beneficiary": source_records.PERSON}
 
 # What the samples gave when the declarations were written: fewer means that a comparison got lost.
-LEAST = {"v1": {"tables": 1400, "cclf": 790}, "v2": {"tables": 1400, "cclf": 790}}
+LEAST = {
+    "v3": {"tables": 390, "cclf": 75},
+    "v1": {"tables": 1400, "cclf": 790},
+    "v2": {"tables": 1400, "cclf": 790},
+}
 
 
 def rif_rows(name):
@@ -100,15 +105,14 @@ def rif(request, tmp_path_factory):
     places = Places.below(tmp_path_factory.mktemp(version))
     load(places, rif_resources(version), version=ApiVersion(version))
     pairs, _ = source_records.declared("rif.csv")
-    pairs = source_records.with_cclf(pairs, version, CLAIM_TYPES)
+    pairs = source_records.with_cclf(pairs, version, TYPES)
     return version, list(source_records.compare(version, rif_records(), pairs, Tables(places.warehouse)))
 
 
-def test_tables_and_views_hold_the_values_of_rif_records(rif):
-    version, results = rif
+def differ_as_listed(version, results, exceptions):
+    """Fail for a difference that no exception names, and for an exception without a difference."""
     print(source_records.report(version, results))
     differences = [result for result in results if not result.is_equal]
-    exceptions = source_records.exceptions("rif_exceptions.csv", version)
     unexpected = [str(result) for result in differences if result.as_exception not in exceptions]
     assert not unexpected, "\n".join(unexpected)
     assert Counter(result.as_exception for result in differences) == exceptions
@@ -117,8 +121,98 @@ def test_tables_and_views_hold_the_values_of_rif_records(rif):
         assert count >= LEAST[version][name], (name, count)
 
 
-def test_every_column_of_a_rif_record_is_compared_or_has_a_reason_not_to_be():
-    pairs, reasons = source_records.declared("rif.csv")
+def test_tables_and_views_hold_the_values_of_rif_records(rif):
+    version, results = rif
+    differ_as_listed(version, results, source_records.exceptions("rif_exceptions.csv", version))
+
+
+def test_tables_and_views_hold_the_values_of_idr_records(idr):
+    differ_as_listed("v3", idr, source_records.exceptions("idr_exceptions.csv", "v3"))
+
+
+# The claims of the answers whose records are there, with their type; the drug event is another version of the one sent.
+IDR_CLAIMS = {
+    "1071939711295": ("hha", "1071939711295"),
+    "1071939711297": ("outpatient", "1071939711297"),
+    "1071939711298": ("outpatient", "1071939711298"),
+    "1409088853949": ("pde", "1409088853940"),
+}
+IDR_KEY = ("CLM_DT_SGNTR_SK", "CLM_NUM_SK", "GEO_BENE_SK", "CLM_TYPE_CD")
+# BENE_ENRLMT_PGM_TYPE_CD: 1 is Medicare Advantage, 2 a drug plan, 3 both.
+PARTS = {"1": "c", "2": "d", "3": "cd"}
+
+
+def idr_rows(table, samples="test_samples2"):
+    path = RECORDS / "idr" / f"{samples}.SYNTHETIC_{table}.csv"
+    with path.open(encoding="utf-8", newline="") as file:
+        # Some lines have more cells than the header.
+        return [{name: text for name, text in row.items() if name} for row in csv.DictReader(file)]
+
+
+def idr_records():
+    """The claims, each with its one line; a record for each code of a claim; a record for each plan of a person."""
+    for claim in idr_rows("CLM"):
+        if claim["CLM_UNIQ_ID"] not in IDR_CLAIMS:
+            continue
+        kind, number = IDR_CLAIMS[claim["CLM_UNIQ_ID"]]
+        key = {"claim_id": number, "claim_number": number, "line_number": 1, "patient_id": None}
+        cells = dict(claim)
+        for row in idr_rows("CLM_DT_SGNTR"):
+            if row["CLM_DT_SGNTR_SK"] == claim["CLM_DT_SGNTR_SK"]:
+                cells.update(row)
+        tables = ("CLM_INSTNL", "CLM_DCMTN", "CLM_FISS", "CLM_LCTN_HSTRY", "CLM_LINE", "CLM_LINE_INSTNL", "CLM_LINE_RX")
+        for row in (row for table in tables for row in of_claim(claim, table)):
+            cells.update({**row, **{name: text for name, text in cells.items() if text}})
+        yield Record(kind, key, cells)
+        for row in of_claim(claim, "CLM_PROD"):
+            # BFD sends the admitting diagnosis, then those of type D in order.
+            sequence = str(1 + int(row["CLM_VAL_SQNC_NUM"]))
+            yield Record(f"product_{row['CLM_PROD_TYPE_CD'].lower()}", key, {**row, "sequence": sequence})
+    yield from idr_enrollment()
+
+
+def of_claim(claim, table):
+    return [row for row in idr_rows(table) if all(row[name] == claim[name] for name in IDR_KEY)]
+
+
+def idr_enrollment():
+    sent = {resource["id"] for resource in v3_resources() if resource["resourceType"] == "Coverage"}
+    for row in idr_rows("BENE_MAPD_ENRLMT", "test_samples1"):
+        for part in PARTS[row["BENE_ENRLMT_PGM_TYPE_CD"]]:
+            coverage = f"part-{part}-{row['BENE_SK']}-{row['BENE_CNTRCT_NUM']}-{row['BENE_PBP_NUM']}"
+            if coverage in sent:
+                yield Record("enrollment", {"patient_id": row["BENE_SK"]}, {**row, "coverage_id": coverage})
+
+
+def v3_resources():
+    """What the v3 server's tests expect, each id once: the longest answer, since some leave out tax numbers."""
+    found = {}
+    for path in sorted((public_samples.SAMPLES / "v3" / "server").glob("*.ndjson")):
+        for line in path.read_text().splitlines():
+            text = line.replace("9999-12-31T00:00:00.000+00:00", "2024-02-10T03:02:28.123+00:00")
+            resource = json.loads(text)
+            key = resource["resourceType"], resource["id"]
+            if not resource["id"].startswith("00000000-") and len(text) > len(found.get(key, "")):
+                found[key] = text
+    return [json.loads(text) for text in found.values()]
+
+
+@pytest.fixture(scope="module")
+def idr(tmp_path_factory):
+    files = {"Patient": [], "Coverage": [], "ExplanationOfBenefit": []}
+    for resource in v3_resources():
+        files[resource["resourceType"]].append(json.dumps(resource))
+    places = Places.below(tmp_path_factory.mktemp("v3"))
+    load(places, [(kind, "\n".join(lines).encode()) for kind, lines in files.items()], version=ApiVersion.V3)
+    pairs, _ = source_records.declared("idr.csv")
+    # Views have finished claims only.
+    pairs = source_records.with_cclf(pairs, "v3", {"hha": "HHA"})
+    return list(source_records.compare("v3", list(idr_records()), pairs, Tables(places.warehouse)))
+
+
+@pytest.mark.parametrize(("name", "records"), [("rif.csv", rif_records), ("idr.csv", idr_records)])
+def test_every_column_of_a_record_is_compared_or_has_a_reason_not_to_be(name, records):
+    pairs, reasons = source_records.declared(name)
     declared = {(pair.kind, pair.record_column) for pair in pairs} | reasons
-    columns = {(record.kind, column) for record in rif_records() for column in record.cells}
-    assert columns - declared == set()
+    filled = {(record.kind, column) for record in records() for column in record.cells if record.text(column)}
+    assert filled - declared == {(kind, column) for kind, column in filled if column in {"sequence", "coverage_id"}}
