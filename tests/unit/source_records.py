@@ -81,6 +81,7 @@ VALUES: Mapping[str, Callable[[str], Any]] = {
     "mtus_unit": lambda text: {"3": "Number of services"}[text],
     # FINAL_ACTION: F final, N canceled.
     "final_action": lambda text: {"F": "active", "N": "cancelled"}[text],
+    "final_adjustment": lambda text: {"F": "0"}[text],
     # The group is the first two characters, the reason the rest.
     "ansi_group": lambda text: text[:2],
     "ansi_reason": lambda text: text[2:],
