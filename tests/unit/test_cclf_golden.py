@@ -207,6 +207,12 @@ class Golden:
                 return "D1E".index(self.diagnosis_class(claim, n)), not is_principal, n
 
             return 1 + sorted(self.diagnoses(claim), key=place).index(number)
+        if column == "CLM_POA_IND" and value is None:
+            # Only one of the elements with the same code may have it.
+            diagnosis = claim["diagnosis"][number]
+            same = (self.is_external(diagnosis), self.code(diagnosis))
+            others = (n for n, d in enumerate(claim["diagnosis"]) if (self.is_external(d), self.code(d)) == same)
+            return next((code for n in others if (code := first(row, claim, n)) is not None), None)
         if column == "ADMTG_DGNS_CD" and value is None and self.untyped_admitting(claim) is not None:
             return self.code(claim["diagnosis"][0])
         if version == "v3" and column.startswith("CLM_DGNS_") and column[9].isdigit() and not column.endswith("_1_CD"):

@@ -151,6 +151,8 @@ def test_line_codes_providers_and_pointers(landed, claims):
             for m in claim["careTeam"]
             if m["sequence"] in item.get("careTeamSequence", []) and "performing" in codes(m["role"])
         ]
+        # A performer with a UPIN stands before the same one with the NPI.
+        members.sort(key=lambda m: "npi" not in codes(m["provider"]["identifier"].get("type", {})))
         kinds = members and codes(members[0]["provider"]["identifier"].get("type", {}))
         assert npi == (members[0]["provider"]["identifier"]["value"] if members and "npi" in kinds else None), claim_id
         diagnoses = [d for d in claim.get("diagnosis", []) if d["sequence"] in item.get("diagnosisSequence", [])]

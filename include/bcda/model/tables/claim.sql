@@ -50,7 +50,7 @@ CREATE TABLE claim (
   query_code VARCHAR, -- Claim query code; 3 is the final bill
   disposition_code VARCHAR, -- Disposition, two digits
   provider_ccn VARCHAR, -- CMS certification number of the facility
-  provider_npi VARCHAR, -- NPI of the facility or supplier
+  provider_npi VARCHAR, -- NPI of the facility or supplier; carrier claims of v2 and v3: of who billed
   provider_state_raw VARCHAR, -- State of the provider as sent: SSA code in v1 and v2, FIPS in v3
   attending_npi VARCHAR, -- Attending physician
   operating_npi VARCHAR, -- Operating physician

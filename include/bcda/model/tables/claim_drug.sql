@@ -13,7 +13,7 @@ CREATE TABLE claim_drug (
   rx_reference_number VARCHAR, -- Prescription number
   daw_code VARCHAR, -- Dispense as written
   dispensing_status VARCHAR, -- P partial, C completion
-  compound_code VARCHAR, -- Compound indicator
+  compound_code VARCHAR, -- Compound indicator as sent: RXDINV not a compound, RXCINV compound (v1, v2)
   brand_generic_code VARCHAR, -- B brand, G generic
   drug_coverage_code VARCHAR, -- Coverage of the drug
   catastrophic_code VARCHAR, -- Catastrophic coverage
