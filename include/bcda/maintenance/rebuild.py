@@ -87,7 +87,7 @@ def rebuild_warehouse(places: Places, target: Path) -> Rebuilt:
             log.warning("the present database is of schema version %s, so only runs can be compared", was)
             return Rebuilt(target, len(merged_at), 0, ())
         names = [table.relation for table in model.core_tables()]
-        names += ["patient_identifier", "resource_version", "roster"]
+        names += ["coverage_period", "patient_identifier", "resource_version", "roster"]
         names += [row[0] for row in connection.execute(_LEDGER_TABLES).fetchall()]
         if _has_earlier_runs(connection):
             log.warning("%s is not compared: an earlier release counted drug events in it", _CHANGES)
@@ -96,7 +96,7 @@ def rebuild_warehouse(places: Places, target: Path) -> Rebuilt:
             # The first merge of this release fills it there, and the rebuilt database has it already.
             names = [name for name in names if name != "ops.earlier_person_key"]
         if connection.execute("SELECT count(*) > 0 FROM old.ops.setting WHERE name LIKE 'disposed %'").fetchall()[0][0]:
-            log.warning("%s are not compared: data was disposed of after it was counted", ", ".join(_COUNTS))
+            log.warning("%s are not compared: data was disposed of after they were made", ", ".join(_COUNTS))
             names = [name for name in names if name not in _COUNTS]
         compared = [(name, *_compare(connection, f"old.{_qualified(name)}", _qualified(name))) for name in names]
     return Rebuilt(
@@ -131,8 +131,8 @@ def merge_anew(places: Places, fresh: Places, merged_at: Mapping[str, datetime])
 
 _CHANGES = "ops.export_change"
 
-_COUNTS = (_CHANGES, "ops.export_count", "ops.full_pull", "ops.reconciliation")
-"""Tables that count resources as they came."""
+_COUNTS = (_CHANGES, "coverage_period", "ops.export_count", "ops.full_pull", "ops.reconciliation")
+"""Tables that count resources as they came, or say which years came."""
 
 _LEDGER_TABLES = (
     "SELECT 'ops.' || table_name FROM duckdb_tables() WHERE schema_name = 'ops' "

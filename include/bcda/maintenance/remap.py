@@ -243,7 +243,7 @@ def _record(connection: duckdb.DuckDBPyConnection, now: datetime) -> None:
     at = now.replace(tzinfo=None)
     found = [
         _rows(connection, relation, columns)
-        for relation in (*(t.relation for t in model.core_tables()), "patient_identifier")
+        for relation in (*(t.relation for t in model.core_tables()), "coverage_period", "patient_identifier")
     ]
     old, new = _paid(connection, duckdb_files.WAREHOUSE), _paid(connection, FRESH)
     for name in sorted(old.keys() | new.keys()):

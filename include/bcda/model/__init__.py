@@ -88,6 +88,7 @@ _CORE = (
 )
 
 _OTHER = {
+    "coverage_period": ("coverage_id", "period_start"),
     "patient_identifier": ("patient_id", "id_system", "id_value"),
     "resource_version": ("resource_type", "resource_id", "content_hash"),
     "roster": ("run_id", "patient_id"),
@@ -95,7 +96,10 @@ _OTHER = {
 """Tables that are filled in ways of their own, each with the columns that, after api_version, name a row."""
 
 _ADDED = "ops/added"
-"""Tables that databases of an earlier release lack; see `added_tables`."""
+"""Tables of the ledger that databases of an earlier release lack; see `added_tables`."""
+
+_ADDED_DATA = ("coverage_period",)
+"""Tables of the model that they lack."""
 
 _LEDGER = ("ops/ledger", _ADDED)
 
@@ -165,7 +169,9 @@ def schema_sql() -> tuple[str, ...]:
 
 def added_tables() -> dict[str, tuple[str, ...]]:
     """Return the tables that a database of an earlier release lacks, each with the statements that make it."""
-    made = {found.group(2): text for text in statements(_ADDED) if (found := _TABLE.search(text))}
+    texts = (*statements(_ADDED), *map(table_sql, _ADDED_DATA))
+    made = {found.group(2): text for text in texts if (found := _TABLE.search(text))}
+    made = {name if "." in name else f"main.{name}": text for name, text in made.items()}
     return {name: (text, *comments(text)) for name, text in made.items()}
 
 

@@ -44,6 +44,10 @@ _MERGED = {
 """What the merge puts into the columns that the lake does not have."""
 
 
+_MONTHS = "coverage_month"
+"""The table whose rows are not replaced with their resource, but year by year or from a period's start on."""
+
+
 def merge_run(
     places: Places,
     run: ExportRun,
@@ -226,11 +230,14 @@ class _Merge:
         self._sql("merge/claim_before", self._version)
         self._script("merge/person_before")
         for table in model.core_tables():
+            if table.name == _MONTHS:
+                continue
             self._delete(table)
             if self._show(table.name):
                 self._insert(table)
             if table.is_main:
                 self._refresh(table)
+        self._replace_months()
         if self._show("patient_identifier"):
             self._sql("merge/identifiers")
         else:
@@ -238,6 +245,20 @@ class _Merge:
         self._script("merge/patient_identifier", self._version, self._id, self._time)
         if self._show("patient"):
             self._sql("merge/roster", self._version, self._id)
+
+    def _replace_months(self) -> None:
+        """Replace the months of coverage that the run states; the others stay, and open periods of v3 grow."""
+        self._script("merge/months_begin")
+        for table, target in (("coverage", "delivered_coverage"), (_MONTHS, "delivered_month")):
+            if self._show(table):
+                self._deliver(target)
+        self._script("merge/coverage_month", self._version, self._id, self._time)
+
+    def _deliver(self, target: str) -> None:
+        """Copy what `lake_rows` and a temporary table have alike; a run of an earlier release lacks columns."""
+        landed, wanted = (self._connection.execute(f"DESCRIBE {name}").fetchall() for name in ("lake_rows", target))
+        columns = ", ".join(sorted({row[0] for row in landed} & {row[0] for row in wanted}))
+        self._connection.execute(f"INSERT INTO {target} BY NAME SELECT {columns} FROM lake_rows")  # noqa: S608
 
     def group_people(self) -> None:
         """Decide which Patients are one person, for those of the run and whoever was or is tied to them, and record changes."""

@@ -11,7 +11,7 @@ import duckdb
 from bcda import duckdb_files, model, warehouse
 from bcda.disposed_runs import DisposedRun, instant_text, set_disposed
 from bcda.errors import StorageError
-from bcda.maintenance.disposal.rules import WAREHOUSE
+from bcda.maintenance.disposal.rules import MARKED, WAREHOUSE
 from bcda.places import Places
 from bcda.sql_text import identifier
 
@@ -150,7 +150,7 @@ def _fill(
         # A condition that is NULL is about nobody, so its row stays.
         kept = "" if rule is None else f" WHERE NOT coalesce({rule}, false)"
         written = connection.execute(
-            f"INSERT INTO {target} BY NAME SELECT t.* FROM {source} AS t{kept}"  # noqa: S608 - our own names
+            f"INSERT INTO {target} BY NAME SELECT t.*{_marked(connection, name, table)} FROM {source} AS t{kept}"  # noqa: S608 - our own names
         ).fetchall()[0][0]
         before, went = _count(connection, source), gone.get(table, 0)
         if before != written + went:
@@ -164,6 +164,21 @@ def _fill(
     for setting, value in settings.items():
         connection.execute(f"DELETE FROM {copy}.ops.setting WHERE name = $name", {"name": setting})  # noqa: S608
         connection.execute(f"INSERT INTO {copy}.ops.setting VALUES ($name, $value)", {"name": setting, "value": value})  # noqa: S608
+
+
+def _marked(connection: duckdb.DuckDBPyConnection, name: str, table: str) -> str:
+    """Return what replaces columns of a table whose rows stay with other values; a table of an earlier release can lack them."""
+    condition, values = MARKED.get(table, ("", {}))
+    columns = connection.execute(
+        "SELECT column_name FROM duckdb_columns() WHERE database_name = $name AND schema_name || '.' || table_name = $table",
+        {"name": name, "table": table},
+    ).fetchall()
+    if not values or not {row[0] for row in columns}.issuperset(values):
+        return ""
+    told = ", ".join(
+        f"CASE WHEN {condition} THEN {value} ELSE t.{column} END AS {column}" for column, value in values.items()
+    )
+    return f" REPLACE ({told})"
 
 
 def _setting(number: str) -> str:

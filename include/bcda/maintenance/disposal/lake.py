@@ -96,7 +96,7 @@ def filter_lake(
             target = places.lake / hit.file.path
             hidden = _hidden(target)
             hidden.unlink(missing_ok=True)
-            rows = parquet_files.write_rows(connection, _kept(hit.file, target, name), hidden, name)
+            rows = parquet_files.write_rows(connection, _kept(connection, hit.file, target, name), hidden, name)
             if rows != hit.file.rows - hit.gone:
                 hidden.unlink(missing_ok=True)
                 raise StorageError(f"The copy of {target} holds other rows than it should; the file stays as it is.")
@@ -175,7 +175,7 @@ def _hits(connection: duckdb.DuckDBPyConnection, places: Places, files: Iterable
         rule = LAKE[file.table]
         gone = 0 if rule is None else _count(connection, f"{source} WHERE {rule}")
         emptied = 0
-        if file.table in EMPTIED:
+        if file.table in EMPTIED and _has_columns(connection, source, EMPTIED[file.table][1]):
             stays = "" if rule is None else f" AND NOT coalesce({rule}, false)"
             emptied = _count(connection, f"{source} WHERE ({EMPTIED[file.table][0]}){stays}")
         if gone or emptied:
@@ -190,18 +190,25 @@ def _source(file: LakeFile, path: Path, key_name: str | None) -> str:
     return f"(SELECT *, '{version[1]}' AS api_version FROM {parquet_files.relation([str(path)], key_name)}) AS t"  # noqa: S608 - a name of ours
 
 
-def _kept(file: LakeFile, path: Path, key_name: str | None) -> str:
+def _has_columns(connection: duckdb.DuckDBPyConnection, source: str, columns: Iterable[str]) -> bool:
+    """Tell whether a file has what is to be changed: one of an earlier release can lack it."""
+    there = {row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}  # noqa: S608 - our own files
+    return there.issuperset(columns)
+
+
+def _kept(connection: duckdb.DuckDBPyConnection, file: LakeFile, path: Path, key_name: str | None) -> str:
     rule = LAKE[file.table]
     where = "" if rule is None else f" WHERE NOT coalesce({rule}, false)"
     replaced = ""
-    if file.table in EMPTIED:
+    source = _source(file, path, key_name)
+    if file.table in EMPTIED and _has_columns(connection, source, EMPTIED[file.table][1]):
         condition, values = EMPTIED[file.table]
         told = ", ".join(
             f"CASE WHEN coalesce({condition}, false) THEN {value} ELSE t.{column} END AS {column}"
             for column, value in values.items()
         )
         replaced = f" REPLACE ({told})"
-    return f"(SELECT t.* EXCLUDE (api_version){replaced} FROM {_source(file, path, key_name)}{where})"  # noqa: S608
+    return f"(SELECT t.* EXCLUDE (api_version){replaced} FROM {source}{where})"  # noqa: S608
 
 
 def _finish(places: Places, run_id: str, steps: list[LakeFile], note: DisposedRun) -> None:

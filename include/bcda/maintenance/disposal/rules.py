@@ -1,7 +1,7 @@
 """Which rows of which table are about what is disposed of. Every table has a rule, or is said to be about nobody.
 
 A rule is a condition on a row `t`, in terms of the tables of `selection`: temp.gone (resources), temp.gone_mbi, temp.gone_key,
-temp.gone_list (runs), temp.gone_months (a period) and temp.trimmed (Coverages that lose months).
+temp.gone_list (runs), temp.gone_months (a period) and temp.trimmed (Coverages that lose months, and which).
 """
 
 from bcda import model
@@ -19,6 +19,10 @@ def _resource(resource_type: str, key: str) -> str:
 _PATIENT = _resource("Patient", "patient_id")
 _CLAIM = _resource("ExplanationOfBenefit", "claim_id")
 _MONTH = "EXISTS (SELECT 1 FROM temp.gone_months AS m WHERE t.month_start >= m.first_day AND last_day(t.month_start) <= m.last_day)"
+_YEAR = (
+    "t.api_version <> 'v3' AND EXISTS "
+    "(SELECT 1 FROM temp.gone_months AS m WHERE t.period_start >= m.first_day AND t.period_end <= m.last_day)"
+)
 _LIST = "t.run_id IN (SELECT run_id FROM temp.gone_list)"
 _PERSON_KEY = "EXISTS (SELECT 1 FROM temp.gone_key AS k WHERE k.person_key = t.{column})"
 
@@ -30,6 +34,7 @@ CORE = {
 
 WAREHOUSE: dict[str, str | None] = {
     **{model.relation(name) if "." in model.relation(name) else f"main.{name}": rule for name, rule in CORE.items()},
+    "main.coverage_period": f"{_resource('Coverage', 'coverage_id')} OR {_YEAR}",
     "main.patient_identifier": _PATIENT,
     "main.resource_version": _ANY_RESOURCE,
     "main.roster": f"{_PATIENT} OR {_LIST}",
@@ -70,6 +75,17 @@ LAKE: dict[str, str | None] = {
 }
 """Of every table of the lake. None: no row goes; see `EMPTIED`."""
 
+_TRIMMED = "FROM temp.trimmed AS c WHERE c.api_version = t.api_version AND c.coverage_id = t.coverage_id"
+
+_MARK = (
+    f"t.api_version = 'v3' AND EXISTS (SELECT 1 {_TRIMMED} AND NOT list_has_all(coalesce(t.disposed_months, []), c.months))",
+    {"disposed_months": f"(SELECT list_sort(list_distinct(list_concat(t.disposed_months, c.months))) {_TRIMMED})"},
+)
+"""The months of v3 are made of a period, which says nothing of what was disposed of: so that is noted beside it."""
+
+MARKED: dict[str, tuple[str, dict[str, str]]] = {"main.coverage": _MARK, "main.coverage_period": _MARK}
+"""Rows of a database that stay with other values: the condition, and what their columns hold then."""
+
 _STUB = """'{"resourceType":"Coverage","id":' || to_json(t.resource_id) || '}'"""
 
 _LOST_MONTHS = (
@@ -85,9 +101,10 @@ _MAY_BE_ABOUT = (
 EMPTIED: dict[str, tuple[str, dict[str, str]]] = {
     # Months that stay have their own table, so the text of a Coverage that lost some says no more than its id.
     "resource": (_LOST_MONTHS, {"body": _STUB}),
+    "coverage": _MARK,
     # Such an outcome opens no gap when the working database is built anew: the row has to stay, since lines are counted.
     "operation_outcome": (_NAMED, {"severity": "'information'", "text": "NULL"}),
     # Nobody knows what a line says that could not be read: it is searched for a person as text, and has no date.
     "quarantine": (_MAY_BE_ABOUT, {"line": "''::BLOB"}),
 }
-"""Rows of the lake that stay and lose values: the condition, and what their columns hold then."""
+"""Rows of the lake that stay with other values: the condition, and what their columns hold then."""

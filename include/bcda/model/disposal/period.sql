@@ -31,14 +31,25 @@ JOIN gone_months AS m
     WHEN c.reference_year IS NOT NULL
       THEN make_date(c.reference_year, 1, 1) >= m.first_day AND make_date(c.reference_year, 12, 31) <= m.last_day
     ELSE coalesce(c.period_start, c.period_end) >= m.first_day AND c.period_end <= m.last_day
-  END;
+  END
+-- One with months of other years stays for them.
+WHERE NOT EXISTS (
+  SELECT 1
+  FROM coverage_month AS k
+  JOIN gone_months AS n
+    ON k.month_start < n.first_day
+    OR last_day(k.month_start) > n.last_day
+  WHERE k.api_version = c.api_version
+    AND k.coverage_id = c.coverage_id
+);
 
 INSERT INTO trimmed
-SELECT DISTINCT c.api_version, c.coverage_id
+SELECT c.api_version, c.coverage_id, list(c.month_start ORDER BY c.month_start)
 FROM coverage_month AS c
 JOIN gone_months AS m
   ON c.month_start >= m.first_day
-  AND last_day(c.month_start) <= m.last_day;
+  AND last_day(c.month_start) <= m.last_day
+GROUP BY ALL;
 
 INSERT INTO gone_list
 SELECT r.run_id

@@ -20,8 +20,8 @@ CREATE OR REPLACE TEMP TABLE gone_list (run_id VARCHAR);
 -- The period, one row; empty for a person.
 CREATE OR REPLACE TEMP TABLE gone_months (first_day DATE, last_day DATE);
 
--- Coverages that lose months.
-CREATE OR REPLACE TEMP TABLE trimmed (api_version VARCHAR, coverage_id VARCHAR);
+-- Coverages that lose months, with the first days of these.
+CREATE OR REPLACE TEMP TABLE trimmed (api_version VARCHAR, coverage_id VARCHAR, months DATE[]);
 
 -- What lines that could not be read are searched for.
 CREATE OR REPLACE TEMP TABLE needle (needle VARCHAR);

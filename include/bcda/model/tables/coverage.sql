@@ -20,13 +20,16 @@ CREATE TABLE coverage (
   current_entitlement_code VARCHAR, -- Current reason of entitlement
   esrd_code VARCHAR, -- End-stage renal disease indicator
   disabled_code VARCHAR, -- v3: BENE-DSBLD-STUS-ID
-  termination_code VARCHAR, -- Reason the entitlement ended; 0 is not ended
+  termination_code VARCHAR, -- v1, v2: reason the entitlement ended; 0 is not ended
+  entitlement_status_code VARCHAR, -- v3: BENE-MDCR-ENTLMT-STUS-CD; entitled: Y with a premium, E free Part A, G good cause; ended: C, F, S, T, W, X
   dual_status_code VARCHAR, -- Dual status, latest month that has one
   buy_in_code VARCHAR, -- State buy-in, latest month that has one
-  reference_year INTEGER, -- v1, v2: year of the monthly values
+  cost_share_code VARCHAR, -- v3: BENE-LIS-COPMT-LVL-CD, low-income copayment level; v1 and v2 have it by month
+  reference_year INTEGER, -- v1, v2: year of the monthly values of this newest statement; months of earlier years are in coverage_month
   subscriber_id VARCHAR, -- subscriberId: the MBI of the time
   payor_name VARCHAR, -- Who pays, as sent
   is_stub BOOLEAN, -- An id without anything else: not enrolled
+  disposed_months DATE[], -- v3: first days of months of the period that were disposed of; NULL for none
   meta_last_updated TIMESTAMP, -- meta.lastUpdated in UTC of the first delivery of this content
   run_id VARCHAR -- First export run that brought this content
 );
