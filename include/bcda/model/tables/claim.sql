@@ -49,6 +49,12 @@ CREATE TABLE claim (
   primary_payer_code VARCHAR, -- Which payer comes before Medicare
   query_code VARCHAR, -- Claim query code; 3 is the final bill
   disposition_code VARCHAR, -- Disposition, two digits
+  assignment_code VARCHAR, -- v1, v2: whether the provider takes Medicare's amount as full payment, asgmntcd (carrier, DME)
+  entry_code VARCHAR, -- v1, v2: claim entry code, carr_clm_entry_cd (carrier, DME)
+  action_code VARCHAR, -- v1, v2: what the contractor did with the claim, fi_clm_actn_cd (institutional)
+  contractor_processed_date DATE, -- v1, v2: the day the contractor processed the claim, fi_clm_proc_dt (institutional)
+  clinical_trial_number VARCHAR, -- v1, v2: clm_clncl_tril_num
+  hospice_period_count INTEGER, -- v1, v2: which hospice period of the person it is, bene_hospc_prd_cnt
   provider_ccn VARCHAR, -- CMS certification number of the facility
   provider_npi VARCHAR, -- NPI of the facility or supplier; carrier claims of v2 and v3: of who billed
   provider_state_raw VARCHAR, -- State of the provider as sent: SSA code in v1 and v2, FIPS in v3
@@ -58,6 +64,10 @@ CREATE TABLE claim (
   referring_npi VARCHAR, -- Referring or ordering physician
   contractor_number VARCHAR, -- Medicare administrative contractor
   coverage_id VARCHAR, -- Coverage named by the claim
+  coverage_part VARCHAR, -- v3: part of Medicare as the claim says it, such as Part A
+  authorization_start DATE, -- v3: first day of a prior authorization, preAuthRefPeriod
+  authorization_end DATE, -- v3: last day of a prior authorization
+  meta_source VARCHAR, -- v3: meta.source, the system that the claim came from: NCH, DDPS, FISS, MCS, VMS, CWF
   fhir_claim_type VARCHAR, -- FHIR claim-type word; misleading for DME and HHA in v2, decides nothing
   record_type_code VARCHAR, -- NCH near-line record identification code
   subtype_code VARCHAR, -- ExplanationOfBenefit.subType, first code

@@ -10,6 +10,7 @@ CREATE TABLE claim_care_team (
   provider_id VARCHAR, -- Number of the provider
   provider_id_type VARCHAR, -- Type of that number, such as npi
   provider_id_qualifier VARCHAR, -- v3: PRVDR-ID-QLFYR-CD of the number
+  provider_resource_type VARCHAR, -- v3: Practitioner or Organization
   provider_name VARCHAR, -- Name as sent
   specialty_code VARCHAR, -- CMS specialty
   taxonomy_code VARCHAR, -- NUCC taxonomy

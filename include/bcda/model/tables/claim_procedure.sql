@@ -9,5 +9,6 @@ CREATE TABLE claim_procedure (
   procedure_code VARCHAR NOT NULL, -- ICD procedure code without dot
   icd_version VARCHAR, -- 9 or 10
   performed_date DATE, -- Day of the procedure
-  is_principal BOOLEAN -- v3: typed principal; v1, v2: the first
+  is_principal BOOLEAN, -- v3: typed principal; v1, v2: the first
+  procedure_type VARCHAR -- v2, v3: type as sent, such as principal
 );

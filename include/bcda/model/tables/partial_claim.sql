@@ -7,6 +7,12 @@ CREATE TABLE partial.claim (
   claim_id VARCHAR, -- Id of the Claim; f- institutional (FISS), m- professional (MCS)
   control_number VARCHAR, -- Document or internal control number of the contractor
   mbi VARCHAR, -- MBI of the person; such claims name no Patient
+  first_name VARCHAR, -- Of the person: given name or its first letters, as the contractor has it
+  middle_name VARCHAR, -- Of the person: usually an initial
+  last_name VARCHAR, -- Of the person: family name or its first letters
+  birth_date DATE, -- Of the person
+  sex_code VARCHAR, -- 1 male, 2 female, 0 unknown
+  sex_extension_code VARCHAR, -- Code of the US Core sex extension, as sent
   status VARCHAR, -- Claim.status
   claim_type VARCHAR, -- institutional or professional
   system_type VARCHAR, -- FISS or MCS
@@ -25,6 +31,7 @@ CREATE TABLE partial.claim (
   provider_type_code VARCHAR, -- Type of the billing provider
   provider_specialty_code VARCHAR, -- Specialty of the billing provider
   priority_code VARCHAR, -- Claim.priority
+  payer_names VARCHAR[], -- insurance.coverage.identifier of each payer in order, such as MEDICARE
   meta_last_updated TIMESTAMP, -- meta.lastUpdated in UTC of the first delivery of this content
   run_id VARCHAR, -- First export run that brought this content
   last_seen_run_id VARCHAR -- Latest export, by transactionTime, that brought it

@@ -7,6 +7,14 @@ CREATE TABLE partial.claim_response (
   outcome VARCHAR, -- queued or partial: where adjudication stands
   status VARCHAR, -- ClaimResponse.status
   mbi VARCHAR, -- MBI of the person
+  first_name VARCHAR, -- Of the person: given name or its first letters, as the contractor has it
+  middle_name VARCHAR, -- Of the person: usually an initial
+  last_name VARCHAR, -- Of the person: family name or its first letters
+  birth_date DATE, -- Of the person
+  sex_code VARCHAR, -- 1 male, 2 female, 0 unknown
+  sex_extension_code VARCHAR, -- Code of the US Core sex extension, as sent
+  claim_type VARCHAR, -- institutional or professional
+  system_type VARCHAR, -- FISS or MCS
   control_number VARCHAR, -- Document or internal control number
   current_status VARCHAR, -- Status in the contractor's system
   received_date DATE, -- The day the claim was received
