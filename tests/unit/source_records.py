@@ -276,7 +276,9 @@ class Tables:
             names = [column[0] for column in result.description]
             found = defaultdict(list)
             for values in result.fetchall():
-                row = dict(zip(names, values, strict=True))
+                # A blank is what the views have where the record has nothing.
+                cells = (None if value == "" and schema == "cclf" else value for value in values)
+                row = dict(zip(names, cells, strict=True))
                 found[self._row_key(table, row)].append(row)
             self._rows[table] = found
         return self._rows[table]
