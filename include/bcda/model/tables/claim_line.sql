@@ -31,7 +31,7 @@ CREATE TABLE claim_line (
   rendering_tax_number VARCHAR, -- Tax number of that provider
   rendering_state_raw VARCHAR, -- State as sent: SSA code in v1 and v2, FIPS in v3
   line_dx VARCHAR, -- Diagnosis the line points to first
-  paid_amount DECIMAL(18,2), -- Medicare payment of the line, USD; NULL on inpatient and SNF lines of v1 and v2
+  paid_amount DECIMAL(18,2), -- Medicare payment of the line, USD (v1, v2: LINE_NCH_PMT_AMT; outpatient, hospice: REV_CNTR_PRVDR_PMT_AMT; HHA: REV_CNTR_PMT_AMT_AMT); NULL on inpatient and SNF lines of v1 and v2
   allowed_amount DECIMAL(18,2), -- Allowed charge, USD
   submitted_amount DECIMAL(18,2), -- Submitted charge, USD
   noncovered_amount DECIMAL(18,2), -- Charge not covered, USD
