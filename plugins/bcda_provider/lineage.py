@@ -118,7 +118,10 @@ def merged(places: Places, run_id: str) -> Lineage:
         )
         for table, count in _told_of_run(rows).items()
     ]
-    outputs = [OutputDataset(*_table(places.warehouse, name), facets=_schema(name)) for name in rows if name in core]
+    # The lake has no months of v3: the merge makes them.
+    made = (name for name in ("coverage_month", "coverage_period") if "coverage" in rows)
+    names = dict.fromkeys([*(name for name in rows if name in core), *made])
+    outputs = [OutputDataset(*_table(places.warehouse, name), facets=_schema(name)) for name in names]
     return Lineage(inputs=inputs, outputs=outputs)
 
 

@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 from bcda_simulator.source import AttributionList, ListKind
-from bcda_simulator.world import calendar, eob_v1, eob_v2, eob_v3, other_versions
+from bcda_simulator.world import calendar, eob_v1, eob_v2, eob_v3, lives, other_versions
 from bcda_simulator.world.claims import Claim, claims_of
 from bcda_simulator.world.fhir import Json, line
 from bcda_simulator.world.people import Person, coverage_weeks, coverages_v2, is_on_list, patient_v2
@@ -46,6 +46,7 @@ class World:
         cms_ids: organizations that share the people.
         history_weeks: how far back claims go from the instant that is asked about.
         opted_out: person → instant at which they opted out; they are left out for 60 days from then.
+        eventful: people have the lives of `lives`, and no claims while they are not in fee-for-service Medicare; v1 is not made.
     """
 
     def __init__(
@@ -56,12 +57,14 @@ class World:
         cms_ids: Sequence[str] = ("A9999",),
         history_weeks: int = 104,
         opted_out: Mapping[str, datetime] | None = None,
+        eventful: bool = False,
     ) -> None:
         self._people = people
         self._seed = seed
         self._cms_ids = tuple(cms_ids)
         self._history_weeks = history_weeks
         self._opted_out = dict(opted_out or {})
+        self._eventful = eventful
 
     def attribution_lists(self, cms_id: str, kind: ListKind, as_of: datetime) -> Sequence[AttributionList]:
         """Return the monthly lists of an organization dated at or before `as_of`, oldest first."""
@@ -76,7 +79,7 @@ class World:
             list_year = year if kind == "all" else year - 1
             listed_month = (list_year, month) if kind == "all" else (list_year, 12)
             people = tuple(
-                str(n) for n in range(self._people) if n % share == place and is_on_list(self._seed, n, *listed_month)
+                str(n) for n in range(self._people) if n % share == place and self._is_listed(n, *listed_month)
             )
             lists.append(AttributionList(kind, dated_at, list_year, people))
         return lists
@@ -93,7 +96,7 @@ class World:
 
     def mbi(self, person: str, as_of: datetime) -> str:
         """Return the person's MBI at an instant."""
-        return make_person(self._seed, int(person)).mbi(calendar.week_of(as_of))
+        return self._person(int(person)).mbi(calendar.week_of(as_of))
 
     def lines(
         self,
@@ -109,6 +112,9 @@ class World:
         last = calendar.week_of(up_to)
         first = calendar.week_of(after) + 1 if after else 0
         for key in people:
+            if self._eventful and not self.months(key, up_to.date()):
+                # Not in Medicare yet.
+                continue
             for resource in self._resources(api_version, resource_type, int(key), first, last, up_to, service_cap):
                 yield line(resource)
 
@@ -136,19 +142,32 @@ class World:
                         totals.drug_cost += claim.charge
         return totals
 
+    def months(self, person: str, up_to: date) -> set[tuple[str, date, str | None]]:
+        """Return part of Medicare, first day and contract of every month of a person of an eventful world."""
+        return lives.months_of(int(person), up_to)
+
+    def _person(self, number: int) -> Person:
+        someone = make_person(self._seed, number)
+        if not self._eventful:
+            return someone
+        death, change = lives.events_of(number)
+        return replace(someone, death_week=death, mbi_change_week=change, move_week=None)
+
+    def _is_listed(self, number: int, year: int, month: int) -> bool:
+        return lives.is_on_list(number, year, month) if self._eventful else is_on_list(self._seed, number, year, month)
+
+    def _is_paid(self, claim: Claim, number: int) -> bool:
+        return not self._eventful or lives.is_fee_for_service(number, claim.service_from)
+
     def _resources(
         self, version: str, kind: str, number: int, first: int, last: int, delivered_at: datetime, cap: date | None
     ) -> Iterator[Json]:
-        someone, is_v2 = make_person(self._seed, number), version == "v2"
+        someone, is_v2 = self._person(number), version == "v2"
         if kind == "Patient" and first <= max(someone.change_weeks(last)):
             yield patient_v2(someone, last) if is_v2 else other_versions.patient(version, someone, last)
-        if kind == "Coverage" and first <= (week := max(coverage_weeks(last))):
-            yield from (
-                coverages_v2(someone, calendar.load_at(week).year)
-                if is_v2
-                else [other_versions.coverage(version, someone, part, week) for part in "abcd"]
-            )
-        if version == "v3" and first == 0:
+        if kind == "Coverage":
+            yield from self._coverages(version, someone, first, last)
+        if version == "v3" and first == 0 and not self._eventful:
             yield from other_versions.stubs_v3(kind, someone) if kind in {"Patient", "Coverage"} else ()
         if kind == "ExplanationOfBenefit" and version == "v3":
             yield from self._eobs_v3(someone, first, last, cap)
@@ -161,6 +180,16 @@ class World:
             for week in range(max(first, last - 8), last + 1):
                 if (number + week) % 5 == 0:
                     yield other_versions.partially_adjudicated(kind, someone, week, 0)
+
+    def _coverages(self, version: str, someone: Person, first: int, last: int) -> Iterator[Json]:
+        if self._eventful:
+            yield from lives.coverages(version, someone, first, last)
+        elif first <= (week := max(coverage_weeks(last))):
+            yield from (
+                coverages_v2(someone, calendar.load_at(week).year)
+                if version == "v2"
+                else [other_versions.coverage(version, someone, part, week) for part in "abcd"]
+            )
 
     def _eobs_v3(self, someone: Person, first: int, last: int, cap: date | None) -> Iterator[Json]:
         """Yield claims as v3 has them: half of the replaced ones are not sent again, the next one names them."""
@@ -183,6 +212,7 @@ class World:
             and claim.updated_week == last + 1
             and eob_v3.comes_from_shared_system(claim)
             and (cap is None or claim.service_from <= cap)
+            and self._is_paid(claim, number)
         ]
 
     def _claims(self, number: int, first: int, last: int, cap: date | None) -> list[Claim]:
@@ -190,7 +220,7 @@ class World:
         newest: dict[int, Claim] = {}
         begin = max(first, 0, last - self._history_weeks)
         for claim in claims_of(self._seed, number, first_week=begin, last_week=last):
-            if cap is not None and claim.service_from > cap:
+            if (cap is not None and claim.service_from > cap) or not self._is_paid(claim, number):
                 continue
             known = newest.get(claim.number)
             if known is None or claim.updated_week >= known.updated_week:

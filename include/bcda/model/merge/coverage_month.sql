@@ -99,18 +99,9 @@ WHERE m.api_version = $api_version
   AND NOT s.is_same
   AND ($api_version = 'v3' OR m.month_start BETWEEN s.period_start AND s.period_end);
 
-INSERT INTO coverage_month BY NAME
-SELECT $api_version AS api_version, d.* EXCLUDE (raw_file, raw_line)
-FROM delivered_month AS d
-JOIN stated AS s
-  ON s.raw_file = d.raw_file
-  AND s.raw_line = d.raw_line
-  AND d.month_start BETWEEN s.period_start AND s.period_end
-  AND NOT s.is_same
-WHERE $api_version <> 'v3';
-
 -- v3: all months of the Coverages of the run; of the others those since the export that was the newest before, so that a run
 -- costs what it brings and what a new month adds. A period ends where a newer delivery's period begins.
+-- One statement for all versions: of a second INSERT after one without rows, DuckDB 2.0.0 shows no row in that transaction.
 INSERT INTO coverage_month BY NAME
 WITH export AS (
   SELECT
@@ -152,6 +143,15 @@ month AS (
     )) AS DATE) AS month_start
   FROM linked
 )
+SELECT $api_version AS api_version, d.* EXCLUDE (raw_file, raw_line)
+FROM delivered_month AS d
+JOIN stated AS s
+  ON s.raw_file = d.raw_file
+  AND s.raw_line = d.raw_line
+  AND d.month_start BETWEEN s.period_start AND s.period_end
+  AND NOT s.is_same
+WHERE $api_version <> 'v3'
+UNION ALL BY NAME
 SELECT
   api_version,
   coverage_id,
