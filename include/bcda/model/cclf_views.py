@@ -21,6 +21,18 @@ SCHEMA = "cclf"
 UNAVAILABLE = frozenset({"absent", "retired"})
 """Values of `availability` for which no value exists in a version."""
 
+PEOPLE = frozenset({"cclf8", "cclf9"})
+"""Files with a row for each person, or for each former identifier of a person."""
+
+_OF_MONTH = (
+    "c.run_id IN (SELECT run_id FROM ops.export_run WHERE api_version = c.api_version "
+    "AND transaction_time >= $first AND transaction_time < $next)"
+)
+_OF_RUN = (
+    "p.person_key IN (SELECT q.person_key FROM main.roster AS r JOIN main.patient AS q ON q.api_version = r.api_version "
+    "AND q.patient_id = r.patient_id WHERE r.run_id = $run_id)"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class CclfColumn:
@@ -31,12 +43,19 @@ class CclfColumn:
         sql_type: DuckDB type.
         description: what it holds.
         crosswalk: row of the crosswalk by version, with `availability`, `target`, `fhir_path` and `note`.
+
+    Its place in a fixed-width record is in the crosswalk too, and the same for every version.
     """
 
     name: str
     sql_type: str
     description: str
     crosswalk: Mapping[str, Mapping[str, str]]
+
+    @property
+    def width(self) -> int:
+        """Characters of its field in a fixed-width record."""
+        return int(self.crosswalk["v2"]["length"])
 
     def is_available(self, version: str) -> bool:
         """Whether a version of BCDA supplies it."""
@@ -83,15 +102,31 @@ def view_sql() -> Iterator[str]:
 
 
 def _view(name: str, columns: tuple[CclfColumn, ...]) -> str:
+    return f"CREATE OR REPLACE VIEW {SCHEMA}.{name} AS\n{_select(name, columns)}"
+
+
+def month_sql(name: str) -> str:
+    """Return the query for the rows of a view that belong into the file of one month, in an order that does not change.
+
+    Its parameters are `first` and `next`, the days on which the month and the one after it begin, for files of claims; and
+    `run_id`, the run whose list of people counts, for the files of people (`PEOPLE`).
+    """
+    condition = _OF_RUN if name in PEOPLE else _OF_MONTH
+    columns = layout()[name]
+    names = ", ".join(column.name for column in columns)
+    return f"SELECT {names} FROM ({_select(name, columns, condition)}) ORDER BY ALL"  # noqa: S608 - our own data
+
+
+def _select(name: str, columns: tuple[CclfColumn, ...], *more: str) -> str:
     recipe = _recipe()[name]
     expressions = {**_recipe()["shared"], **recipe["columns"]}
     selected = ",\n  ".join(
         f"CAST({expressions.get(column.name, 'NULL')} AS {column.sql_type}) AS {column.name}" for column in columns
     )
-    conditions = [recipe["where"]] if "where" in recipe else []
+    conditions = ([recipe["where"]] if "where" in recipe else []) + list(more)
     where = f"\nWHERE {' AND '.join(conditions)}" if conditions else ""
     return (
-        f"CREATE OR REPLACE VIEW {SCHEMA}.{name} AS\nSELECT\n  {selected},\n"
+        f"SELECT\n  {selected},\n"
         f"  '{name}-' || as_of.run_id AS file_name,\n  as_of.file_date\n"
         f"FROM {recipe['from'].strip()}\n{_pivots(recipe)}CROSS JOIN main.shown_as_of AS as_of{where}"
     )
