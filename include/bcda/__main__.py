@@ -132,6 +132,26 @@ def repair_timestamps(source: Source = DEFAULT_SOURCE) -> None:
 
 
 @app.command()
+def cclf_files(
+    month: Annotated[str, typer.Option(metavar="YYYY-MM", help="Month of the loads, in UTC.")],
+    into: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the files; it is made.")],
+    source: Source = DEFAULT_SOURCE,
+    cms_names: Annotated[bool, typer.Option("--cms-names", help="Name the files as CMS does; needs --aco-id.")] = False,
+    aco_id: Annotated[
+        str | None, typer.Option(help="Id of the ACO, such as A1234, for --cms-names.", show_default=False)
+    ] = None,
+) -> None:
+    """Write a month as fixed-width files in the layout of CMS's CCLF, from the published database."""
+    if cms_names != (aco_id is not None):
+        raise InvalidRequestError("--cms-names and --aco-id go together. Nothing was written.")
+    written = maintenance.write_cclf_files(
+        _places(source), maintenance.Month.parse(month), into, now=datetime.now(UTC), aco_id=aco_id
+    )
+    for file in written:
+        typer.echo(f"{file.records:>12,}  {file.path}")
+
+
+@app.command()
 def upload(source: Source = DEFAULT_SOURCE) -> None:
     """Hand everything that is here over to the object store."""
     done = maintenance.upload(_places(source))

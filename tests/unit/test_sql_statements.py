@@ -43,6 +43,7 @@ REVIEWED = {
     "landing/engine.py:_gather shape": "a shape, a file of the model, through literal()",
     "landing/engine.py:_read_types relation": A_MODEL_NAME,
     "landing/engine.py:_run statement": "its callers are looked at themselves",
+    "maintenance/cclf_files.py:write_cclf_files cclf_views.month_sql(name)": A_FILE,
     "maintenance/anew.py:_keep ', '.join(both)": "columns of a table of the model",
     "maintenance/anew.py:_keep kept": "made of a constant that stands beside it",
     "maintenance/anew.py:_keep table": A_MODEL_NAME,

@@ -1,6 +1,7 @@
 """Keeping a source's data in order: retention, compaction, health, another key or mapping, and rebuilding each store."""
 
 from bcda.deadlines import Finding, check_secret
+from bcda.maintenance.cclf_files import Month, WrittenFile, write_cclf_files
 from bcda.maintenance.change_key import ChangedKey, change_key
 from bcda.maintenance.compaction import compact_lake
 from bcda.maintenance.disposal import dispose, look
@@ -15,11 +16,13 @@ __all__ = [
     "Change",
     "ChangedKey",
     "Finding",
+    "Month",
     "PurgedRaw",
     "Rebuilt",
     "Remapped",
     "RepairedTimestamps",
     "Uploaded",
+    "WrittenFile",
     "change_key",
     "check_freshness",
     "check_secret",
@@ -33,4 +36,5 @@ __all__ = [
     "remap",
     "repair_timestamps",
     "upload",
+    "write_cclf_files",
 ]

@@ -23,6 +23,15 @@ UNAVAILABLE = frozenset({"absent", "retired"})
 
 _FILE_NAME = "Not of CCLF: the view, and the run whose snapshot this is; in cclf8 and cclf9 the newest run with the list of the month"
 
+PEOPLE = frozenset({"cclf8", "cclf9"})
+"""Files with a row for each person, or for each former identifier of a person."""
+
+_LOADED_IN_MONTH = (
+    "c.run_id IN (SELECT run_id FROM ops.export_run WHERE api_version = c.api_version "
+    "AND transaction_time >= $first AND transaction_time < $next)"
+)
+_ON_LIST_OF_MONTH = "e.month_start = $first"
+
 
 @dataclass(frozen=True, slots=True)
 class CclfColumn:
@@ -33,6 +42,8 @@ class CclfColumn:
         sql_type: DuckDB type.
         description: what it holds.
         crosswalk: row of the crosswalk by version, with `availability`, `target`, `fhir_path` and `note`.
+
+    Its place in a fixed-width record is in the crosswalk too, and the same for every version.
     """
 
     name: str
@@ -55,6 +66,11 @@ class CclfColumn:
         if self.empty == "blank":
             value = f"coalesce({value}, '')"
         return f"{value} AS {self.name}"
+
+    @property
+    def width(self) -> int:
+        """Characters of its field in a fixed-width record."""
+        return int(self.crosswalk["v2"]["length"])
 
     def is_available(self, version: str) -> bool:
         """Whether a version of BCDA supplies it."""
@@ -101,15 +117,30 @@ def view_sql() -> Iterator[str]:
 
 
 def _view(name: str, columns: tuple[CclfColumn, ...]) -> str:
+    return f"CREATE OR REPLACE VIEW {SCHEMA}.{name} AS\n{_select(name, columns)}"
+
+
+def month_sql(name: str) -> str:
+    """Return the query for the rows of a view that belong into the file of one month, in an order that does not change.
+
+    Its parameters are `first`, the day on which the month begins, and for files of claims `next`, that of the month after it.
+    """
+    condition = _ON_LIST_OF_MONTH if name in PEOPLE else _LOADED_IN_MONTH
+    columns = layout()[name]
+    names = ", ".join(column.name for column in columns)
+    return f"SELECT {names} FROM ({_select(name, columns, condition)}) ORDER BY ALL"  # noqa: S608 - our own data
+
+
+def _select(name: str, columns: tuple[CclfColumn, ...], *more: str) -> str:
     recipe = _recipe()[name]
     expressions = {**_recipe()["shared"], **recipe["columns"]}
     selected = ",\n  ".join(column.selected(expressions.get(column.name)) for column in columns)
     file_name = recipe.get("file_name", f"'{name}-' || as_of.run_id")
     file_date = recipe.get("file_date", "as_of.file_date")
-    conditions = [recipe["where"]] if "where" in recipe else []
+    conditions = ([recipe["where"]] if "where" in recipe else []) + list(more)
     where = f"\nWHERE {' AND '.join(conditions)}" if conditions else ""
     return (
-        f"CREATE OR REPLACE VIEW {SCHEMA}.{name} AS\nSELECT\n  {selected},\n"
+        f"SELECT\n  {selected},\n"
         f"  {file_name} AS file_name,\n  {file_date} AS file_date\n"
         f"FROM {recipe['from'].strip()}\n{_pivots(recipe)}CROSS JOIN main.shown_as_of AS as_of{where}"
     )

@@ -1,0 +1,213 @@
+"""CCLF files, read back by the positions of the crosswalk files and by nothing of the code that writes them."""
+
+import csv
+import os
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+
+import duckdb
+import pytest
+from rawfiles import NOON, load
+from test_cases import EOB, diagnosis, patient, v2
+from typer.testing import CliRunner
+
+import bcda
+from bcda import files
+from bcda.__main__ import app
+from bcda.errors import InvalidRequestError, StorageError
+from bcda.export import publish
+from bcda.maintenance import Month, write_cclf_files
+from bcda.places import Places
+
+pytestmark = pytest.mark.complete
+
+NOVEMBER = Month.parse("2026-11")
+DECEMBER = Month.parse("2026-12")
+NEXT = NOON.replace(month=12)
+NAMES = [f"CCLF{n}" for n in "123456789AB"]
+
+
+def positions(name):
+    path = Path(bcda.__file__).parent / "model" / "cclf" / "crosswalk_v2.csv"
+    with path.open(encoding="utf-8", newline="") as file:
+        return [row for row in csv.DictReader(file) if row["cclf_file"] == name]
+
+
+def value(text, kind):
+    text = text.strip()
+    if not text:
+        return None
+    if kind == "DATE":
+        return date.fromisoformat(text)
+    if kind == "INTEGER":
+        return int(text)
+    return Decimal(text) if kind.startswith("DECIMAL") else text
+
+
+def read(path, name):
+    fields = positions(name)
+    width = int(fields[-1]["end_pos"])
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert {len(line) for line in lines} <= {width}
+    return [
+        {f["column"]: value(line[int(f["start_pos"]) - 1 : int(f["end_pos"])], f["type"]) for f in fields}
+        for line in lines
+    ]
+
+
+def read_month(folder, month="2026-11"):
+    return {name: read(folder / f"derived-from-bcda-{month}-{name}.txt", name) for name in NAMES}
+
+
+def in_view(places, name):
+    """The rows of a view; of blanks a file cannot tell whether they are an empty text or nothing."""
+    with duckdb.connect(str(places.published), read_only=True) as connection:
+        result = connection.execute(f"SELECT * EXCLUDE (file_name, file_date) FROM cclf.{name}")
+        names = [column[0] for column in result.description]
+        return [{n: None if v == "" else v for n, v in zip(names, row, strict=True)} for row in result.fetchall()]
+
+
+def sorted_rows(rows):
+    return sorted(rows, key=repr)
+
+
+def stay(number):
+    """An outpatient claim of 100.10 whose two lines sum to it, and the total line 0001 that repeats it."""
+    item = [
+        {
+            "sequence": n,
+            "revenue": {
+                "coding": [{"system": "https://bluebutton.cms.gov/resources/variables/rev_cntr", "code": code}]
+            },
+            "adjudication": [
+                {
+                    "category": {
+                        "coding": [{"code": "https://bluebutton.cms.gov/resources/variables/rev_cntr_pmt_amt_amt"}]
+                    },
+                    "amount": {"value": amount, "currency": "USD"},
+                }
+            ],
+        }
+        for n, code, amount in ((1, "0300", 60.05), (2, "0450", 40.05), (3, "0001", 100.10))
+    ]
+    return v2(number, "OUTPATIENT", item=item, diagnosis=[diagnosis(1, "A41.9", "principal")])
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """A list of two people in November with three claims, one of whom left in December, when one claim came."""
+    places = Places.below(tmp_path_factory.mktemp("cclf") / "home")
+    name = {"name": [{"family": "Müller", "given": ["Ana"]}]}
+    both = patient("-7", ("1AA0AA0AA00",), **name) + patient("-8", ("2AA0AA0AA00",))
+    load(places, [("Patient", both), (EOB, stay(1) + v2(2) + v2(3, "DME"))])
+    load(
+        places,
+        [("Patient", patient("-7", ("1AA0AA0AA00",), **name)), (EOB, stay(1) + stay(4))],
+        run_id="r2",
+        transaction_time=NEXT,
+    )
+    publish(places)
+    return places
+
+
+def test_each_value_of_the_views_is_in_the_file_of_one_month(published, tmp_path):
+    months = [(NOVEMBER, "2026-11"), (DECEMBER, "2026-12")]
+    read_back = []
+    for month, name in months:
+        write_cclf_files(published, month, tmp_path / "out", now=NOON)
+        read_back.append(read_month(tmp_path / "out", name))
+    november, december = read_back
+    assert {name: len(rows) for name, rows in december.items() if rows} == {
+        "CCLF1": 1,
+        "CCLF2": 3,
+        "CCLF4": 1,
+        "CCLF8": 1,
+        "CCLFA": 1,
+    }
+    for name in NAMES:
+        assert sorted_rows(november[name] + december[name]) == sorted_rows(in_view(published, name)), name
+    assert [row["BENE_MBI_ID"] for row in december["CCLF8"]] == ["1AA0AA0AA00"]
+    assert december["CCLF8"][0]["BENE_LAST_NAME"] == "Müller"
+
+
+def test_lines_sum_to_headers(published, tmp_path):
+    write_cclf_files(published, NOVEMBER, tmp_path / "out", now=NOON)
+    found = read_month(tmp_path / "out")
+    headers = {row["CUR_CLM_UNIQ_ID"]: row["CLM_PMT_AMT"] for row in found["CCLF1"]}
+    lines = [row for row in found["CCLF2"] if row["CLM_LINE_PROD_REV_CTR_CD"] != "0001"]
+    assert {row["CUR_CLM_UNIQ_ID"] for row in lines} == headers.keys()
+    assert sum(row["CLM_LINE_CVRD_PD_AMT"] for row in lines) == sum(headers.values()) == Decimal("100.10")
+
+
+def test_the_summary_has_count_and_width_of_every_file(published, tmp_path):
+    write_cclf_files(published, NOVEMBER, tmp_path / "out", now=NOON)
+    found = read_month(tmp_path / "out")
+    lines = (tmp_path / "out" / "derived-from-bcda-2026-11-CCLF0.txt").read_text().splitlines()
+    assert {len(line) for line in lines} == {69}
+    cells = [[cell.strip() for cell in line.split("|")] for line in lines]
+    assert [(name, int(count), int(width)) for name, _, count, width in cells] == [
+        (name, len(found[name]), int(positions(name)[-1]["end_pos"])) for name in NAMES
+    ]
+
+
+def test_the_files_are_private_and_have_cms_names_when_asked_for(published, tmp_path):
+    written = write_cclf_files(published, NOVEMBER, tmp_path / "out", now=NOON, aco_id="A1234")
+    names = {file.path.name for file in written}
+    assert names == {f"P.A1234.ACO.ZC{n}Y26.D261110.T1200000" for n in "0123456789AB"}
+    assert {entry.name for entry in (tmp_path / "out").iterdir()} == names
+    assert {entry.stat().st_mode & 0o777 for entry in (tmp_path / "out").iterdir()} == {0o600}
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_value_wider_than_its_field_is_refused_without_being_told(places, tmp_path):
+    load(places, [("Patient", patient("-7", ("SECRET-AND-TOO-LONG",))), (EOB, v2(1))])
+    publish(places)
+    with pytest.raises(StorageError, match=r"cclf\.cclf5\.BENE_MBI_ID has 19 characters, .* has 11") as refused:
+        write_cclf_files(places, NOVEMBER, tmp_path / "out", now=NOON)
+    assert "SECRET" not in str(refused.value)
+    assert not [p for p in (tmp_path / "out").iterdir() if "CCLF5" in p.name or "CCLF0" in p.name]
+
+
+def test_a_process_that_ends_in_between_leaves_no_part_under_a_lasting_name(published, tmp_path, monkeypatch):
+    write_cclf_files(published, NOVEMBER, tmp_path / "out", now=NOON)
+    before = {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()}
+
+    class Killed(BaseException):
+        pass
+
+    replace = files.OwnFile.replace
+
+    def killed(own, target):
+        if target.name.endswith("CCLF4.txt"):
+            os.truncate(own.path, 5)
+            raise Killed
+        replace(own, target)
+
+    monkeypatch.setattr(files.OwnFile, "replace", killed)
+    with pytest.raises(Killed):
+        write_cclf_files(published, NOVEMBER, tmp_path / "out", now=NOON)
+    # The summary says that a set is whole; an interrupted one has none.
+    del before["derived-from-bcda-2026-11-CCLF0.txt"]
+    assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()} == before
+
+
+def test_a_month_without_a_list_of_people_is_refused(published, tmp_path):
+    with pytest.raises(InvalidRequestError, match=r"No attribution list of 2026-10 is loaded"):
+        write_cclf_files(published, Month.parse("2026-10"), tmp_path / "out", now=NOON)
+
+
+@pytest.mark.parametrize("text", ["2026-13", "2026-1", "2026", "2026-11-01", ""])
+def test_what_is_no_month_is_refused(text):
+    with pytest.raises(InvalidRequestError, match="is not a month"):
+        Month.parse(text)
+
+
+def test_the_command_writes_them(published, tmp_path, monkeypatch):
+    monkeypatch.setenv("BCDA_HOME", str(published.raw.parent))
+    arguments = ["cclf-files", "--month", "2026-11", "--into", str(tmp_path / "out"), "--source", published.source_id]
+    done = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert done.exit_code == 0
+    assert len(done.output.splitlines()) == 12
+    with pytest.raises(InvalidRequestError, match="go together"):
+        CliRunner().invoke(app, [*arguments, "--cms-names"], catch_exceptions=False)
