@@ -12,6 +12,7 @@ import duckdb
 
 from bcda import files
 from bcda.errors import InvalidRequestError, StorageError
+from bcda.guarded import guarded
 from bcda.model import cclf_views
 from bcda.model.cclf_views import CclfColumn
 from bcda.places import Places
@@ -77,6 +78,7 @@ class WrittenFile:
     records: int
 
 
+@guarded("write CCLF files")
 def write_cclf_files(
     places: Places, month: Month, folder: Path, *, now: datetime, aco_id: str | None = None
 ) -> list[WrittenFile]:
@@ -98,6 +100,7 @@ def write_cclf_files(
     Raises:
         InvalidRequestError: nothing is published, no attribution list of that month is loaded, or the ACO's id is none.
         StorageError: a value is wider than its field, or the disk refuses.
+        WarehouseError: the published database is locked or damaged.
     """
     if aco_id is not None and not _ACO.fullmatch(aco_id):
         raise InvalidRequestError(f"{aco_id!r} is no id of an ACO. Write a letter and four digits, such as A1234.")
