@@ -60,7 +60,7 @@ def test_part_d_has_low_income_subsidy_and_the_numbers_of_the_card(places):
         places, "coverage", "part, plan_name, rx_bin, rx_pcn, rx_group, rx_id, member_id, relationship_code"
     ) == [("D", "Part D", "111111", "222", "33", "4444", "4444", "self")]
     assert only(
-        places, "coverage", "lis_effective_code, lis_copay_level_code, lis_premium_percent, employer_subsidy_code"
+        places, "coverage", "lis_effective_code, cost_share_code, lis_premium_percent, employer_subsidy_code"
     ) == [("Y", "4", Decimal("25.0000"), "1")]
     assert only(places, "coverage", "payor_name, payor_contacts") == [("A Plan", ["555-1", "555-2"])]
 
