@@ -18,8 +18,7 @@ import tempfile
 import time
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -79,7 +78,6 @@ class Suite:
     paths: tuple[str, ...] = ()
     select: str = ""
     processes: int = 2
-    is_beside: bool = False
     needs: tuple[Need, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     may_skip: str = ""
@@ -180,67 +178,45 @@ class Result:
 
 
 def run_all(names: list[str]) -> int:
-    """Run suites by `make`, print what each took, and return 0 when all passed in time.
+    """Run suites one after the other by `make`, print what each took, and return 0 when all passed in time.
 
-    The first one, `make test`, runs by itself, and does not see the programs that other suites need, even where they are installed.
-    The others run one after the other in two rows: those that leave processors idle, and all others. What a suite of
-    the first row prints is shown when it has ended, so that no two mix.
+    The first one, `make test`, does not see the programs that other suites need, even where they are installed.
     """
     started = time.monotonic()
     chosen = [_named(name) for name in names] or [suite for suite in suites().values() if not suite.elsewhere]
-    results = {suite.name: _one(suite, started) for suite in chosen[:1]}
-    beside = [suite for suite in chosen[1:] if suite.is_beside]
-    with tempfile.TemporaryDirectory(prefix="bcda-suites-") as folder, ThreadPoolExecutor(1) as row:
-        outputs = {suite.name: Path(folder) / f"{suite.name}.txt" for suite in beside}
-        running = {suite.name: row.submit(_one, suite, started, outputs[suite.name]) for suite in beside}
-        for suite in chosen[1:]:
-            if not suite.is_beside:
-                results[suite.name] = _one(suite, started)
-        for name, future in running.items():
-            results[name] = future.result()
-            if outputs[name].exists():
-                print(outputs[name].read_text(encoding="utf-8", errors="replace"), flush=True)
-    minutes = (time.monotonic() - started) / 60
-    print("\n" + "\n".join(_table(chosen, results, minutes)), flush=True)
+    results: dict[str, Result] = {}
+    for suite in chosen:
+        passed = (time.monotonic() - started) / 60
+        limit = min(suite.budget_minutes * STOPPED_AT, STOPPED_AFTER_MINUTES - passed)
+        results[suite.name] = _one(suite, limit) if passed <= BEGUN_WITHIN_MINUTES else _too_late(suite)
+    print("\n" + "\n".join(_table(chosen, results)), flush=True)
     return 0 if all(result.is_good for result in results.values()) else 1
 
 
-def _one(suite: Suite, started: float, output: Path | None = None) -> Result:
-    """Run a suite, which may take its time and what is left of the time of all; `output` is where what it prints goes."""
+def _too_late(suite: Suite) -> Result:
+    return Result(f"NOT RUN: {BEGUN_WITHIN_MINUTES} minutes were over; run make {suite.name}", is_good=True)
+
+
+def _one(suite: Suite, limit_minutes: float) -> Result:
     absent = suite.missing
     if absent:
         said = f"not run: needs {' and '.join(need.about for need in absent)}"
         return Result(said, is_good=all(need.is_optional for need in absent))
+    print(f"\n##### make {suite.name}: {suite.about}", flush=True)
     began = time.monotonic()
-    passed_minutes = (began - started) / 60
-    if passed_minutes > BEGUN_WITHIN_MINUTES:
-        return Result(f"NOT RUN: {BEGUN_WITHIN_MINUTES} minutes were over; run make {suite.name}", is_good=True)
-    limit_minutes = min(suite.budget_minutes * STOPPED_AT, STOPPED_AFTER_MINUTES - passed_minutes)
-    title = f"\n##### make {suite.name}: {suite.about}"
-    if output:
-        output.write_text(f"{title}\n", encoding="utf-8")
-    else:
-        print(title, flush=True)
     with _environment_of(suite) as environment:
-        code = _make(suite.name, environment, limit_minutes * 60, output)
+        code = _make(suite.name, environment, limit_minutes * 60)
     minutes = (time.monotonic() - began) / 60
     if code is None:
         return Result(f"STOPPED after {minutes:.1f} minutes", minutes)
     return Result("passed" if code == 0 else "FAILED", minutes, code == 0)
 
 
-def _make(target: str, environment: Mapping[str, str], limit_seconds: float, output: Path | None) -> int | None:
+def _make(target: str, environment: Mapping[str, str], limit_seconds: float) -> int | None:
     """Run a make target in a session of its own; return its exit code, or None when its time was over."""
-    with output.open("ab") if output else nullcontext() as printed:
-        process = subprocess.Popen(
-            ["make", target],
-            cwd=PROJECT,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=printed,
-            stderr=printed,
-            start_new_session=True,
-        )
+    process = subprocess.Popen(
+        ["make", target], cwd=PROJECT, env=environment, stdin=subprocess.DEVNULL, start_new_session=True
+    )
     try:
         return process.wait(max(1.0, limit_seconds))
     except subprocess.TimeoutExpired:
@@ -284,11 +260,11 @@ def path_without(programs: set[str], folder: Path) -> str:
     return os.pathsep.join(path)
 
 
-def _table(chosen: list[Suite], results: Mapping[str, Result], minutes: float) -> list[str]:
+def _table(chosen: list[Suite], results: Mapping[str, Result]) -> list[str]:
     rows = [
         (suite.name, results[suite.name].minutes, suite.budget_minutes, results[suite.name].said) for suite in chosen
     ]
-    rows.append(("all", minutes, TOTAL_MINUTES, ""))
+    rows.append(("all", sum(row[1] for row in rows), TOTAL_MINUTES, ""))
     return [
         "suite             minutes  budget",
         *(f"{name:<16} {used:8.1f} {budget:7g}  {said}{_over(used, budget)}" for name, used, budget, said in rows),
