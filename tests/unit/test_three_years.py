@@ -112,8 +112,17 @@ def test_each_person_is_one_person_with_every_mbi_that_they_had(forward):
         held = {WORLD.mbi(person, at(week)) for week in range(end + 1)}
         assert (current, set(mbis)) == (WORLD.mbi(person, at(end)), held)
         assert (died is not None) == (person == "2")
-    former = connection.execute("SELECT count(*), any_value(PRVS_NUM), any_value(CRNT_NUM) FROM cclf.cclf9").fetchall()
-    assert former == [(1, WORLD.mbi("4", at(0)), WORLD.mbi("4", at(week_of(2026, 11))))]
+    former = connection.execute(
+        "SELECT PRVS_NUM, CRNT_NUM, PRVS_ID_OBSLT_DT, list_sort(list(file_date)) FROM cclf.cclf9 GROUP BY ALL"
+    ).fetchall()
+    (before, now, ended, in_files), current = former[0], WORLD.mbi("4", at(week_of(2026, 11)))
+    assert (len(former), before, now) == (1, WORLD.mbi("4", at(0)), current)
+    listed_in = connection.execute(
+        "SELECT file_date FROM cclf.cclf8 WHERE BENE_MBI_ID = $mbi ORDER BY ALL", {"mbi": current}
+    ).fetchall()
+    # v1 and v2 send no dates of MBIs: a former one is in the file of every month.
+    assert in_files == [day for (day,) in listed_in if ended is None or day >= ended]
+    assert (ended is None) == (version == "v2")
 
 
 def test_the_months_of_attribution_are_those_of_the_lists(forward):

@@ -88,6 +88,9 @@ def rebuild_warehouse(places: Places, target: Path) -> Rebuilt:
             return Rebuilt(target, len(merged_at), 0, ())
         names = [table.relation for table in model.core_tables()]
         names += ["coverage_period", "patient_identifier", "resource_version", "roster"]
+        # A database of an earlier release lacks what has been added since, until it is opened.
+        present = {row[0] for row in connection.execute(_OLD_TABLES).fetchall()}
+        names = [name for name in names if _qualified(name) in present]
         names += [row[0] for row in connection.execute(_LEDGER_TABLES).fetchall()]
         if _has_earlier_runs(connection):
             log.warning("%s is not compared: an earlier release counted drug events in it", _CHANGES)
@@ -144,6 +147,8 @@ _LEDGER_TABLES = (
 
 A remap fills two, of which the versions are as new as the lake is."""
 
+
+_OLD_TABLES = "SELECT schema_name || '.' || table_name FROM duckdb_tables() WHERE database_name = 'old'"
 
 _HAS_KEYS = "SELECT count(*) > 0 FROM old.ops.setting WHERE name = 'person_keys'"
 
