@@ -184,7 +184,8 @@ def test_a_task_between_two_tries_is_tried_as_often_as_1_0_promised(stage):
     def note():
         return stage.airflow.api("GET", f"/dags/{LIST_CHECK}/dagRuns/{run}")["note"] or ""
 
-    wait_until(lambda: note().startswith("BCDA check_list failed in try 2 of 4: ServerError: "))
+    # On a slow machine the third try can come before anybody looks.
+    wait_until(lambda: re.match(r"BCDA check_list failed in try [23] of 4: ServerError: ", note()))
     stage.simulator.control("DELETE", "faults")
     assert stage.ended(LIST_CHECK, run) == "success"
 
