@@ -13,6 +13,7 @@ from rawfiles import NOON, counts, land, load
 from bcda import budgets
 from bcda.errors import EngineMemoryError
 from bcda.landing import KEPT_TABLES, land_again
+from bcda.landing.engine import Engine
 from bcda.query_files import rows_of
 from bcda.settings import ApiVersion
 
@@ -91,18 +92,22 @@ def test_a_line_beyond_a_budget_is_set_aside_with_reason_and_length_and_its_neig
     assert found == [("carrier-1",), ("carrier-2",)]
 
 
-def test_a_batch_that_the_engine_has_no_memory_for_is_landed_a_little_at_a_time(places, monkeypatch):
-    from bcda.landing import engine
+def parse_little(monkeypatch):
+    """Let the engine have memory for two rows at a time; return how many rows it was given each time."""
+    parse, calls = Engine.parse, []
 
-    parse, calls = engine.Engine.parse, []
-
-    def parse_little(self, lines, *, resource_type):
+    def parsed(self, lines, *, resource_type):
         calls.append(lines.num_rows)
         if lines.num_rows > 2:
             raise EngineMemoryError("no memory")
         return parse(self, lines, resource_type=resource_type)
 
-    monkeypatch.setattr(engine.Engine, "parse", parse_little)
+    monkeypatch.setattr(Engine, "parse", parsed)
+    return calls
+
+
+def test_a_batch_that_the_engine_has_no_memory_for_is_landed_a_little_at_a_time(places, monkeypatch):
+    calls = parse_little(monkeypatch)
     monkeypatch.setattr("bcda.landing.portions.PORTION_ELEMENTS", 20)
     content = b"".join(cases.listing("item", b"{}", 6, n) + b"\n" for n in range(9))
     _, _, landed = land(places, [(EOB, content)])
@@ -112,19 +117,9 @@ def test_a_batch_that_the_engine_has_no_memory_for_is_landed_a_little_at_a_time(
 
 
 def test_resources_that_the_engine_has_no_memory_for_are_landed_again_a_little_at_a_time(places, monkeypatch):
-    from bcda.landing import engine
-
     content = b"".join(cases.listing("item", b"{}", 6, n) + b"\n" for n in range(4))
     _, _, landed = land(places, [(EOB, content)])
-    parse, calls = engine.Engine.parse, []
-
-    def parse_little(self, lines, *, resource_type):
-        calls.append(lines.num_rows)
-        if lines.num_rows > 2:
-            raise EngineMemoryError("no memory")
-        return parse(self, lines, resource_type=resource_type)
-
-    monkeypatch.setattr(engine.Engine, "parse", parse_little)
+    calls = parse_little(monkeypatch)
     monkeypatch.setattr("bcda.landing.again.PORTION_ELEMENTS", 400)
     texts = [file for file in landed.lake_files if file.table == "resource"]
     again = land_again(places, texts, api_version=ApiVersion.V2, path_of=lambda path: path.with_suffix(".again"))

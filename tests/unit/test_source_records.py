@@ -23,7 +23,10 @@ RECORDS = public_samples.SAMPLES / "source-records"
 pytestmark = [
     pytest.mark.complete,
     *public_samples.needed,
-    pytest.mark.skipif(not RECORDS.exists(), reason=f"no source records in {RECORDS}"),
+    pytest.mark.skipif(
+        not RECORDS.exists(),
+        reason=f"CMS's source records are not part of the project; BCDA_SAMPLES names their folder, {RECORDS} is not there",
+    ),
 ]
 
 RIF = {

@@ -36,7 +36,7 @@ Rows = Mapping[str, Mapping[str, Counter[str]]]
 
 
 def landed_rows(api_version: ApiVersion, resource_type: str, resources: Sequence[object]) -> list[Rows]:
-    """Land resources in a folder of their own and return the rows of each, in order; none for what is set aside.
+    """Land resources in a folder of their own and return the rows of each, in order. A quarantined resource has none.
 
     Raises:
         LandingError: they cannot be landed.

@@ -98,12 +98,12 @@ def write_cclf_files(
         The files, CCLF0 at the end.
 
     Raises:
-        InvalidRequestError: nothing is published, no attribution list of that month is loaded, or the ACO's id is none.
+        InvalidRequestError: nothing is published, no attribution list of that month is loaded, or the ACO id is malformed.
         StorageError: a value is wider than its field, or the disk refuses.
         WarehouseError: the published database is locked or damaged.
     """
     if aco_id is not None and not _ACO.fullmatch(aco_id):
-        raise InvalidRequestError(f"{aco_id!r} is no id of an ACO. Write a letter and four digits, such as A1234.")
+        raise InvalidRequestError(f"{aco_id!r} is not an ACO id. Write a letter and four digits, such as A1234.")
     if not places.published.is_file():
         raise InvalidRequestError(f"{places.published} is not there. Load and publish an export first.")
     files.private_folder(folder)
