@@ -15,7 +15,7 @@ from typing import Annotated
 import duckdb
 import typer
 
-from bcda import duckdb_files
+from bcda.storage import duckdb_files
 from generate import write_claims
 from landing import Measured, measure
 
@@ -29,20 +29,21 @@ import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from bcda import duckdb_files, export, warehouse
-from bcda.encryption import EncryptionKey
-from bcda.files import private_folder
-from bcda.places import Places
+from bcda import export, warehouse
+from bcda.storage import duckdb_files
+from bcda.storage.encryption import EncryptionKey
+from bcda.storage.files import private_folder
+from bcda.storage.places import Places
 source, lines, home, key, duckdb_files.LOAD_CRYPTOGRAPHY = sys.argv[1:]
 places = replace(Places.below(Path(home)), key=EncryptionKey.from_text(key) if key else None)
 NAME, EOB, AT = "00001-ExplanationOfBenefit.ndjson.gz", "ExplanationOfBenefit", datetime(2026, 11, 10, 12, tzinfo=UTC)
 folder = private_folder(places.run_folder("bench"))
-from bcda.export_request import ExportRequest, Scope
-from bcda.landed import read_landed
+from bcda.api.export_request import ExportRequest, Scope
+from bcda.runs.landed import read_landed
 from bcda.landing import land_files
-from bcda.manifest import FileKind, Manifest, OutputFile
-from bcda.receipts import Receipt
-from bcda.runs import ExportRun
+from bcda.api.manifest import FileKind, Manifest, OutputFile
+from bcda.runs.receipts import Receipt
+from bcda.runs.run import ExportRun
 from bcda.settings import ApiVersion
 run = ExportRun("bench", ExportRequest(ApiVersion.V2, Scope.PATIENT, (EOB,)), AT)
 manifest = Manifest("1", AT, "", None, (OutputFile(NAME, FileKind.OUTPUT, EOB, ""),))

@@ -26,13 +26,13 @@ import hashlib
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from bcda.export_request import ExportRequest, Scope
+from bcda.api.export_request import ExportRequest, Scope
 from bcda.landing import land_files
-from bcda.manifest import FileKind, Manifest
-from bcda.files import private_folder
-from bcda.places import Places
-from bcda.receipts import Receipt
-from bcda.runs import ExportRun
+from bcda.api.manifest import FileKind, Manifest
+from bcda.storage.files import private_folder
+from bcda.storage.places import Places
+from bcda.runs.receipts import Receipt
+from bcda.runs.run import ExportRun
 from bcda.settings import ApiVersion
 source, lines, home = Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
 places = Places.below(home)

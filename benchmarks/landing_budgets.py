@@ -33,12 +33,12 @@ import json, resource, sys
 from datetime import UTC, datetime
 from pathlib import Path
 import duckdb, pyarrow.parquet
-from bcda.export_request import ExportRequest, Scope
+from bcda.api.export_request import ExportRequest, Scope
 from bcda.landing import land_files
-from bcda.manifest import FileKind, Manifest
-from bcda.places import Places
-from bcda.receipts import Receipt
-from bcda.runs import ExportRun
+from bcda.api.manifest import FileKind, Manifest
+from bcda.storage.places import Places
+from bcda.runs.receipts import Receipt
+from bcda.runs.run import ExportRun
 from bcda.settings import ApiVersion
 home, limit = Path(sys.argv[1]), int(sys.argv[2])
 places = Places.below(home)

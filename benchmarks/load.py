@@ -27,13 +27,13 @@ from typing import Annotated, Any
 import httpx
 import typer
 
-from bcda.client import BcdaClient
-from bcda.export_request import ExportRequest, Scope
-from bcda.files import private_folder
-from bcda.manifest import Manifest
-from bcda.places import Places
-from bcda.runs import ExportRun, write_run
+from bcda.api.client import BcdaClient
+from bcda.api.export_request import ExportRequest, Scope
+from bcda.api.manifest import Manifest
+from bcda.runs.run import ExportRun, write_run
 from bcda.settings import ApiVersion, ConnectionSettings, Tuning
+from bcda.storage.files import private_folder
+from bcda.storage.places import Places
 from generate import write_claims
 
 RESULTS = Path(__file__).parent / "results" / "load.json"
@@ -52,9 +52,9 @@ def peak_mib():
 
 FETCH = f"""{_PEAK}
 import asyncio, json, sys, time
-from bcda.client import BcdaClient
-from bcda.download import fetch_batch
-from bcda.manifest import Manifest
+from bcda.api.client import BcdaClient
+from bcda.runs.fetch import fetch_batch
+from bcda.api.manifest import Manifest
 from bcda.settings import ConnectionSettings, Tuning
 facts = json.load(sys.stdin)
 folder = Path(facts["run_folder"])
@@ -74,9 +74,9 @@ LAND = f"""{_PEAK}
 import json, sys, time
 from bcda.export import read_manifest
 from bcda.landing import land_files
-from bcda.places import Places
-from bcda.receipts import read_receipt
-from bcda.runs import read_run
+from bcda.storage.places import Places
+from bcda.runs.receipts import read_receipt
+from bcda.runs.run import read_run
 facts = json.load(sys.stdin)
 places = Places.below(Path(facts["home"]))
 folder = places.run_folder("{RUN}")
@@ -92,9 +92,9 @@ print(json.dumps({{"wall_seconds": time.monotonic() - started, "cpu_seconds": ti
 MERGE = f"""{_PEAK}
 import json, sys, time
 from bcda.export import read_manifest
-from bcda.landed import read_landed
-from bcda.places import Places
-from bcda.runs import read_run
+from bcda.runs.landed import read_landed
+from bcda.storage.places import Places
+from bcda.runs.run import read_run
 from bcda.warehouse import merge_run
 places = Places.below(Path(json.load(sys.stdin)["home"]))
 folder = places.run_folder("{RUN}")

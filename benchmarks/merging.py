@@ -19,14 +19,14 @@ from typing import Annotated
 import typer
 
 from bcda import model
-from bcda.export_request import ExportRequest, Scope
-from bcda.files import private_folder
+from bcda.api.export_request import ExportRequest, Scope
+from bcda.api.manifest import FileKind, Manifest, OutputFile
 from bcda.landing import land_files
-from bcda.manifest import FileKind, Manifest, OutputFile
-from bcda.places import Places
-from bcda.receipts import Receipt
-from bcda.runs import ExportRun, write_run
+from bcda.runs.receipts import Receipt
+from bcda.runs.run import ExportRun, write_run
 from bcda.settings import ApiVersion
+from bcda.storage.files import private_folder
+from bcda.storage.places import Places
 from bcda.warehouse import merge_run, open_warehouse
 from bcda_simulator.world import World, calendar
 
@@ -38,10 +38,10 @@ EOB = "ExplanationOfBenefit"
 MERGE = """
 import json, re, sys, time
 from pathlib import Path
-from bcda.landed import read_landed
-from bcda.manifest import Manifest, OutputFile
-from bcda.places import Places
-from bcda.runs import read_run
+from bcda.runs.landed import read_landed
+from bcda.api.manifest import Manifest, OutputFile
+from bcda.storage.places import Places
+from bcda.runs.run import read_run
 from bcda.warehouse import merge_run
 home, run_id = Path(sys.argv[1]), sys.argv[2]
 places = Places.below(home)

@@ -25,8 +25,8 @@ STEPS = {
 START = """
 import sys
 from pathlib import Path
-from bcda.object_store import ObjectStore
-from bcda.store_address import StoreAddress
+from bcda.storage.object_store import ObjectStore
+from bcda.storage.store_address import StoreAddress
 path = Path(sys.argv[1])
 store = ObjectStore(StoreAddress.from_text(sys.argv[2]))
 """

@@ -18,15 +18,15 @@ from typing import Annotated
 import duckdb
 import typer
 
-from bcda.export_request import ExportRequest, Scope
-from bcda.files import private_folder
+from bcda.api.export_request import ExportRequest, Scope
+from bcda.api.manifest import FileKind, Manifest, OutputFile
 from bcda.landing import land_files
-from bcda.manifest import FileKind, Manifest, OutputFile
-from bcda.overview.kept import overview_path
-from bcda.places import Places
-from bcda.receipts import Receipt
-from bcda.runs import ExportRun, write_run
+from bcda.reporting.overview.kept import overview_path
+from bcda.runs.receipts import Receipt
+from bcda.runs.run import ExportRun, write_run
 from bcda.settings import ApiVersion
+from bcda.storage.files import private_folder
+from bcda.storage.places import Places
 from bcda.warehouse import merge_run, publish
 from bcda_simulator.world import World, calendar
 
@@ -38,8 +38,8 @@ PEOPLE = 300
 KEEP = """
 import json, sys, time
 from pathlib import Path
-from bcda.overview import keep_overview
-from bcda.places import Places
+from bcda.reporting.overview import keep_overview
+from bcda.storage.places import Places
 started = time.monotonic()
 keep_overview(Places.below(Path(sys.argv[1])))
 print(json.dumps({"keeping_ms": (time.monotonic() - started) * 1000}))
@@ -50,10 +50,10 @@ LOOK = """
 import json, re, sys, time
 from datetime import UTC, datetime
 from pathlib import Path
-from bcda import charts
-from bcda.overview import read_overview
-from bcda.overview.pictures import pictures
-from bcda.places import Places
+from bcda.reporting import charts
+from bcda.reporting.overview import read_overview
+from bcda.reporting.overview.pictures import pictures
+from bcda.storage.places import Places
 begun = time.monotonic()
 charts.svg({"data": {"values": []}, "mark": "bar"}, description="the first chart of a process")
 places = Places.below(Path(sys.argv[1]))

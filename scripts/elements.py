@@ -9,8 +9,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from bcda.elements import Element, element_report, typed_share
-from bcda.elements.report import FEWEST, MOST
+from bcda.reporting.elements import Element, element_report, typed_share
+from bcda.reporting.elements.report import FEWEST, MOST
 from bcda.settings import ApiVersion
 from reference_pages.markdown import code, plain, table
 

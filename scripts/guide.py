@@ -9,14 +9,14 @@ from pathlib import Path
 
 import duckdb
 
-from bcda.export_request import ExportRequest, Scope
-from bcda.files import private_folder
+from bcda.api.export_request import ExportRequest, Scope
+from bcda.api.manifest import FileKind, Manifest, OutputFile
 from bcda.landing import land_files
-from bcda.manifest import FileKind, Manifest, OutputFile
-from bcda.places import Places
-from bcda.receipts import Receipt
-from bcda.runs import ExportRun, write_run
+from bcda.runs.receipts import Receipt
+from bcda.runs.run import ExportRun, write_run
 from bcda.settings import ApiVersion
+from bcda.storage.files import private_folder
+from bcda.storage.places import Places
 from bcda.warehouse import merge_run, publish
 from bcda_simulator.world import World
 

@@ -9,8 +9,8 @@ import httpx
 import pytest
 from public_samples import SAMPLES
 
-from bcda.places import Places
 from bcda.settings import ConnectionSettings, Tuning
+from bcda.storage.places import Places
 from bcda_simulator import SimulatorServer
 from bcda_simulator.world import World
 

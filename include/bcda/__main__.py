@@ -10,13 +10,14 @@ from typing import Annotated
 
 import typer
 
-from bcda import maintenance, run_report, warehouse
+from bcda import maintenance, warehouse
 from bcda.commands import dispose, endpoints
-from bcda.encryption import EncryptionKey
 from bcda.errors import BcdaError, InvalidRequestError
 from bcda.export import publish
-from bcda.places import DEFAULT_SOURCE, Places
+from bcda.reporting import run_report
 from bcda.settings import ApiVersion
+from bcda.storage.encryption import EncryptionKey
+from bcda.storage.places import DEFAULT_SOURCE, Places
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 app.add_typer(endpoints.app)

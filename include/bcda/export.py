@@ -9,59 +9,49 @@ workers without a common disk: each hands over through the store what the next o
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from bcda import cancelled_jobs, download, landing, parquet_files, protocol, shared_runs, warehouse
-from bcda.batches import files_of_batch, split_into_batches
-from bcda.client import BcdaClient
-from bcda.commit_points import CommitPoint, reached
-from bcda.earlier_job import forget_job
+from bcda import landing, warehouse
+from bcda.api.client import BcdaClient
+from bcda.api.export_request import ExportRequest
 from bcda.errors import (
-    AttributionMissingError,
-    ExportExpiredError,
-    ExportFailedError,
-    InvalidRequestError,
-    JobNotCompleteError,
     ManifestError,
-    MissingList,
-    RateLimitedError,
-    ServerError,
 )
-from bcda.export_request import ExportRequest, Scope, format_instant
-from bcda.files import private_folder, read_bytes, remove_dead, write_durably, write_first
-from bcda.guarded import guarded
-from bcda.landed import LandedBatch, read_landed
-from bcda.manifest import Manifest, is_of_same_job
-from bcda.manifest_check import check_manifest
-from bcda.own_jobs import keep_one, serves
-from bcda.places import Places
-from bcda.planning import Decision, ListDates, NotNeeded, Wish, decide
 from bcda.progress import Done, Progress
-from bcda.protocol import JobState, ListedJob
-from bcda.receipts import Receipt, parse_receipt, read_receipt, receipt_path
-from bcda.runs import ExportRun, read_run, write_run
+from bcda.runs import fetch, shared_runs
+from bcda.runs.batches import files_of_batch, split_into_batches
+from bcda.runs.kick_off import KickedOff, kick_off
+from bcda.runs.landed import LandedBatch, read_landed
+from bcda.runs.manifest_store import job_error, read_manifest, save_manifest
+from bcda.runs.plan import Decision, ListDates, NotNeeded, Wish, decide
+from bcda.runs.receipts import Receipt, parse_receipt, read_receipt, receipt_path
+from bcda.runs.run import ExportRun, read_run, write_run
 from bcda.settings import ApiVersion
+from bcda.storage import parquet_files
+from bcda.storage.commit_points import CommitPoint, reached
+from bcda.storage.files import private_folder, remove_dead
+from bcda.storage.guarded import guarded
+from bcda.storage.places import Places
+from bcda.storage.warehouse_place import claim_place
 from bcda.warehouse import MergeSummary, Snapshot
-from bcda.warehouse_place import claim_place
+
+__all__ = [
+    "KickedOff",
+    "fetch_batch",
+    "foresee",
+    "job_error",
+    "kick_off",
+    "land_batch",
+    "merge",
+    "plan",
+    "plan_batches",
+    "publish",
+    "read_manifest",
+    "save_manifest",
+]
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class KickedOff:
-    """A job at BCDA that serves the run.
-
-    Attributes:
-        job_id: BCDA's number, as text.
-        is_adopted: it was running already.
-        returned_jobs: jobs that had been canceled from here, had come back, and were canceled again.
-    """
-
-    job_id: str
-    is_adopted: bool
-    returned_jobs: tuple[str, ...] = ()
 
 
 @guarded("read the ledger")
@@ -129,285 +119,6 @@ def plan(
     return run
 
 
-async def kick_off(
-    client: BcdaClient, places: Places, run_id: str, *, stale_job_ids: tuple[str, ...] = ()
-) -> KickedOff:
-    """Adopt a live job with the run's request, or start one.
-
-    Looking first is what makes a crash between request and record harmless: the job it left is found and adopted, also
-    when it is complete by then. The date
-    of the attribution list is written down before the request, so that it can be too old but never too new. A job that was
-    canceled from here and has come back is in nobody's interest, so it is canceled again and not waited for.
-
-    Args:
-        client: of the server.
-        places: where the run is written down.
-        run_id: of the run.
-        stale_job_ids: jobs of earlier attempts that a person gave up; cancelled, never adopted.
-
-    Raises:
-        InvalidRequestError: the run is loaded; nothing was asked of BCDA.
-        RateLimitedError: an overlapping job is running, ours or somebody else's; wait and call again.
-        ServerError: the kick-off failed. A job that it left behind has been cancelled, or is found by the next call.
-        AttributionMissingError: BCDA has no list for the export; `.case` says which of the cases.
-        ActionNeededError: see `BcdaClient.kick_off`.
-
-    Source: wire contract §7, §22 rules 3 to 5.
-    """
-    client.keep_texts_in(places.run_folder(run_id))
-    _check_not_merged(places, run_id)
-    shared_runs.bring_run(places, run_id)
-    run = read_run(places.run_folder(run_id))
-    if run.replacement_job and run.replaced_job in stale_job_ids:
-        stale_job_ids = (*stale_job_ids, run.replacement_job)
-    for stale in stale_job_ids:
-        if await cancelled_jobs.cancel(client, places, run_id, stale):
-            log.info("cancelled job %s of an earlier attempt", stale)
-    jobs = await client.usable_jobs()
-    found = await cancelled_jobs.cancel_returned(client, places, jobs)
-    await _cancel_stuck(client, places, run, found.others)
-    mine = await _own_job(client, places, run, found.others, stale_job_ids)
-    if mine is not None:
-        log.info("adopted job %s, which is %s at BCDA for the same request", mine.job_id, mine.state)
-        shared_runs.amend(places, run_id, asked_at=mine.created_at)
-        return KickedOff(mine.job_id, is_adopted=True, returned_jobs=found.canceled_again)
-    live = [job for job in found.others if job.state in protocol.LIVE_STATES and job.job_id not in stale_job_ids]
-    live += found.in_the_way
-    _check_free(client, live, run.request)
-    if run.newest_job_before is None:
-        newest = max((int(job.job_id) for job in jobs), default=0)
-        run = shared_runs.amend(places, run_id, newest_job_before=newest)
-    # Asked anew with each attempt: a run can have waited weeks for the list that its job is then made from.
-    list_at = await _list_date(client, run.request.scope)
-    run = shared_runs.amend(places, run_id, list_at=list_at)
-    job_id = await _start(client, places, run, {job.job_id for job in live})
-    shared_runs.amend(places, run_id, asked_at=client.server_time)
-    log.info("BCDA accepted the export as job %s", job_id)
-    # Another attempt of this run can have asked at the same instant. What is asked for can have changed for want of a list.
-    run = read_run(places.run_folder(run_id))
-    then = await cancelled_jobs.cancel_returned(client, places, await client.usable_jobs())
-    first = await _own_job(client, places, run, then.others, stale_job_ids)
-    kept = job_id if first is None else first.job_id
-    return KickedOff(kept, is_adopted=kept != job_id, returned_jobs=(*found.canceled_again, *then.canceled_again))
-
-
-async def _own_job(
-    client: BcdaClient, places: Places, run: ExportRun, jobs: Sequence[ListedJob], unwanted: Collection[str]
-) -> ListedJob | None:
-    """Return the job that the run uses; None when there is none yet."""
-    now = client.server_time
-    return await keep_one(
-        client, places, run, [job for job in jobs if job.job_id not in unwanted and serves(job, run, now)]
-    )
-
-
-async def _list_date(client: BcdaClient, scope: Scope) -> datetime | None:
-    """Return the date of the list that a job is made from; None when BCDA does not say and the export can do without.
-
-    Raises:
-        ServerError, ManifestError: it cannot be read, and a Group export would not know what it has brought.
-    """
-    try:
-        return (await client.attribution_status()).of(scope)
-    except (ServerError, ManifestError) as error:
-        if scope is not Scope.PATIENT:
-            raise
-        log.warning("The date of the attribution list is not known; the export runs without it. %s", error)
-        return None
-
-
-def _check_not_merged(places: Places, run_id: str) -> None:
-    """Raise `InvalidRequestError` when a run is loaded: the ledger, the lake and the receipts tell of its job, and of no other."""
-    if shared_runs.is_merged(places, run_id):
-        raise InvalidRequestError(
-            f"Run {run_id} is merged into the warehouse, so no other job can take the place of its own. To ask BCDA again, clear "
-            "`plan` with everything after it, which plans a new run, or trigger one with `full` or `since`."
-        )
-
-
-async def _cancel_stuck(client: BcdaClient, places: Places, run: ExportRun, jobs: list[ListedJob]) -> None:
-    """Cancel jobs with this request that have been live for more than a day: BCDA never ends them (contract §9).
-
-    Only BCDA's clock tells: by ours, which can jump, a job that has just begun could look so old.
-    """
-    if client.server_date is None:
-        return
-    for job in jobs:
-        is_stuck = job.state in protocol.LIVE_STATES and not protocol.is_in_force(job, client.server_date)
-        if is_stuck and protocol.same_request(job.request_url, protocol.kick_off_path(run.request)):
-            await cancelled_jobs.cancel(client, places, run.run_id, job.job_id)
-            log.warning("job %s has been %s for more than a day; it was cancelled, not adopted", job.job_id, job.state)
-
-
-def _check_free(client: BcdaClient, live: list[ListedJob], request: ExportRequest) -> None:
-    """Raise `RateLimitedError` when a running job is in the way."""
-    parallel_jobs = client.settings.tuning.parallel_jobs
-    for job in live:
-        why = protocol.in_the_way(job, request, client.server_time, parallel_jobs=parallel_jobs)
-        if why is not None:
-            raise RateLimitedError(
-                f"Job {job.job_id} of this organization is {job.state} for {job.shown_types}: {why}."
-            )
-
-
-async def _start(client: BcdaClient, places: Places, run: ExportRun, known: set[str]) -> str:
-    try:
-        reached(CommitPoint.ABOUT_TO_ASK)
-        job_id = await client.kick_off(run.request)
-    except AttributionMissingError as error:
-        if error.case is not MissingList.NO_OLDER_LIST or not run.may_ask_for_all:
-            raise
-        log.warning(
-            "BCDA has no attribution list from before %s; asking for everything instead", _show(run.request.since)
-        )
-        run = shared_runs.amend(
-            places,
-            run.run_id,
-            request=replace(run.request, since=None),
-            may_ask_for_all=False,
-            reason=f"{run.reason} BCDA has no list from before that, so everything is asked for.",
-        )
-        return await _start(client, places, run, known)
-    except RateLimitedError as error:
-        # A job that comes back between the look at the list and the request is refused for like any other.
-        found = await cancelled_jobs.cancel_returned(client, places, await client.live_jobs())
-        if not found.canceled_again:
-            raise
-        raise RateLimitedError(
-            f"Job {', '.join(found.canceled_again)} was canceled earlier and was active at BCDA again. It has been canceled again.",
-            retry_after_seconds=error.retry_after_seconds,
-        ) from error
-    except ServerError as error:
-        if error.status is None:
-            # No answer came: the job may well be running, and the next look at the list adopts it.
-            raise
-        phantom = await _cancel_phantom(client, places, run, known)
-        raise ServerError(
-            f"{error}{f' Job {phantom}, which it left behind, has been cancelled.' if phantom else ''}",
-            retry_after_seconds=error.retry_after_seconds,
-            status=error.status,
-        ) from error
-    else:
-        reached(CommitPoint.JOB_ACCEPTED)
-        return job_id
-
-
-async def _cancel_phantom(client: BcdaClient, places: Places, run: ExportRun, known: set[str]) -> str | None:
-    """Cancel the Pending job that a kick-off answered with 500 may have left, and return its number (contract §6.3)."""
-    path = protocol.kick_off_path(run.request)
-    for job in await client.live_jobs():
-        if job.job_id not in known and job.state is JobState.PENDING and protocol.same_request(job.request_url, path):
-            await cancelled_jobs.cancel(client, places, run.run_id, job.job_id)
-            return job.job_id
-    return None
-
-
-async def save_manifest(
-    client: BcdaClient, places: Places, run_id: str, job_id: str, *, is_of_run: bool = True
-) -> Manifest:
-    """Write the manifest of a completed job to `raw/{run_id}/manifest.json`; it can be asked for during a day only.
-
-    A manifest of the same job stays as it is, since BCDA lists files in another order each time. One of another job goes, and
-    before it all that came from that job.
-
-    Args:
-        client: of the server.
-        places: where the run is written down.
-        run_id: of the run.
-        job_id: BCDA's number, as text.
-        is_of_run: the run started the job; if not, it was written from the job's manifest.
-
-    Raises:
-        ExportFailedError: the job was cancelled.
-        ExportExpiredError: its files are gone.
-        JobNotCompleteError: it is not complete yet, or not any more; wait for it.
-        ServerError: BCDA answers 500.
-        InvalidRequestError: the run is loaded, from another job.
-        StorageError: what the other job left cannot be removed.
-        ManifestError: the manifest is not the one that the run asked for; see `check_manifest`.
-    """
-    client.keep_texts_in(places.run_folder(run_id))
-    status = await client.status(job_id)
-    if status.state is JobState.FAILED:
-        # A complete job cannot fail any more: BCDA answers so too when its check of the token fails (wire contract §5).
-        raise ServerError(
-            f'Job {job_id} was complete, and BCDA now answers 500 and says "{status.reason}"; its manifest is asked for again.',
-            status=500,
-        )
-    if status.manifest is None:
-        raise job_error(job_id, status.state, status.reason)
-    sent = replace(status.manifest, answered_at=status.manifest.answered_at or datetime.now(UTC))
-    manifest = await asyncio.to_thread(_keep_manifest, places, run_id, sent, job_id, is_of_run=is_of_run)
-    reached(CommitPoint.MANIFEST_SAVED)
-    log.info(
-        "job %s is complete: %d files, transactionTime %s",
-        job_id,
-        len(manifest.files),
-        _show(manifest.transaction_time),
-    )
-    return manifest
-
-
-def _keep_manifest(places: Places, run_id: str, manifest: Manifest, job_id: str, *, is_of_run: bool) -> Manifest:
-    """Store a manifest in place of another job's, or return the one that is stored of the same job.
-
-    Raises:
-        ManifestError: it is not the one that the run asked for.
-    """
-    shared_runs.bring_run(places, run_id)
-    check_manifest(manifest, read_run(places.run_folder(run_id)), job_id, is_of_run=is_of_run)
-    path, content = private_folder(places.run_folder(run_id)) / shared_runs.MANIFEST, manifest.to_bytes()
-    # Another attempt may be here with the same files in another order, which are numbered by it: the first one's counts.
-    if not write_first(path, content):
-        if is_of_same_job(read_bytes(path), content):
-            manifest = Manifest.from_bytes(read_bytes(path))
-        else:
-            _check_not_merged(places, run_id)
-            log.info("another job is stored for this run; what came from it is removed")
-            forget_job(places, run_id)
-            # The last step: until then the other job's manifest says that there is something to remove.
-            write_durably(path, content)
-    shared_runs.share_record(places, run_id, path.name)
-    return manifest
-
-
-def job_error(job_id: str, state: JobState, reason: str) -> ExportFailedError | ExportExpiredError | ServerError:
-    """Return the error that the state of a job means for its run."""
-    if state in {JobState.EXPIRED, JobState.UNKNOWN}:
-        return ExportExpiredError(
-            f"Job {job_id} is gone at BCDA ({reason}). Its files live for a day; clear `kick_off` with everything after it.",
-            job_id=job_id,
-        )
-    if state is JobState.CANCELLED:
-        return ExportFailedError(
-            f"Job {job_id} has been cancelled. Clear `kick_off` with everything after it to start another.",
-            job_id=job_id,
-        )
-    if state is JobState.FAILED:
-        return ExportFailedError(
-            f'Job {job_id} failed at BCDA, which said "{reason}". Clear `kick_off` with everything after it to start another.',
-            job_id=job_id,
-            may_work_anew=True,
-        )
-    return JobNotCompleteError(f"Job {job_id} is {state}; it is not complete yet. It is waited for.")
-
-
-@guarded("read the manifest")
-def read_manifest(places: Places, run_id: str) -> Manifest:
-    """Return the manifest of a run.
-
-    Raises:
-        ManifestError: it was never saved here, or cannot be read.
-    """
-    path = places.run_folder(run_id) / shared_runs.MANIFEST
-    if not path.exists():
-        raise ManifestError(
-            f"{path} is missing. All tasks of a run need the same BCDA_HOME or BCDA_OBJECT_STORE; clear the wait task to save "
-            "it again."
-        )
-    return Manifest.from_bytes(read_bytes(path))
-
-
 def plan_batches(places: Places, run_id: str, count: int) -> list[int]:
     """Return the numbers of the run's batches; empty for an export without files."""
     return [batch.number for batch in split_into_batches(read_manifest(places, run_id), count)]
@@ -433,7 +144,7 @@ async def fetch_batch(
         on_file: called with the receipt of each file that is fetched now.
 
     Raises:
-        IncompleteFileError, ExportExpiredError, CredentialsError, TransientError, StorageError: see `download.fetch_batch`.
+        IncompleteFileError, ExportExpiredError, CredentialsError, TransientError, StorageError: see `fetch.fetch_batch`.
     """
     there = await asyncio.to_thread(_shared_receipts, places, run_id, batch, count)
     manifest = read_manifest(places, run_id)
@@ -454,7 +165,7 @@ async def fetch_batch(
     def share(receipt: Receipt) -> None:
         shared_runs.share_file(places, run_id, receipt)
 
-    fetched = await download.fetch_batch(
+    fetched = await fetch.fetch_batch(
         client,
         [file for file in files if file.name not in there],
         folder,
@@ -587,7 +298,3 @@ def publish(places: Places, *, shown_version: ApiVersion | None = None, run_ids:
     if places.store is not None:
         shared_runs.bring_shown(places, warehouse.merged_runs(places))
     return warehouse.publish(places, shown_version=shown_version, run_ids=run_ids)
-
-
-def _show(instant: datetime | None) -> str:
-    return format_instant(instant) if instant is not None else "the beginning"

@@ -9,10 +9,10 @@ from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from bcda.batches import MAX_BATCHES
-from bcda.coverage import Interval
+from bcda.api.export_request import RESOURCE_TYPES, parse_instant
 from bcda.errors import InvalidRequestError
-from bcda.export_request import RESOURCE_TYPES, parse_instant
+from bcda.runs.batches import MAX_BATCHES
+from bcda.runs.coverage import Interval
 from bcda.settings import ApiVersion
 from bcda_provider.sources import default_types
 

@@ -3,7 +3,7 @@
 from airflow.sdk import Asset
 
 from bcda import model
-from bcda.places import DEFAULT_SOURCE
+from bcda.storage.places import DEFAULT_SOURCE
 
 
 def table_assets(source: str) -> tuple[Asset, ...]:

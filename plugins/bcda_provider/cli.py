@@ -2,8 +2,8 @@
 
 from airflow.cli.cli_config import ARG_VERBOSE, ActionCommand, Arg, CLICommand, GroupCommand, lazy_load_command
 
-from bcda.places import DEFAULT_SOURCE
 from bcda.settings import ApiVersion
+from bcda.storage.places import DEFAULT_SOURCE
 
 _CONN_ID = Arg(("--conn-id",), default=DEFAULT_SOURCE, help="connection of type bcda, by default %(default)s")
 _API_VERSION = Arg(

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bcda.doctor import Check, Status, check_connection, check_storage, has_failed, table
 from bcda.errors import InvalidRequestError, TransientError
-from bcda.places import paths_in
+from bcda.storage.places import paths_in
 from bcda_provider.connections import remark_on, settings_of, unknown
 from bcda_provider.hooks import places
 from bcda_provider.masking import mask_proxy_passwords

@@ -4,9 +4,9 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from bcda.api.protocol import JobState
 from bcda.bounds import LONGEST_REASON, shortened
 from bcda.errors import ManifestError
-from bcda.protocol import JobState
 
 
 class Outcome(StrEnum):

@@ -18,18 +18,19 @@ from airflow.sdk.log import mask_secret
 from requests import ConnectionError as RequestsConnectionError
 from requests import RequestException, Timeout
 
-from bcda import budgets, network, protocol
-from bcda.client import BcdaClient
-from bcda.documents import read_json
-from bcda.encryption import EncryptionKey
+from bcda import budgets, network
+from bcda.api import protocol
+from bcda.api.client import BcdaClient
+from bcda.api.export_request import DEFAULT_RESOURCE_TYPES, Scope
+from bcda.api.protocol import AttributionStatus, JobStatus, ListedJob
 from bcda.errors import ActionNeededError, BcdaError, ServerError, TransientError
-from bcda.export_request import DEFAULT_RESOURCE_TYPES, Scope
 from bcda.network import Network
-from bcda.places import DEFAULT_SOURCE, Places
-from bcda.planning import ListDates
-from bcda.protocol import AttributionStatus, JobStatus, ListedJob
-from bcda.runs import scope_and_version
+from bcda.runs.plan import ListDates
+from bcda.runs.run import scope_and_version
 from bcda.settings import ConnectionSettings
+from bcda.storage.documents import read_json
+from bcda.storage.encryption import EncryptionKey
+from bcda.storage.places import DEFAULT_SOURCE, Places
 from bcda_provider import arguments, metrics
 from bcda_provider.connections import CONN_TYPE, remark_on, settings_of, unknown
 from bcda_provider.masking import mask_proxy_passwords

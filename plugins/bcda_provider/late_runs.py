@@ -10,7 +10,7 @@ from typing import Any
 from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 
-from bcda.deadlines import is_closed
+from bcda.api.deadlines import is_closed
 from bcda_provider import metrics
 from bcda_provider.notifications import notify_late
 

@@ -16,15 +16,16 @@ from openlineage.client.facet_v2 import DatasetFacet, InputDatasetFacet, schema_
 from openlineage.client.facet_v2 import input_statistics_input_dataset as reading
 from openlineage.client.facet_v2 import output_statistics_output_dataset as writing
 
-from bcda import model, protocol
-from bcda.batches import files_of_batch
-from bcda.files import read_bytes
-from bcda.landed import LandedBatch, read_landed
-from bcda.manifest import Manifest
-from bcda.places import Places
-from bcda.receipts import Receipt, read_receipt
-from bcda.runs import ExportRun, read_run
-from bcda.suppression import FEWEST_PEOPLE
+from bcda import model
+from bcda.api import protocol
+from bcda.api.manifest import Manifest
+from bcda.privacy.suppression import FEWEST_PEOPLE
+from bcda.runs.batches import files_of_batch
+from bcda.runs.landed import LandedBatch, read_landed
+from bcda.runs.receipts import Receipt, read_receipt
+from bcda.runs.run import ExportRun, read_run
+from bcda.storage.files import read_bytes
+from bcda.storage.places import Places
 
 Lineage = OperatorLineage[Any, Any]
 

@@ -13,8 +13,8 @@ from enum import StrEnum
 
 from airflow.sdk.observability import stats
 
-from bcda.places import Places
-from bcda.runs import scope_and_version
+from bcda.runs.run import scope_and_version
+from bcda.storage.places import Places
 
 
 class Kind(StrEnum):

@@ -16,8 +16,9 @@ from requests import ConnectionError as RequestsConnectionError
 from requests import PreparedRequest, RequestException, Timeout
 from requests.adapters import HTTPAdapter
 
-from bcda import budgets, protocol, single_use
-from bcda.bounded_body import GZIP_ONLY, BoundedBody
+from bcda import budgets
+from bcda.api import protocol, single_use
+from bcda.api.bounded_body import GZIP_ONLY, BoundedBody
 from bcda.errors import ServerError
 from bcda.network import Network
 

@@ -10,9 +10,9 @@ from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 from airflow.sdk import BaseSensorOperator, Context, XComArg
 from airflow.sdk.exceptions import TaskDeferred
 
+from bcda.api.protocol import JobState
 from bcda.errors import BcdaError, ExportFailedError, JobNotCompleteError, RateLimitedError
-from bcda.protocol import JobState
-from bcda.runs import Wait, note_wait
+from bcda.runs.run import Wait, note_wait
 from bcda.settings import ConnectionSettings
 from bcda_provider import arguments, metrics
 from bcda_provider.arguments import Asked
@@ -102,7 +102,7 @@ class BcdaJobSensor(BcdaTask, BaseSensorOperator):
 
     def _follow(self) -> bool:
         """Go on with the job that the run waits for by now; tell whether it is given up and has no successor yet."""
-        from bcda import job_restart
+        from bcda.runs import job_restart
 
         run = job_restart.run_of(raw_places(self.bcda_conn_id), self.run_id)
         self.is_restarted = run is not None and bool(run.replaced_job)
@@ -200,7 +200,7 @@ class BcdaJobSensor(BcdaTask, BaseSensorOperator):
 
     def _restart(self, context: Context) -> NoReturn:
         """Cancel a job that stays Pending, start another, and wait for that; wait for room at BCDA first if need be."""
-        from bcda import job_restart
+        from bcda.runs import job_restart
 
         settings, stuck = self._settings(), str(self.job_id)
 

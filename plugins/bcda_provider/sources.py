@@ -3,9 +3,9 @@
 import os
 import re
 
-from bcda.export_request import DEFAULT_RESOURCE_TYPES, RESOURCE_TYPES
-from bcda.places import DEFAULT_SOURCE
+from bcda.api.export_request import DEFAULT_RESOURCE_TYPES, RESOURCE_TYPES
 from bcda.settings import ApiVersion
+from bcda.storage.places import DEFAULT_SOURCE
 
 DAGS = (
     "bcda_weekly_export",

@@ -5,10 +5,10 @@ from typing import Any
 
 from airflow.sdk import Param, TaskGroup, XComArg, task_group
 
-from bcda.batches import MAX_BATCHES
-from bcda.export_request import RESOURCE_TYPES
+from bcda.api.export_request import RESOURCE_TYPES
+from bcda.api.type_filter import ClaimOutcome, FinalAction, SystemType
+from bcda.runs.batches import MAX_BATCHES
 from bcda.settings import ApiVersion
-from bcda.type_filter import ClaimOutcome, FinalAction, SystemType
 from bcda_provider.notifications import notify_failed, notify_loaded
 from bcda_provider.operators import (
     BcdaEndOfGapsOperator,

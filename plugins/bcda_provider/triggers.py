@@ -10,13 +10,13 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from bcda import budgets
+from bcda.api.client import BcdaClient
+from bcda.api.job_watch import JobWatch, Verdict
+from bcda.api.protocol import LIVE_STATES, JobState, JobStatus
+from bcda.api.wait_clock import WaitClock
 from bcda.bounds import LONGEST_PROGRESS, shortened
-from bcda.client import BcdaClient
 from bcda.errors import BcdaError, NotAllowListedError, TransientError
-from bcda.job_watch import JobWatch, Verdict
-from bcda.protocol import LIVE_STATES, JobState, JobStatus
 from bcda.settings import ConnectionSettings
-from bcda.wait_clock import WaitClock
 from bcda_provider.events import JobEvent, Outcome
 from bcda_provider.hooks import BcdaHook, client_of, raw_places
 
@@ -222,7 +222,7 @@ class BcdaJobTrigger(BaseTrigger):
             return None
 
     def _read_asked_at(self) -> datetime | None:
-        from bcda import job_restart
+        from bcda.runs import job_restart
 
         run = job_restart.run_of(raw_places(self.bcda_conn_id), self.run_id)
         return run.asked_at if run is not None else None
@@ -239,15 +239,15 @@ class BcdaJobTrigger(BaseTrigger):
 
     def _read_begun(self) -> datetime | None:
         # Reading a DAG imports this module, and must not import pyarrow.
-        from bcda import job_records
-        from bcda.job_records import Fact
+        from bcda.runs import job_records
+        from bcda.runs.job_records import Fact
 
         return job_records.read(raw_places(self.bcda_conn_id), self.run_id, self.job_id, Fact.BEGUN)
 
     async def _note(self, fact: str, client: BcdaClient) -> None:
         """Record what a restart, or a later kick-off, has to know; a triggerer that cannot write there waits all the same."""
-        from bcda import job_records
-        from bcda.job_records import Fact
+        from bcda.runs import job_records
+        from bcda.runs.job_records import Fact
 
         if not self.run_id:
             return

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from bcda.coverage import Interval
+from bcda.runs.coverage import Interval
 
 DAG = "bcda_weekly_export"
 """Its DAG, without the source's suffix."""

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from bcda.places import is_run_id
+from bcda.storage.places import is_run_id
 
 
 def plain(value: Any) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 import duckdb
 
 from bcda.model import cclf_views
-from bcda.places import Places
+from bcda.storage.places import Places
 from bcda.warehouse import open_warehouse, publish
 from reference_pages.markdown import code, plain, table
 

@@ -5,6 +5,7 @@ of name and gain; no gain is an empty text.
 """
 
 import base64
+import importlib
 import io
 import json
 import os
@@ -31,6 +32,14 @@ MEGABYTES = 3_000_000
 OURS = (OSError, ValueError, RuntimeError, KeyError)
 
 Attack = Callable[[pytest.MonkeyPatch, Path], str]
+
+
+def library(name: str, earlier: str) -> Any:
+    """Return a module of the library, by the path that it has today or by the one in an earlier release."""
+    try:
+        return importlib.import_module(f"bcda.{name}")
+    except ModuleNotFoundError:
+        return importlib.import_module(f"bcda.{earlier}")
 
 
 def connection(**changes: object) -> str:
@@ -244,8 +253,9 @@ def edited_xcom_takes_the_page_away(patch: pytest.MonkeyPatch, folder: Path) -> 
 
 def many_first_looks(patch: pytest.MonkeyPatch, folder: Path) -> str:
     """Eight people open the page at the same time after a load: each reads the database, though one would do."""
-    from bcda.overview import kept, read_overview
-    from bcda.places import Places
+    kept = library("reporting.overview.kept", "overview.kept")
+    read_overview = library("reporting.overview", "overview").read_overview
+    places_type = library("storage.places", "places").Places
 
     reads: list[str] = []
 
@@ -256,7 +266,7 @@ def many_first_looks(patch: pytest.MonkeyPatch, folder: Path) -> str:
 
     patch.setattr(kept, "identity_of", lambda *_: [1])
     patch.setattr(kept, "read_published", slow)
-    places = Places.below(folder / "home")
+    places = places_type.below(folder / "home")
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: read_overview(places), range(8)))
     return f"{len(reads)} of 8 read the database" if len(reads) > 1 else ""
@@ -285,10 +295,10 @@ def key_in_clear_and_nobody_says_so(patch: pytest.MonkeyPatch, folder: Path) -> 
 
 def event_of_megabytes(patch: pytest.MonkeyPatch, folder: Path) -> str:
     """The server's reason for a failed job holds megabytes, which the trigger's event carries to Airflow's database."""
-    from bcda.protocol import JobState
+    job_state = library("api.protocol", "protocol").JobState
     from bcda_provider.events import JobEvent, Outcome
 
-    size = len(json.dumps(JobEvent("7", Outcome.ENDED, JobState.FAILED, "x" * MEGABYTES).to_json()))
+    size = len(json.dumps(JobEvent("7", Outcome.ENDED, job_state.FAILED, "x" * MEGABYTES).to_json()))
     return f"an event of {size} bytes" if size > MEGABYTES / 10 else ""
 
 
@@ -317,10 +327,10 @@ def server_text_is_markdown_in_a_note(patch: pytest.MonkeyPatch, folder: Path) -
 
 def planted_link_empties_a_file(patch: pytest.MonkeyPatch, folder: Path) -> str:
     """Whoever can write in a folder plants a link under the name that the writer will use for a temporary file."""
-    from bcda import places
+    places = library("storage.places", "places")
 
     try:
-        from bcda.files import write_durably
+        write_durably = library("storage.files", "files").write_durably
     except ImportError:
         write_durably = places.write_durably
     victim = folder / "victim"
@@ -333,9 +343,10 @@ def planted_link_empties_a_file(patch: pytest.MonkeyPatch, folder: Path) -> str:
 def folder_that_everybody_can_write(patch: pytest.MonkeyPatch, folder: Path) -> str:
     """The home can be written by every account of the machine, so anybody can exchange claims in it."""
     from bcda import export
-    from bcda.export_request import Scope
-    from bcda.places import Places
-    from bcda.planning import Wish
+
+    patient = library("api.export_request", "export_request").Scope.PATIENT
+    wish_type = library("runs.plan", "planning").Wish
+    places_type = library("storage.places", "places").Places
 
     home = folder / "open"
     home.mkdir()
@@ -343,8 +354,8 @@ def folder_that_everybody_can_write(patch: pytest.MonkeyPatch, folder: Path) -> 
     patch.setenv("BCDA_HOME", str(home))
     from bcda.settings import ApiVersion
 
-    wish = Wish(api_version=ApiVersion("v2"), scope=Scope.PATIENT, resource_types=("Patient",))
-    refused(lambda: export.plan(Places.below(home), wish, now=datetime.now(UTC)))
+    wish = wish_type(api_version=ApiVersion("v2"), scope=patient, resource_types=("Patient",))
+    refused(lambda: export.plan(places_type.below(home), wish, now=datetime.now(UTC)))
     return "claims would be written there" if list(home.rglob("run.json")) else ""
 
 

@@ -24,8 +24,8 @@ import lives  # noqa: E402
 from canaries import PLANTED, canaries, leaks_below  # noqa: E402
 
 from airflow_processes import COMPONENTS, SECRET_FILES, AirflowProcesses  # noqa: E402
-from bcda.commit_points import CommitPoint  # noqa: E402
-from bcda.places import Places  # noqa: E402
+from bcda.storage.commit_points import CommitPoint  # noqa: E402
+from bcda.storage.places import Places  # noqa: E402
 from bcda_simulator import Fault, FaultKind, SimulatorServer  # noqa: E402
 from bcda_simulator.world import World  # noqa: E402
 

@@ -25,10 +25,10 @@ import duckdb  # noqa: E402
 import stages  # noqa: E402
 from stages import ORDER, Death, Stage  # noqa: E402
 
-from bcda.places import Places  # noqa: E402
-from bcda.receipts import read_receipt  # noqa: E402
-from bcda.server_text import KEPT_PATTERN  # noqa: E402
+from bcda.privacy.server_text import KEPT_PATTERN  # noqa: E402
+from bcda.runs.receipts import read_receipt  # noqa: E402
 from bcda.settings import ConnectionSettings, Tuning  # noqa: E402
+from bcda.storage.places import Places  # noqa: E402
 from bcda_simulator import SimulatorServer, SimulatorSettings  # noqa: E402
 from bcda_simulator.world import World  # noqa: E402
 

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from exporting import planned
 
-from bcda import commit_points, export
-from bcda.client import BcdaClient
-from bcda.places import Places
+from bcda import export
+from bcda.api.client import BcdaClient
 from bcda.settings import ConnectionSettings
+from bcda.storage import commit_points
+from bcda.storage.places import Places
 
 BATCHES = 2
 FILE_EVENTS = ("open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree", "socket.connect")

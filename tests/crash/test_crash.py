@@ -7,7 +7,7 @@ import lives
 import pytest
 from lives import Remains
 
-from bcda.commit_points import CommitPoint
+from bcda.storage.commit_points import CommitPoint
 
 KILLS = int(os.environ.get("CRASH_KILLS", "200"))
 SEED = int(os.environ.get("CRASH_SEED", random.SystemRandom().randrange(10**6)))

@@ -30,9 +30,9 @@ from stages import Death, Stage
 
 from bcda.errors import BcdaError
 from bcda.maintenance import purge_raw
-from bcda.places import Places
-from bcda.receipts import parse_receipt
+from bcda.runs.receipts import parse_receipt
 from bcda.settings import ConnectionSettings
+from bcda.storage.places import Places
 
 SHARED = ("wait", "fetch", "land", "merge", "publish")
 """Stages that two attempts are at together. A second plan is another run, and two kick-offs find one job at BCDA."""

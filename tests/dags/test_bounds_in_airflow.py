@@ -5,8 +5,8 @@ import logging
 
 import pytest
 
+from bcda.api.protocol import JobState
 from bcda.bounds import LONGEST_MESSAGE, LONGEST_NOTE, LONGEST_REASON, LONGEST_SUBJECT, LONGEST_TOLD
-from bcda.protocol import JobState
 from bcda_simulator import Fault, FaultKind
 
 WEEKLY = "bcda_weekly_export"

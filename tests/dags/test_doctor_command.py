@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import weak_dice
 
-from bcda import duckdb_files
+from bcda.storage import duckdb_files
 from bcda_simulator import SimulatorSettings
 
 

@@ -9,7 +9,7 @@ import pytest
 import weak_dice
 from weak_dice import KEY
 
-from bcda import duckdb_files
+from bcda.storage import duckdb_files
 
 
 @pytest.fixture

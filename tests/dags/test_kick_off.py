@@ -9,10 +9,11 @@ from types import SimpleNamespace
 import pytest
 from exporting import planned
 
-from bcda import budgets, cancelled_jobs, export
-from bcda.client import BcdaClient
+from bcda import budgets, export
+from bcda.api.client import BcdaClient
+from bcda.api.export_request import ExportRequest, Scope
 from bcda.errors import AttributionMissingError, ExportFailedError
-from bcda.export_request import ExportRequest, Scope
+from bcda.runs import canceled_jobs
 from bcda.settings import ApiVersion
 from bcda_simulator import Fault, FaultKind, SimulatorSettings
 
@@ -111,7 +112,7 @@ def test_a_canceled_job_that_came_back_is_told_of_in_the_note(airflow_database, 
     async def give_up():
         async with BcdaClient(settings) as client:
             job_id = (await export.kick_off(client, places, given_up.run_id)).job_id
-            await cancelled_jobs.cancel(client, places, given_up.run_id, job_id)
+            await canceled_jobs.cancel(client, places, given_up.run_id, job_id)
 
     asyncio.run(give_up())
     server.faults.clear()
@@ -129,7 +130,7 @@ def test_a_canceled_job_that_came_back_is_told_of_in_the_note(airflow_database, 
 def test_the_token_limit_is_no_job_in_the_way(airflow_database, serve, settings_for, connect, places, now, logged):
     from airflow.sdk.exceptions import TaskDeferred
 
-    from bcda.runs import read_wait
+    from bcda.runs.run import read_wait
     from bcda_provider.operators import BcdaKickOffOperator
 
     server = serve(settings=SimulatorSettings(token_limit=0))

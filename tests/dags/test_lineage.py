@@ -142,7 +142,7 @@ def test_few_rows_are_not_told_nor_a_total_that_gives_them_away(places):
 
 
 def test_places_in_a_bucket_are_named_by_it(places):
-    from bcda.store_address import StoreAddress
+    from bcda.storage.store_address import StoreAddress
     from bcda_provider import lineage
 
     shared = replace(places, store=StoreAddress("claims", "aco"))

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from bcda.deadlines import is_closed
+from bcda.api.deadlines import is_closed
 from bcda_simulator.world import World
 
 STEPS = ("purge_raw", "compact_lake", "vacuum", "start_missed_export")

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from metric_sink import MetricSink
 
-from bcda.client import BcdaClient
-from bcda.export_request import ExportRequest, Scope
+from bcda.api.client import BcdaClient
+from bcda.api.export_request import ExportRequest, Scope
 from bcda.settings import ApiVersion
 from bcda_simulator import Fault, FaultKind
 from bcda_simulator.world import World

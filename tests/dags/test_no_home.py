@@ -5,8 +5,8 @@ import sys
 import pytest
 
 from bcda import __main__ as commands
-from bcda import home
 from bcda.errors import InvalidRequestError
+from bcda.storage import home
 
 ASKS = "BCDA_HOME is not set. Set it to the folder for the claims in the environment of each Airflow process."
 
@@ -17,7 +17,7 @@ def installed(connect, serve, monkeypatch, tmp_path):
     server = serve()
     connect(server)
     monkeypatch.delenv("BCDA_HOME")
-    monkeypatch.setattr(home, "_THIS_FILE", tmp_path / "bcda" / "home.py")
+    monkeypatch.setattr(home, "_THIS_FILE", tmp_path / "bcda" / "storage" / "home.py")
     return server
 
 

@@ -208,7 +208,7 @@ def test_default_args_of_the_dag_count_and_none_is_no_policy(name, in_dag):
 @pytest.fixture
 def asks(serve, settings_for, connect, places, airflow_database):
     """Plan with arguments and params; return what the run asks BCDA for."""
-    from bcda.runs import read_run
+    from bcda.runs.run import read_run
     from bcda_provider.operators import BcdaPlanOperator
 
     connect(serve())
@@ -357,7 +357,7 @@ def test_a_batch_that_the_export_has_no_file_for_is_done_at_once(
     serve, connect, settings_for, places, airflow_database
 ):
     """A DAG with a fixed number of batches meets exports with fewer files, and those without changes have none."""
-    from bcda.manifest import Manifest
+    from bcda.api.manifest import Manifest
     from bcda_provider.operators import BcdaFetchOperator, BcdaLandOperator
 
     server = serve()

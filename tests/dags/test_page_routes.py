@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from exporting import run_export
 
-from bcda import home
-from bcda.places import Places
+from bcda.storage import home
+from bcda.storage.places import Places
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 WEEKLY = "bcda_weekly_export"
@@ -319,8 +319,8 @@ def test_what_failed_is_said_on_the_page(facts, said):
 
 @pytest.mark.complete
 def test_the_charts_of_the_newest_load_are_kept_and_no_others(serve, settings_for, places):
-    from bcda.overview import read_overview
-    from bcda.overview.pictures import CHARTS
+    from bcda.reporting.overview import read_overview
+    from bcda.reporting.overview.pictures import CHARTS
     from bcda_provider.page import app as page
 
     page._drawn.clear()
@@ -339,7 +339,7 @@ def test_the_charts_of_the_newest_load_are_kept_and_no_others(serve, settings_fo
 
 def test_a_package_without_a_home_says_so_on_the_page(get, guard, monkeypatch, tmp_path):
     monkeypatch.delenv("BCDA_HOME")
-    monkeypatch.setattr(home, "_THIS_FILE", tmp_path / "bcda" / "home.py")
+    monkeypatch.setattr(home, "_THIS_FILE", tmp_path / "bcda" / "storage" / "home.py")
     guard.allowed.add(("GET", WEEKLY))
     for path in ("/", "/data"):
         answer = get(path)

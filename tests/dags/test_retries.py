@@ -8,8 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from bcda.api.client import BcdaClient
+from bcda.api.manifest import FileKind
 from bcda.budgets import HELD_SECONDS
-from bcda.client import BcdaClient
 from bcda.errors import (
     CredentialsError,
     DataQualityError,
@@ -23,10 +24,9 @@ from bcda.errors import (
     StoreUnavailableError,
     WarehouseLockedError,
 )
-from bcda.manifest import FileKind
-from bcda.places import Places
-from bcda.receipts import Receipt, check_bytes
+from bcda.runs.receipts import Receipt, check_bytes
 from bcda.settings import ConnectionSettings
+from bcda.storage.places import Places
 from bcda_simulator import Fault, FaultKind
 
 RETRIES = 9

@@ -8,10 +8,10 @@ import pytest
 from exporting import planned
 
 from bcda import export
-from bcda.client import BcdaClient
-from bcda.commit_points import RestartPoint
-from bcda.export_request import ExportRequest, Scope
+from bcda.api.client import BcdaClient
+from bcda.api.export_request import ExportRequest, Scope
 from bcda.settings import ApiVersion
+from bcda.storage.commit_points import RestartPoint
 from bcda_simulator import Fault, FaultKind, SimulatorSettings
 
 
@@ -162,7 +162,7 @@ def test_a_job_that_stays_pending_is_replaced_by_one_with_a_deadline_of_its_own(
 
 
 def test_a_try_that_died_in_the_restart_is_followed_by_one_that_ends_it(stuck, monkeypatch):
-    from bcda import job_restart
+    from bcda.runs import job_restart
 
     class KilledError(BaseException):
         pass

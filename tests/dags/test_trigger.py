@@ -11,12 +11,13 @@ from datetime import timedelta
 import pytest
 from exporting import planned
 
-from bcda import budgets, job_records
-from bcda.client import BcdaClient
-from bcda.export_request import ExportRequest, Scope
-from bcda.runs import amend_run
+from bcda import budgets
+from bcda.api.client import BcdaClient
+from bcda.api.export_request import ExportRequest, Scope
+from bcda.api.wait_clock import SLACK_SECONDS
+from bcda.runs import job_records
+from bcda.runs.run import amend_run
 from bcda.settings import ApiVersion
-from bcda.wait_clock import SLACK_SECONDS
 from bcda_provider.events import JobEvent, Outcome
 from bcda_simulator import Fault, FaultKind, SimulatorSettings
 

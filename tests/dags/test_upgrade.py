@@ -17,12 +17,12 @@ from earlier_code import code_of
 from waiting import wait_until
 
 from airflow_processes import AirflowProcesses
-from bcda import duckdb_files
 from bcda.doctor.check import Status
 from bcda.doctor.storage import check_storage
 from bcda.maintenance import change_key
-from bcda.places import Places
-from bcda.publication import DEFAULT_STORAGE, ENCRYPTED_STORAGE
+from bcda.storage import duckdb_files
+from bcda.storage.places import Places
+from bcda.storage.publication import DEFAULT_STORAGE, ENCRYPTED_STORAGE
 from bcda.warehouse import publish
 from simulator_process import POLL_SECONDS, SimulatorProcess
 

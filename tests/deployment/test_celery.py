@@ -16,8 +16,8 @@ from exporting import run_export
 from native import WORKERS, NativeServices, needs_programs, wait_until
 
 import make_secrets
-from bcda.places import Places
 from bcda.settings import ConnectionSettings
+from bcda.storage.places import Places
 from bcda_simulator import Fault, FaultKind, SimulatorServer
 from bcda_simulator.certificate import make_certificate
 from bcda_simulator.world import World

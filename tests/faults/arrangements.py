@@ -22,9 +22,10 @@ import duckdb
 from driver import Export
 from pooling_proxy import pooling_proxy
 
-from bcda import budgets, cancelled_jobs, export, shared_runs
-from bcda.client import BcdaClient
-from bcda.export_request import ExportRequest, Scope
+from bcda import budgets, export
+from bcda.api.client import BcdaClient
+from bcda.api.export_request import ExportRequest, Scope
+from bcda.runs import canceled_jobs, shared_runs
 from bcda_simulator import Fault, FaultKind
 from bcda_simulator.world import World
 
@@ -298,7 +299,7 @@ def leave_a_canceled_job_that_comes_back(one: Export) -> Callable[[], object]:
     given_up = _another(one)
     given_up.run = given_up._plan()
     given_up._with_client(given_up._kick_off)
-    given_up._with_client(lambda client: cancelled_jobs.cancel(client, one.places, given_up.run.run_id, "1"))
+    given_up._with_client(lambda client: canceled_jobs.cancel(client, one.places, given_up.run.run_id, "1"))
     one.server.faults.active.remove(gone)
     one.server.clock.advance(2)
     assert one.server.jobs()[1] == "Pending"
@@ -345,7 +346,7 @@ def merge_another_run_beside(one: Export) -> Callable[[], object]:
     other = _another(one)
     other.to_the_lake()
     script = (
-        "import sys; from datetime import datetime; from pathlib import Path; from bcda import export; from bcda.places import Places\n"
+        "import sys; from datetime import datetime; from pathlib import Path; from bcda import export; from bcda.storage.places import Places\n"
         "print('ready', flush=True); sys.stdin.readline()\n"
         "export.merge(Places.below(Path(sys.argv[1])), sys.argv[2], 1, now=datetime.fromisoformat(sys.argv[3]))"
     )
@@ -373,8 +374,8 @@ import asyncio, json, sys
 from datetime import datetime
 from pathlib import Path
 from bcda import export
-from bcda.client import BcdaClient
-from bcda.places import Places
+from bcda.api.client import BcdaClient
+from bcda.storage.places import Places
 from bcda.settings import ApiVersion, ConnectionSettings
 
 given = json.loads(sys.argv[1])

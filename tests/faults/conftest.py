@@ -8,7 +8,7 @@ import pytest
 from driver import Export
 
 from bcda.errors import WarehouseLockedError
-from bcda.places import Places
+from bcda.storage.places import Places
 from bcda.warehouse import database
 from bcda_simulator import SimulatorServer
 

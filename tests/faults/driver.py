@@ -10,15 +10,16 @@ from typing import TypeVar
 from exporting import wish
 from pooling_proxy import Pool
 
-from bcda import export, job_restart
-from bcda.client import BcdaClient
+from bcda import export
+from bcda.api.client import BcdaClient
+from bcda.api.export_request import Scope
+from bcda.api.job_watch import JobWatch, Verdict
 from bcda.errors import ExportFailedError, RateLimitedError, TransientError
-from bcda.export_request import Scope
-from bcda.job_watch import JobWatch, Verdict
-from bcda.places import Places
-from bcda.planning import ListDates
-from bcda.runs import ExportRun
+from bcda.runs import job_restart
+from bcda.runs.plan import ListDates
+from bcda.runs.run import ExportRun
 from bcda.settings import ApiVersion, ConnectionSettings, Tuning
+from bcda.storage.places import Places
 from bcda_simulator import SimulatorServer
 
 T = TypeVar("T")

@@ -15,7 +15,7 @@ import arrangements as a
 from canaries import PLANTED
 
 from bcda import errors
-from bcda.export_request import Scope
+from bcda.api.export_request import Scope
 from bcda_simulator import Fault, Quirks, SimulatorSettings
 from bcda_simulator import FaultKind as K
 

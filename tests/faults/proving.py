@@ -15,8 +15,8 @@ from driver import Export
 from matrix import ROWS, Outcome
 
 from bcda.bounds import LONGEST_MESSAGE
-from bcda.places import Places
-from bcda.planning import GapWish
+from bcda.runs.plan import GapWish
+from bcda.storage.places import Places
 from bcda_simulator import SimulatorServer
 
 

@@ -22,17 +22,18 @@ import httpx
 from contract import FindingError, check_error, holds, is_loggable
 from mutations import CANARY
 
-from bcda import protocol, server_text
-from bcda.download import verify_gzip
+from bcda.api import protocol
+from bcda.api.export_request import ExportRequest, Scope, format_instant, parse_instant
+from bcda.api.manifest import Manifest
+from bcda.api.type_filter import TypeFilter
 from bcda.errors import BcdaError, IncompleteFileError
-from bcda.export_request import ExportRequest, Scope, format_instant, parse_instant
-from bcda.landed import landed_path, read_landed
 from bcda.landing.lines import LineReader
-from bcda.manifest import Manifest
-from bcda.receipts import read_receipt, receipt_path
-from bcda.runs import read_run
+from bcda.privacy import server_text
+from bcda.runs.fetch import verify_gzip
+from bcda.runs.landed import landed_path, read_landed
+from bcda.runs.receipts import read_receipt, receipt_path
+from bcda.runs.run import read_run
 from bcda.settings import ApiVersion, ConnectionSettings, Tuning, server_of
-from bcda.type_filter import TypeFilter
 from bcda_simulator import typefilter
 
 BASE = "https://api.example.org"

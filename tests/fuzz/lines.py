@@ -32,12 +32,12 @@ from rawfiles import NOON, land
 from bcda import model
 from bcda.budgets import QUARANTINE_TEXT_BYTES
 from bcda.errors import BcdaError
-from bcda.file_format import BYTE_ORDER_MARK
-from bcda.landed import LandedBatch
 from bcda.landing.drift import MOST_PATHS, SAMPLE_BYTES
 from bcda.landing.lines import SLICE_BYTES, LineReader
-from bcda.places import Places
+from bcda.runs.landed import LandedBatch
 from bcda.settings import ApiVersion
+from bcda.storage.file_format import BYTE_ORDER_MARK
+from bcda.storage.places import Places
 from bcda.warehouse import merge_run
 from bcda.warehouse.database import open_warehouse
 from bcda_simulator.world import World

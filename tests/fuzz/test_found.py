@@ -12,10 +12,11 @@ from lines import Case, pool, run
 from mutations import CANARY
 from rawfiles import land
 
-from bcda import protocol, server_text
-from bcda.auth import BcdaAuth
+from bcda.api import protocol
+from bcda.api.auth import BcdaAuth
+from bcda.api.protocol import AttributionStatus
 from bcda.errors import BcdaError, InvalidRequestError, ManifestError, RateLimitedError, ServerError
-from bcda.protocol import AttributionStatus
+from bcda.privacy import server_text
 from bcda.settings import ApiVersion, ConnectionSettings
 
 BASE = documents.BASE

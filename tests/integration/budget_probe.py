@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 
 from bcda import budgets
-from bcda.client import BcdaClient
-from bcda.download import fetch_batch, verify_gzip
+from bcda.api.client import BcdaClient
+from bcda.api.manifest import FileKind, OutputFile
 from bcda.errors import BcdaError
-from bcda.manifest import FileKind, OutputFile
+from bcda.runs.fetch import fetch_batch, verify_gzip
 from bcda.settings import ConnectionSettings, Tuning
 
 GIVEN = json.loads(sys.argv[1])

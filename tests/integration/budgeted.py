@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bcda import budgets
-from bcda.client import BcdaClient
-from bcda.export_request import ExportRequest, Scope
+from bcda.api.client import BcdaClient
+from bcda.api.export_request import ExportRequest, Scope
 from bcda.settings import ApiVersion, ConnectionSettings
 from bcda_simulator import Fault, FaultKind, SimulatorServer, SimulatorSettings
 from bcda_simulator.world import World

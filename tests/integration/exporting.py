@@ -4,13 +4,13 @@ import asyncio
 from datetime import UTC, datetime
 
 from bcda import export
-from bcda.client import BcdaClient
-from bcda.download import fetch_batch
-from bcda.export_request import Scope
-from bcda.places import Places
-from bcda.planning import Wish
-from bcda.runs import ExportRun
+from bcda.api.client import BcdaClient
+from bcda.api.export_request import Scope
+from bcda.runs.fetch import fetch_batch
+from bcda.runs.plan import Wish
+from bcda.runs.run import ExportRun
 from bcda.settings import ConnectionSettings
+from bcda.storage.places import Places
 from bcda.warehouse import MergeSummary
 
 TYPES = ("Patient", "Coverage", "ExplanationOfBenefit")

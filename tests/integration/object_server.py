@@ -9,7 +9,7 @@ from moto.server import DomainDispatcherApplication, create_backend_app
 from pyarrow import fs
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from bcda.store_address import StoreAddress
+from bcda.storage.store_address import StoreAddress
 
 BUCKET = "claims"
 CUT = "cut"

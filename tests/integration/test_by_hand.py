@@ -21,9 +21,11 @@ import pytest
 
 import bcda
 from bcda import Bcda, export, run_export
+from bcda.api.client import BcdaClient
+from bcda.api.export_request import ExportRequest, Scope, parse_instant
+from bcda.api.manifest import FileKind
+from bcda.api.protocol import JobState
 from bcda.by_hand import download_job
-from bcda.client import BcdaClient
-from bcda.commit_points import CommitPoint
 from bcda.errors import (
     ActionNeededError,
     BcdaError,
@@ -34,10 +36,8 @@ from bcda.errors import (
     InvalidRequestError,
     RateLimitedError,
 )
-from bcda.export_request import ExportRequest, Scope, parse_instant
-from bcda.manifest import FileKind
-from bcda.protocol import JobState
 from bcda.settings import ApiVersion
+from bcda.storage.commit_points import CommitPoint
 from bcda_simulator import Entity, Fault, FaultKind, SimulatorSettings
 from bcda_simulator.world import World
 
@@ -169,7 +169,7 @@ def test_an_endpoint_that_bcda_does_not_have_is_explained(serve, settings_for, t
 
 @pytest.mark.parametrize("scope", ["group-runout", "Group/runout", "/api/v2/Group/runout/$export"])
 def test_a_scope_has_the_name_of_the_form_or_bcdas_path(scope):
-    from bcda.export_request import scope_of
+    from bcda.api.export_request import scope_of
 
     assert scope_of(scope) is Scope.GROUP_RUNOUT
 
@@ -200,7 +200,7 @@ if {is_notebook}:
     sys.modules["IPython"] = types.ModuleType("IPython")
     sys.modules["IPython"].get_ipython = lambda: types.SimpleNamespace(config={{"IPKernelApp": {{}}}})
 from bcda import ConnectionSettings, run_export
-from bcda.commit_points import EVENT
+from bcda.storage.commit_points import EVENT
 from bcda.settings import Tuning
 
 def at(event, arguments):
@@ -418,8 +418,8 @@ def test_people_whom_bcda_could_not_retrieve_are_counted_by_type_and_not_named(s
 
 
 def test_the_type_of_a_gap_is_that_of_the_data_file_with_the_same_name(tmp_path):
+    from bcda.api.manifest import Manifest, OutputFile
     from bcda.by_hand.gaps import count_gaps
-    from bcda.manifest import Manifest, OutputFile
 
     def issue(text, severity="error"):
         return json.dumps({"issue": [{"severity": severity, "diagnostics": text}]})

@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from bcda.client import BcdaClient
+from bcda.api.client import BcdaClient
+from bcda.api.export_request import ExportRequest, Scope, parse_instant
+from bcda.api.protocol import JobState
 from bcda.errors import (
     AttributionMissingError,
     CredentialsError,
@@ -14,8 +16,6 @@ from bcda.errors import (
     RateLimitedError,
     ServerError,
 )
-from bcda.export_request import ExportRequest, Scope, parse_instant
-from bcda.protocol import JobState
 from bcda.settings import ApiVersion, ConnectionSettings
 from bcda_simulator import Entity, Fault, FaultKind, SimulatorSettings
 

@@ -114,7 +114,7 @@ def test_an_export_and_its_job_by_each_command(shell, server, tmp_path):
 
 @pytest.mark.parametrize("scope", ["group-all", "Group/all", "group-runout"])
 def test_an_export_of_a_group(serve, shell, monkeypatch, tmp_path, scope):
-    from bcda.export_request import parse_instant
+    from bcda.api.export_request import parse_instant
 
     server = serve(start=parse_instant("2026-03-10T12:00:00Z"), entities=(Entity(client_secret=SECRET),))
     monkeypatch.setenv("BCDA_ADDRESS", server.base_url)

@@ -23,13 +23,15 @@ from rawfiles import land, load
 from typer.testing import CliRunner
 from weak_dice import KEY
 
-from bcda import duckdb_files, export, maintenance, model, overview, run_report, warehouse
+from bcda import export, maintenance, model, warehouse
 from bcda.__main__ import app
 from bcda.errors import InvalidRequestError, StorageError, WarehouseLockedError
 from bcda.maintenance.disposal import Period, Person, WholeSource, paths_of, rules
-from bcda.places import Places
-from bcda.publication import Publication
+from bcda.reporting import overview, run_report
 from bcda.settings import ConnectionSettings
+from bcda.storage import duckdb_files
+from bcda.storage.places import Places
+from bcda.storage.publication import Publication
 from bcda_simulator import SimulatorServer
 from bcda_simulator.world import World
 

@@ -24,12 +24,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from bcda import doctor
-from bcda.client import BcdaClient
+from bcda.api.client import BcdaClient
+from bcda.api.export_request import ExportRequest, Scope
 from bcda.doctor import Status
 from bcda.errors import AttributionMissingError
-from bcda.export_request import ExportRequest, Scope
-from bcda.places import Places
 from bcda.settings import ApiVersion, AuthMode, ConnectionSettings, Tuning
+from bcda.storage.places import Places
 from bcda.warehouse import open_warehouse
 from bcda_simulator import Entity, Fault, FaultKind, SimulatorSettings
 from bcda_simulator.world import World

@@ -16,10 +16,9 @@ import httpx
 import pytest
 from exporting import planned
 
-from bcda import download, export
-from bcda.client import BcdaClient
-from bcda.commit_points import CommitPoint
-from bcda.download import fetch_batch, verify_gzip
+from bcda import export
+from bcda.api.client import BcdaClient
+from bcda.api.manifest import FileKind, OutputFile
 from bcda.errors import (
     CredentialsError,
     ExportExpiredError,
@@ -28,9 +27,11 @@ from bcda.errors import (
     ServerError,
     StorageError,
 )
-from bcda.files import open_own
-from bcda.manifest import FileKind, OutputFile
-from bcda.receipts import read_receipt
+from bcda.runs import fetch
+from bcda.runs.fetch import fetch_batch, verify_gzip
+from bcda.runs.receipts import read_receipt
+from bcda.storage.commit_points import CommitPoint
+from bcda.storage.files import open_own
 from bcda_simulator import Fault, FaultKind, SimulatorSettings
 from bcda_simulator.world import World
 
@@ -108,7 +109,7 @@ async def test_a_fetch_killed_beside_the_receipt_of_another_jobs_file_goes_on(se
         (old,) = await fetch_batch(client, [first], folder, job_id=manifest.job_id)
         other = replace(second, name=first.name)
         with monkeypatch.context() as patch:
-            patch.setattr(download, "reached", dying)
+            patch.setattr(fetch, "reached", dying)
             with pytest.raises(BaseExceptionGroup) as caught:
                 await fetch_batch(client, [other], folder, job_id=manifest.job_id)
         assert caught.group_contains(KilledError)
@@ -148,7 +149,7 @@ async def test_a_transfer_that_breaks_off_in_the_empty_member_is_whole(serve, se
 def test_the_file_of_warnings_is_never_resumed(tmp_path, name, is_resumed):
     """It is stored plain and compressed on the way, so that ranges would count other bytes than came (wire contract §15)."""
     file = OutputFile("00001-X.ndjson.gz", FileKind.ERROR, "X", f"https://x/data/1/{name}")
-    one = download._Download(None, file, tmp_path, "1", asyncio.Semaphore(1))
+    one = fetch._Download(None, file, tmp_path, "1", asyncio.Semaphore(1))
     one._part = open_own(tmp_path / file.name, "part")
     headers = {"Content-Encoding": "gzip", "Accept-Ranges": "bytes", "Last-Modified": "Sat, 01 Jan 2000 00:00:00 GMT"}
     one._remember(httpx.Response(200, headers=headers))
@@ -321,9 +322,9 @@ async def test_a_killed_process_resumes_where_it_stopped(serve, settings_for, pl
         script = f"""
             import asyncio
             from pathlib import Path
-            from bcda.client import BcdaClient
-            from bcda.download import fetch_batch
-            from bcda.manifest import Manifest
+            from bcda.api.client import BcdaClient
+            from bcda.runs.fetch import fetch_batch
+            from bcda.api.manifest import Manifest
             from bcda.settings import ConnectionSettings
             folder = Path({str(folder)!r})
             manifest = Manifest.from_bytes((folder / "manifest.json").read_bytes())

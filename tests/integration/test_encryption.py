@@ -19,12 +19,13 @@ from exporting import planned, run_export
 from rawfiles import load
 from weak_dice import KEY, OTHER_KEY
 
-from bcda import duckdb_files, export, maintenance, model, warehouse
-from bcda.encryption import EncryptionKey
+from bcda import export, maintenance, model, warehouse
+from bcda.api.export_request import Scope
 from bcda.errors import EncryptionError, InvalidRequestError
-from bcda.export_request import Scope
-from bcda.places import Places
 from bcda.settings import ApiVersion, ConnectionSettings
+from bcda.storage import duckdb_files
+from bcda.storage.encryption import EncryptionKey
+from bcda.storage.places import Places
 from bcda.warehouse import open_warehouse
 from bcda_simulator import SimulatorServer
 from bcda_simulator.world import World
@@ -308,9 +309,10 @@ def test_a_merge_killed_after_its_commit_is_found_in_the_encrypted_log(exported,
         from dataclasses import replace
         from datetime import UTC, datetime
         from pathlib import Path
-        from bcda import commit_points, duckdb_files, export
-        from bcda.encryption import EncryptionKey
-        from bcda.places import Places
+        from bcda import export
+        from bcda.storage import commit_points, duckdb_files
+        from bcda.storage.encryption import EncryptionKey
+        from bcda.storage.places import Places
         duckdb_files.LOAD_CRYPTOGRAPHY = {weak_dice.statement()!r}
         def die(event, arguments):
             if event == commit_points.EVENT and arguments[0] == commit_points.CommitPoint.MERGE_COMMITTED:

@@ -19,16 +19,17 @@ import pyarrow.parquet as pq
 import pytest
 from exporting import TYPES, fetch, load, planned, run_export, wish
 
-from bcda import export, maintenance, model, shared_runs
-from bcda.client import BcdaClient
-from bcda.coverage import Interval
+from bcda import export, maintenance, model
+from bcda.api.client import BcdaClient
+from bcda.api.export_request import format_instant
+from bcda.api.manifest import Manifest
 from bcda.errors import AttributionMissingError, IncompleteFileError, InvalidRequestError, ManifestError, ServerError
-from bcda.export_request import format_instant
-from bcda.files import remove_dead
-from bcda.manifest import Manifest
-from bcda.places import Places
-from bcda.planning import GapWish, NotNeeded
-from bcda.runs import read_run
+from bcda.runs import shared_runs
+from bcda.runs.coverage import Interval
+from bcda.runs.plan import GapWish, NotNeeded
+from bcda.runs.run import read_run
+from bcda.storage.files import remove_dead
+from bcda.storage.places import Places
 from bcda_simulator import Fault, FaultKind, SimulatorSettings
 from bcda_simulator.world import World
 
@@ -108,8 +109,8 @@ def in_a_process(places, settings, body):
         import asyncio, sys
         from pathlib import Path
         from bcda import export
-        from bcda.client import BcdaClient
-        from bcda.places import Places
+        from bcda.api.client import BcdaClient
+        from bcda.storage.places import Places
         from bcda.settings import ConnectionSettings, Tuning
         places = Places.below(Path({str(places.raw.parent)!r}))
         settings = ConnectionSettings({settings.base_url!r}, {settings.client_id!r}, {settings.client_secret!r}, tuning=Tuning(concurrent_downloads=1))

@@ -10,8 +10,8 @@ from bcda import maintenance, warehouse
 from bcda.errors import InvalidRequestError
 from bcda.export import publish
 from bcda.model import core_tables
-from bcda.places import Places
 from bcda.settings import ApiVersion
+from bcda.storage.places import Places
 from bcda.warehouse import open_warehouse
 
 HOSTILE = 'it\'s; DROP TABLE claim; -- [a]* "$run_id" {lake} %s\nDROP TABLE claim; --'

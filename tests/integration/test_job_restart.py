@@ -7,11 +7,12 @@ import time
 import pytest
 from exporting import TYPES, fetch, load, planned
 
-from bcda import cancelled_jobs, export, job_records, job_restart
-from bcda.client import BcdaClient
-from bcda.commit_points import CommitPoint, RestartPoint
+from bcda import export
+from bcda.api.client import BcdaClient
 from bcda.errors import RateLimitedError, ServerError
-from bcda.runs import read_run
+from bcda.runs import canceled_jobs, job_records, job_restart
+from bcda.runs.run import read_run
+from bcda.storage.commit_points import CommitPoint, RestartPoint
 from bcda_simulator import Fault, FaultKind, SimulatorSettings
 
 NOT_CANCELLED = "job was not cancelled due to internal server error"
@@ -45,7 +46,7 @@ class Arrangement:
         return self.do(job_restart.restart_job, job_id)
 
     def cancel(self, job_id="1", **named):
-        return self.do(cancelled_jobs.cancel, job_id, **named)
+        return self.do(canceled_jobs.cancel, job_id, **named)
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from exporting import fetch, load, planned, run_export, wish
 
 from bcda import export, maintenance, warehouse
 from bcda.errors import CountMismatchError, ManifestError, StorageError
-from bcda.landed import read_accounts, read_landed, write_landed
 from bcda.landing import KEPT_TABLES
 from bcda.maintenance import compaction
-from bcda.places import Places
-from bcda.runs import amend_run
+from bcda.runs.landed import read_accounts, read_landed, write_landed
+from bcda.runs.run import amend_run
+from bcda.storage.places import Places
 from bcda.warehouse import StatusRow
 from bcda_simulator.world import World
 

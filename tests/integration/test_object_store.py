@@ -20,19 +20,21 @@ from exporting import fetch, planned, run_export
 from lives import ORDER, SERVED, START, Death, Stage
 from object_server import BUCKET, S3Server
 
-from bcda import duckdb_files, export, job_records, maintenance, shared_runs
-from bcda.client import BcdaClient
-from bcda.commit_points import CommitPoint, StorePoint
+from bcda import export, maintenance
+from bcda.api.client import BcdaClient
 from bcda.errors import EncryptionError, InvalidRequestError, StorageError
-from bcda.files import private_folder
-from bcda.job_records import Fact
-from bcda.landed import write_landed
 from bcda.model.mapping_version import MAPPING_VERSION
-from bcda.object_store import ObjectStore, store_of
-from bcda.places import Places
-from bcda.receipts import parse_receipt
-from bcda.runs import amend_run
+from bcda.runs import job_records, shared_runs
+from bcda.runs.job_records import Fact
+from bcda.runs.landed import write_landed
+from bcda.runs.receipts import parse_receipt
+from bcda.runs.run import amend_run
 from bcda.settings import ConnectionSettings
+from bcda.storage import duckdb_files
+from bcda.storage.commit_points import CommitPoint, StorePoint
+from bcda.storage.files import private_folder
+from bcda.storage.object_store import ObjectStore, store_of
+from bcda.storage.places import Places
 from bcda.warehouse import merged_runs
 from bcda_simulator import SimulatorServer, SimulatorSettings
 from bcda_simulator.world import World

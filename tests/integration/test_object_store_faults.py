@@ -9,14 +9,15 @@ from dataclasses import replace
 import pytest
 from object_server import CUT, S3Server
 
-from bcda import doctor, shared_runs
+from bcda import doctor
+from bcda.api.manifest import FileKind, OutputFile
 from bcda.doctor import Status
 from bcda.errors import IncompleteFileError, ManifestError, StorageError, StoreUnavailableError
-from bcda.landed import LakeFile, LandedBatch
-from bcda.manifest import FileKind, OutputFile
-from bcda.object_store import ObjectStore, store_of
-from bcda.places import Places
-from bcda.receipts import Receipt, write_receipt
+from bcda.runs import shared_runs
+from bcda.runs.landed import LakeFile, LandedBatch
+from bcda.runs.receipts import Receipt, write_receipt
+from bcda.storage.object_store import ObjectStore, store_of
+from bcda.storage.places import Places
 
 RUN = "20261121T000000Z-patient-v2-abcdef"
 RAW = "00001-Patient.ndjson.gz"

@@ -7,8 +7,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from exporting import planned
 
-from bcda import export, protocol, server_text
-from bcda.client import BcdaClient
+from bcda import export
+from bcda.api import protocol
+from bcda.api.client import BcdaClient
+from bcda.api.export_request import ExportRequest, Scope
+from bcda.api.protocol import JobState
 from bcda.errors import (
     ActionNeededError,
     AttributionMissingError,
@@ -22,8 +25,7 @@ from bcda.errors import (
     RateLimitedError,
     ServerError,
 )
-from bcda.export_request import ExportRequest, Scope
-from bcda.protocol import JobState
+from bcda.privacy import server_text
 from bcda.settings import ApiVersion
 from bcda_simulator import Entity, Fault, FaultKind, SimulatorSettings
 

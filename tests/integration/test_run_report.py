@@ -19,15 +19,16 @@ import pytest
 from canaries import canaries, leaks
 from exporting import fetch, planned, run_export
 
-from bcda import export, run_report
+from bcda import export
+from bcda.api.export_request import Scope
 from bcda.errors import DataQualityError, InvalidRequestError, StorageError
-from bcda.export_request import Scope
-from bcda.places import Places
-from bcda.run_report import document_of, read_facts, write_report
-from bcda.run_report.phases import phases_of
-from bcda.run_report.rendering import as_html, as_text
+from bcda.reporting import run_report
+from bcda.reporting.run_report import document_of, read_facts, write_report
+from bcda.reporting.run_report.phases import phases_of
+from bcda.reporting.run_report.rendering import as_html, as_text
 from bcda.settings import ConnectionSettings, Tuning
-from bcda.store_address import StoreAddress
+from bcda.storage.places import Places
+from bcda.storage.store_address import StoreAddress
 from bcda.warehouse import open_warehouse
 from bcda_simulator import Fault, FaultKind, SimulatorServer
 from bcda_simulator.world import World

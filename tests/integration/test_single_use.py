@@ -8,11 +8,12 @@ import pytest
 from exporting import every_phase, planned
 from pooling_proxy import pooling_proxy
 
-from bcda import export, protocol, single_use
-from bcda.client import BcdaClient
-from bcda.download import fetch_batch
+from bcda import export
+from bcda.api import protocol, single_use
+from bcda.api.client import BcdaClient
+from bcda.api.export_request import ExportRequest, Scope
 from bcda.errors import CredentialsError, ExportExpiredError, ServerError
-from bcda.export_request import ExportRequest, Scope
+from bcda.runs.fetch import fetch_batch
 from bcda.settings import ApiVersion
 from bcda_simulator import Fault, FaultKind
 

@@ -18,11 +18,12 @@ from pathlib import Path
 import duckdb
 from exporting import run_export
 
-from bcda import commit_points, duckdb_files, maintenance, warehouse
-from bcda.encryption import EncryptionKey
+from bcda import maintenance, warehouse
 from bcda.landing import land_files
-from bcda.places import Places
 from bcda.settings import ConnectionSettings
+from bcda.storage import commit_points, duckdb_files
+from bcda.storage.encryption import EncryptionKey
+from bcda.storage.places import Places
 from bcda.warehouse import database
 
 LOOK_AT = {

@@ -7,8 +7,8 @@ from functools import cache
 
 import duckdb
 
-from bcda import duckdb_files
-from bcda.encryption import EncryptionKey
+from bcda.storage import duckdb_files
+from bcda.storage.encryption import EncryptionKey
 
 KEY = EncryptionKey(bytes(range(32)))
 OTHER_KEY = EncryptionKey(b"another key of thirty-two bytes!")

@@ -20,10 +20,10 @@ from exporting import run_export
 from squid import NAME, PASSWORD, USER, free_port
 
 from bcda import doctor
-from bcda.client import BcdaClient
+from bcda.api.client import BcdaClient
 from bcda.doctor import Status
 from bcda.errors import BcdaError, ProxyRefusedError, ServerError, UntrustedServerError
-from bcda.places import Places
+from bcda.storage.places import Places
 from bcda_simulator.certificate import make_certificate
 
 CANARIES = (PASSWORD, quote(PASSWORD, safe=""), base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode(), "CANARY")
@@ -278,8 +278,8 @@ def test_object_storage_goes_through_the_same_proxy_with_the_same_trust(run_squi
     )
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        from bcda.object_store import ObjectStore
-        from bcda.store_address import StoreAddress
+        from bcda.storage.object_store import ObjectStore
+        from bcda.storage.store_address import StoreAddress
 
         proxy = run_squid()
         monkeypatch.setenv(VARIABLE, proxy.url)

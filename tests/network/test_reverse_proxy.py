@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from exporting import every_phase
 
-from bcda import protocol
+from bcda.api import protocol
 from bcda.errors import CredentialsError
 from bcda_simulator import Fault, FaultKind
 

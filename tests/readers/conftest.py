@@ -13,10 +13,10 @@ import weak_dice
 from exporting import run_export
 from reader_environments import ENVIRONMENTS, JDBC, JDBC_SHA256, made_once
 
-from bcda import duckdb_files
-from bcda.places import Places
-from bcda.publication import Publication
 from bcda.settings import ConnectionSettings
+from bcda.storage import duckdb_files
+from bcda.storage.places import Places
+from bcda.storage.publication import Publication
 from bcda.warehouse import publish
 from bcda_simulator import SimulatorServer
 from bcda_simulator.world import World

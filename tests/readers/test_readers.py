@@ -11,7 +11,7 @@ from rawfiles import load
 from reader_environments import OWN, environment
 from test_warehouse import EOB, LATER, claim
 
-from bcda.publication import Publication
+from bcda.storage.publication import Publication
 from bcda.warehouse import publish
 
 pytestmark = pytest.mark.readers

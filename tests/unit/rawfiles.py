@@ -5,20 +5,16 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from bcda.export_request import ExportRequest, Scope
-from bcda.landed import LandedBatch
+from bcda.api.export_request import ExportRequest, Scope
+from bcda.api.manifest import FileKind, Manifest, OutputFile
 from bcda.landing import land_files
-from bcda.manifest import FileKind, Manifest, OutputFile
-from bcda.places import Places
-from bcda.receipts import Receipt
-from bcda.runs import ExportRun, write_run
+from bcda.runs.landed import LandedBatch
+from bcda.runs.receipts import Receipt
+from bcda.runs.run import ExportRun, write_run
 from bcda.settings import ApiVersion
+from bcda.storage.files import private_folder
+from bcda.storage.places import Places
 from bcda.warehouse import MergeSummary, merge_run
-
-try:
-    from bcda.files import private_folder
-except ModuleNotFoundError:  # the library of an earlier commit, which some tests use
-    from bcda.places import private_folder
 
 DELETED = "Bundle"
 NOON = datetime(2026, 11, 10, 12, tzinfo=UTC)

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from bcda.coverage import Interval
+from bcda.api.export_request import Scope
+from bcda.api.type_filter import ClaimOutcome, SystemType
 from bcda.errors import InvalidRequestError
-from bcda.export_request import Scope
-from bcda.type_filter import ClaimOutcome, SystemType
+from bcda.runs.coverage import Interval
 from bcda_provider import arguments
 from bcda_provider.arguments import Asked
 

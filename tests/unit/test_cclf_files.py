@@ -13,12 +13,12 @@ from test_cases import EOB, diagnosis, patient, v2
 from typer.testing import CliRunner
 
 import bcda
-from bcda import files
 from bcda.__main__ import app
 from bcda.errors import InvalidRequestError, StorageError
 from bcda.export import publish
 from bcda.maintenance import Month, write_cclf_files
-from bcda.places import Places
+from bcda.storage import files
+from bcda.storage.places import Places
 
 pytestmark = pytest.mark.complete
 

@@ -312,7 +312,7 @@ class Golden:
 
 @pytest.fixture(scope="module", params=["v1", "v2", "v3"])
 def golden(request, tmp_path_factory):
-    from bcda.places import Places
+    from bcda.storage.places import Places
 
     made = Golden(request.param)
     made.places = Places.below(tmp_path_factory.mktemp(request.param))

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from bcda.coverage import (
+from bcda.api.export_request import ExportRequest, Scope
+from bcda.api.manifest import Manifest
+from bcda.runs.coverage import (
     OVERLAP,
     Covered,
     Gap,
@@ -23,13 +25,11 @@ from bcda.coverage import (
     next_since,
     oldest,
 )
-from bcda.export_request import ExportRequest, Scope
-from bcda.landed import LakeFile, LandedBatch
-from bcda.manifest import Manifest
-from bcda.places import Places
-from bcda.planning import GapWish, ListDates, NotNeeded, Wish, decide
-from bcda.runs import ExportRun
+from bcda.runs.landed import LakeFile, LandedBatch
+from bcda.runs.plan import GapWish, ListDates, NotNeeded, Wish, decide
+from bcda.runs.run import ExportRun
 from bcda.settings import ApiVersion
+from bcda.storage.places import Places
 from bcda.warehouse import merge_run, open_warehouse, read_ledger
 
 T0 = datetime(2026, 4, 1, tzinfo=UTC)

@@ -10,8 +10,8 @@ from rawfiles import NOON, land, load
 
 from bcda import maintenance
 from bcda.maintenance.disposal import Period
-from bcda.places import Places
 from bcda.settings import ApiVersion
+from bcda.storage.places import Places
 from bcda.warehouse import merge_run, publish
 
 VARIABLES = "https://bluebutton.cms.gov/resources/variables/"

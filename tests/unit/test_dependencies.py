@@ -17,9 +17,9 @@ from pyarrow.parquet import encryption
 import audit
 import licences
 from bcda import export
+from bcda.api.export_request import Scope
 from bcda.errors import InvalidRequestError
-from bcda.export_request import Scope
-from bcda.planning import Wish
+from bcda.runs.plan import Wish
 from bcda.settings import ApiVersion
 
 

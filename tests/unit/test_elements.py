@@ -9,7 +9,7 @@ import public_samples
 import pytest
 
 from bcda import model
-from bcda.elements import Element, element_report, typed_share
+from bcda.reporting.elements import Element, element_report, typed_share
 from bcda.settings import ApiVersion
 
 PROJECT = Path(__file__).resolve().parents[2]

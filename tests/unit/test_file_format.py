@@ -7,8 +7,8 @@ from rawfiles import land, load
 from test_unlikely import gaps, places, rows  # noqa: F401 - a fixture
 from test_warehouse import EOB, claim, patient
 
-from bcda.download import verify_gzip
 from bcda.errors import FileFormatError
+from bcda.runs.fetch import verify_gzip
 
 LINES = claim(1) + claim(2)
 TEXT = LINES.decode()

@@ -15,14 +15,15 @@ from pathlib import Path
 import pytest
 import rawfiles
 
-from bcda import duckdb_files, export, files, folder_modes, maintenance, warehouse
+from bcda import export, maintenance, warehouse
+from bcda.api.manifest import FileKind
 from bcda.by_hand.folder import Asked, held_folder
 from bcda.doctor import check_storage
 from bcda.errors import BcdaError, InvalidRequestError, ManifestError, StorageError
 from bcda.landing import land_files
-from bcda.manifest import FileKind
-from bcda.places import Places
-from bcda.receipts import Receipt, check_bytes, proved_receipt, write_receipt
+from bcda.runs.receipts import Receipt, check_bytes, proved_receipt, write_receipt
+from bcda.storage import duckdb_files, files, folder_modes
+from bcda.storage.places import Places
 
 PATIENT = ("Patient", b'{"resourceType":"Patient","id":"p1","meta":{"lastUpdated":"2026-11-01T00:00:00Z"}}\n')
 RECEIPT = Receipt("00001-X.ndjson.gz", FileKind.OUTPUT, "X", "http://x/1", 3, "0" * 64, 3, 1)
@@ -197,7 +198,7 @@ def started(script, *given):
 HOLDING = """
     import sys
     from pathlib import Path
-    from bcda import files
+    from bcda.storage import files
     folder = Path(sys.argv[1])
     with files.own_file(folder / "x.json"), files.own_folder(folder, "landing-r1-000") as own:
         part = files.open_own(folder / "y.gz", "part")
@@ -424,7 +425,7 @@ def test_a_full_disk_says_so_and_nothing_of_the_library(places):
         from pathlib import Path
         import rawfiles
         from bcda.errors import BcdaError
-        from bcda.places import Places
+        from bcda.storage.places import Places
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
         try:
             rawfiles.land(Places.below(Path(sys.argv[1])), [("Patient", b'{"resourceType":"Patient","id":"p2"}\\n')], run_id="r2")

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import duckdb
 import pytest
@@ -16,23 +15,23 @@ from earlier_code import code_of
 from rawfiles import NOON, land, load
 from typer.testing import CliRunner
 
-from bcda import maintenance, protocol
+from bcda import maintenance
 from bcda.__main__ import app
+from bcda.api import protocol
+from bcda.api.export_request import Scope
+from bcda.api.manifest import Manifest
+from bcda.api.server_clock import LEEWAY, is_future, latest_possible
 from bcda.doctor import Status, check_storage
 from bcda.errors import ManifestError, ServerError, StorageError
 from bcda.export import plan
-from bcda.export_request import Scope
 from bcda.landing import land_files
-from bcda.manifest import Manifest
-from bcda.manifest_check import check_manifest
-from bcda.places import Places
-from bcda.planning import Wish
-from bcda.receipts import Receipt
-from bcda.server_clock import LEEWAY, is_future, latest_possible
+from bcda.runs.manifest_check import check_manifest
+from bcda.runs.plan import Wish
+from bcda.runs.receipts import Receipt
 from bcda.settings import ApiVersion
+from bcda.storage.places import Places
 from bcda.warehouse import merge_run
 
-PROJECT = Path(__file__).resolve().parents[2]
 COMMIT = "7d75af7"
 """The last one that believed every date."""
 
@@ -89,8 +88,8 @@ def ask(places, statement):
 def earlier(tmp_path_factory):
     """A home of the release before: the second of three runs is dated 2099, and so is a claim that it brought."""
     folder = tmp_path_factory.mktemp("earlier")
-    code_of(COMMIT, folder / "code", "include")
-    path = os.pathsep.join([str(folder / "code" / "include"), str(PROJECT / "tests" / "unit")])
+    code_of(COMMIT, folder / "code", "include", "tests/unit")
+    path = os.pathsep.join(str(folder / "code" / part) for part in ("include", "tests/unit"))
     environment = {**os.environ, "PYTHONPATH": path}
     subprocess.run([sys.executable, "-c", MAKE, str(folder / "home")], env=environment, check=True)
     return folder / "home"

@@ -16,11 +16,10 @@ from earlier_code import code_of
 from rawfiles import NOON, land
 
 from bcda.maintenance import rebuild_warehouse
-from bcda.places import Places
 from bcda.settings import ApiVersion
+from bcda.storage.places import Places
 from bcda.warehouse import merge_run, publish
 
-PROJECT = Path(__file__).resolve().parents[2]
 COMMIT = "7d75af7"
 """The last one that never parted persons again."""
 
@@ -211,12 +210,12 @@ week(places, 2, patient("-2", {"1B"}, 2))
 def earlier(tmp_path_factory):
     """A home of the earlier release: -1 and -2 stay merged, -3 changed the key with a smaller MBI."""
     folder = tmp_path_factory.mktemp("earlier")
-    code_of(COMMIT, folder / "code", "include")
+    code_of(COMMIT, folder / "code", "include", "tests/unit")
     text = Path(__file__).read_text()
     head = text[text.index("WEEK = ") : text.index("def query")]
     imports = "import json\nfrom datetime import timedelta\nfrom rawfiles import NOON, land\nfrom bcda.settings import ApiVersion\nfrom bcda.warehouse import merge_run\n"
     (folder / "code" / "test_identity_home.py").write_text(imports + head)
-    path = os.pathsep.join([str(folder / "code" / "include"), str(folder / "code"), str(PROJECT / "tests" / "unit")])
+    path = os.pathsep.join(str(folder / "code" / part) for part in ("include", "", "tests/unit"))
     environment = {**os.environ, "PYTHONPATH": path}
     subprocess.run([sys.executable, "-c", EARLIER, str(folder / "home")], env=environment, check=True)
     return folder / "home"

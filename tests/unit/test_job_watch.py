@@ -2,8 +2,8 @@
 
 import pytest
 
-from bcda.job_watch import JobWatch, Verdict
-from bcda.protocol import JobState, JobStatus
+from bcda.api.job_watch import JobWatch, Verdict
+from bcda.api.protocol import JobState, JobStatus
 
 PENDING, BEGUN = JobStatus(JobState.PENDING), JobStatus(JobState.IN_PROGRESS)
 FAILED = JobStatus(JobState.FAILED, reason="Service encountered numerous errors. Job failed to complete.")

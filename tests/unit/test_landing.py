@@ -17,7 +17,7 @@ from bcda.errors import CountMismatchError, ManifestError
 from bcda.landing import land_files
 from bcda.landing.content_hash import content_hash
 from bcda.landing.lines import LineReader
-from bcda.receipts import Receipt
+from bcda.runs.receipts import Receipt
 from bcda.settings import ApiVersion
 from bcda_simulator.world import World
 
@@ -410,10 +410,10 @@ def test_memory_stays_bounded_whatever_the_file_size(tmp_path, pieces, size):
         from pathlib import Path
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         from bcda.landing import land_files
-        from bcda.files import private_folder
-        from bcda.places import Places
-        from bcda.receipts import Receipt
-        from bcda.manifest import FileKind
+        from bcda.storage.files import private_folder
+        from bcda.storage.places import Places
+        from bcda.runs.receipts import Receipt
+        from bcda.api.manifest import FileKind
         from bcda_simulator.world import World
         from rawfiles import NOON, land
         places = Places.below(Path({str(tmp_path)!r}))

@@ -14,8 +14,8 @@ from bcda import budgets
 from bcda.errors import EngineMemoryError
 from bcda.landing import KEPT_TABLES, land_again
 from bcda.landing.engine import Engine
-from bcda.query_files import rows_of
 from bcda.settings import ApiVersion
+from bcda.storage.query_files import rows_of
 
 _SPEC = importlib.util.spec_from_file_location(
     "landing_budgets", Path(__file__).parents[2] / "benchmarks" / "landing_budgets.py"
@@ -66,7 +66,7 @@ def test_of_many_quarantined_lines_the_first_are_listed_with_the_beginning_of_th
     assert max(len(row["line"]) for row in listed) == budgets.QUARANTINE_TEXT_BYTES
     with duckdb.connect(str(places.warehouse), read_only=True) as connection:
         assert connection.execute("SELECT count(*) FROM ops.quarantine").fetchall() == [(len(listed),)]
-        told = rows_of(connection, "bcda.run_report", "quarantined", {"run_id": "r1"})
+        told = rows_of(connection, "bcda.reporting.run_report", "quarantined", {"run_id": "r1"})
     assert sum(row["lines"] for row in told) == 2 * many + 1
     rest = next(row["lines"] for row in told if row["reason"] == "not listed one by one")
     assert rest == 2 * many + 1 - 2 * budgets.QUARANTINE_LISTED

@@ -8,11 +8,11 @@ import duckdb
 import pytest
 from rawfiles import NOON, land
 
-from bcda import protocol
+from bcda.api import protocol
 from bcda.errors import ManifestError
-from bcda.manifest_check import check_manifest
-from bcda.planning import Wish, decide
-from bcda.runs import read_run, write_run
+from bcda.runs.manifest_check import check_manifest
+from bcda.runs.plan import Wish, decide
+from bcda.runs.run import read_run, write_run
 from bcda.warehouse import merge_run
 
 BASE = "http://x"

@@ -8,9 +8,9 @@ import pytest
 from rawfiles import NOON, land, load
 
 from bcda import warehouse
-from bcda.landed import read_landed, write_landed
 from bcda.model import mapping_version
 from bcda.model.mapping_version import MAPPING_DIGEST, MAPPING_VERSION, mapping_digest
+from bcda.runs.landed import read_landed, write_landed
 
 PATIENT = b'{"resourceType":"Patient","id":"1","meta":{"lastUpdated":"2026-11-09T00:00:00Z"}}\n'
 

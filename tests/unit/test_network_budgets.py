@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from bcda import budgets, protocol, transfer
-from bcda.bounded_body import BoundedBody
-from bcda.documents import read_json
+from bcda import budgets
+from bcda.api import protocol, transfer
+from bcda.api.bounded_body import BoundedBody
+from bcda.api.transfer import FirstBytes, TransferBudget
 from bcda.errors import (
     FileFormatError,
     IncompleteFileError,
@@ -18,7 +19,7 @@ from bcda.errors import (
     StorageError,
 )
 from bcda.settings import Tuning
-from bcda.transfer import FirstBytes, TransferBudget
+from bcda.storage.documents import read_json
 
 LINES = b'{"resourceType":"Patient","id":"1"}\n' * 100
 MB = budgets.MEGABYTE

@@ -11,14 +11,15 @@ from rawfiles import load
 from worlds import at, export
 
 from bcda import export as stages
-from bcda import overview, warehouse
-from bcda.client import BcdaClient
+from bcda import warehouse
+from bcda.api.client import BcdaClient
 from bcda.errors import TransientError, WarehouseError
-from bcda.overview import Phase, kept, read_overview, read_progress
-from bcda.overview.pictures import incomplete_months, pictures
-from bcda.places import Places
-from bcda.runs import Wait, note_wait
-from bcda.suppression import FEWEST_PEOPLE
+from bcda.privacy.suppression import FEWEST_PEOPLE
+from bcda.reporting import overview
+from bcda.reporting.overview import Phase, kept, read_overview, read_progress
+from bcda.reporting.overview.pictures import incomplete_months, pictures
+from bcda.runs.run import Wait, note_wait
+from bcda.storage.places import Places
 from bcda_simulator.world import World
 
 PEOPLE = [str(number) for number in range(40)]

@@ -13,8 +13,8 @@ from rawfiles import NOON, land
 from worlds import at, export
 
 from bcda import model
-from bcda.places import Places
 from bcda.settings import ApiVersion
+from bcda.storage.places import Places
 from bcda.warehouse import merge_run
 from bcda_simulator.world import World
 

@@ -4,12 +4,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from bcda.coverage import Covered, Gap, Interval, TypeLedger
+from bcda.api.export_request import Scope
+from bcda.api.type_filter import SystemType, TypeFilter
 from bcda.errors import AttributionMissingError, InvalidRequestError, MissingList
-from bcda.export_request import Scope
-from bcda.planning import Decision, GapWish, ListDates, NotNeeded, Wish, decide
+from bcda.runs.coverage import Covered, Gap, Interval, TypeLedger
+from bcda.runs.plan import Decision, GapWish, ListDates, NotNeeded, Wish, decide
 from bcda.settings import ApiVersion
-from bcda.type_filter import SystemType, TypeFilter
 
 EOB = "ExplanationOfBenefit"
 LIST, NEXT = datetime(2026, 9, 5, tzinfo=UTC), datetime(2026, 10, 5, tzinfo=UTC)

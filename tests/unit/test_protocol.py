@@ -4,7 +4,11 @@ from email.utils import format_datetime
 
 import pytest
 
-from bcda import protocol
+from bcda.api import protocol
+from bcda.api.export_request import ExportRequest, Scope, format_instant, parse_instant
+from bcda.api.manifest import Manifest
+from bcda.api.protocol import JobState
+from bcda.api.type_filter import ClaimOutcome, TypeFilter
 from bcda.errors import (
     AttributionMissingError,
     CredentialsError,
@@ -13,11 +17,7 @@ from bcda.errors import (
     RateLimitedError,
     ServerError,
 )
-from bcda.export_request import ExportRequest, Scope, format_instant, parse_instant
-from bcda.manifest import Manifest
-from bcda.protocol import JobState
 from bcda.settings import ApiVersion
-from bcda.type_filter import ClaimOutcome, TypeFilter
 
 NOW = datetime(2026, 8, 22, 12, tzinfo=UTC)
 BASE = "https://api.example.org"

@@ -19,15 +19,15 @@ import weak_dice
 from rawfiles import load
 from test_warehouse import EOB, LATER, claim, patient
 
-from bcda import duckdb_files
-from bcda.commit_points import EVENT, CommitPoint
 from bcda.doctor.check import Status
 from bcda.doctor.storage import check_storage
-from bcda.encryption import EncryptionKey
 from bcda.errors import InvalidRequestError, StorageError
 from bcda.maintenance import change_key
-from bcda.places import Places
-from bcda.publication import ENCRYPTED_STORAGE, STORAGES, Publication
+from bcda.storage import duckdb_files
+from bcda.storage.commit_points import EVENT, CommitPoint
+from bcda.storage.encryption import EncryptionKey
+from bcda.storage.places import Places
+from bcda.storage.publication import ENCRYPTED_STORAGE, STORAGES, Publication
 from bcda.warehouse import open_warehouse, placement, publish
 
 EARLIER = Path(__file__).parent / "earlier" / "working-1.0.duckdb.xz"
@@ -317,8 +317,8 @@ def test_killed_at_any_step_a_reader_sees_the_old_file_or_the_new_one(places, ev
         import os, signal, sys
         from dataclasses import replace
         from pathlib import Path
-        from bcda.places import Places
-        from bcda.publication import Publication
+        from bcda.storage.places import Places
+        from bcda.storage.publication import Publication
         from bcda.warehouse import publish
         seen = 0
         def watch(event, arguments):

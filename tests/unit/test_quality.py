@@ -8,8 +8,8 @@ from worlds import at, export
 
 from bcda import model
 from bcda.errors import DataQualityError
-from bcda.places import Places
 from bcda.settings import ApiVersion
+from bcda.storage.places import Places
 from bcda.warehouse import open_warehouse, publish, run_checks
 from bcda.warehouse.quality import Level, checks
 from bcda_simulator.world import World

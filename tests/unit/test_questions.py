@@ -28,7 +28,7 @@ def asked(number, place=0):
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """A generated world of v2, loaded, and its claims as JSON."""
-    from bcda.places import Places
+    from bcda.storage.places import Places
 
     places = Places.below(tmp_path_factory.mktemp("questions") / "home")
     files = export(World(people=25, seed=4), [str(n) for n in range(25)], week=WEEK)
@@ -257,7 +257,7 @@ def test_drugs_and_what_people_pay_of_them(world):
 @pytest.mark.complete
 @pytest.mark.parametrize("version", list(ApiVersion))
 def test_every_version_gives_the_same_answers(tmp_path, version, world):
-    from bcda.places import Places
+    from bcda.storage.places import Places
 
     places = Places.below(tmp_path / "home")
     files = export(World(people=25, seed=4), [str(n) for n in range(25)], week=WEEK, version=version)

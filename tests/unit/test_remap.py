@@ -17,15 +17,15 @@ from worlds import at, export
 
 from bcda import maintenance, warehouse
 from bcda.__main__ import app
-from bcda.commit_points import EVENT, CommitPoint, RemapPoint
 from bcda.doctor.check import Status
 from bcda.doctor.storage import check_storage
 from bcda.errors import CountMismatchError, InvalidRequestError, StorageError
-from bcda.landed import read_accounts
 from bcda.model.mapping_version import MAPPING_VERSION
-from bcda.overview import read_overview
-from bcda.places import Places
+from bcda.reporting.overview import read_overview
+from bcda.runs.landed import read_accounts
 from bcda.settings import ApiVersion
+from bcda.storage.commit_points import EVENT, CommitPoint, RemapPoint
+from bcda.storage.places import Places
 from bcda_simulator.world import World
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -45,7 +45,6 @@ WRONG = {
 MAKE = f"""
 import sys
 from pathlib import Path
-sys.path.append({str(PROJECT / "tests" / "unit")!r})
 from bcda.overview import read_overview
 from bcda.places import Places
 from bcda.settings import ApiVersion
@@ -79,12 +78,13 @@ OTHERWISE = {
 def made(tmp_path_factory):
     """Folder of the home that an earlier release made and whose raw files are purged, and what today's code makes of them."""
     folder = tmp_path_factory.mktemp("earlier")
-    code_of(COMMIT, folder / "code", "include")
+    code_of(COMMIT, folder / "code", "include", "tests/unit")
     for name, (right, wrong) in WRONG.items():
         path = folder / "code" / "include" / "bcda" / "model" / "declarations" / name
         assert right in path.read_text()
         path.write_text(path.read_text().replace(right, wrong))
-    environment = {**os.environ, "PYTHONPATH": str(folder / "code" / "include")}
+    path = os.pathsep.join(str(folder / "code" / part) for part in ("include", "tests/unit"))
+    environment = {**os.environ, "PYTHONPATH": path}
     subprocess.run([sys.executable, "-c", MAKE, str(folder / "home")], env=environment, check=True)
     old, fresh = Places.below(folder / "home"), Places.below(folder / "fresh")
     for run_id, version, week, after in RUNS:

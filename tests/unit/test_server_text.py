@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bcda import protocol, server_text
-from bcda.server_text import KEPT_FILES, SHOWN_CHARACTERS, KeptTexts
+from bcda.api import protocol
+from bcda.privacy import server_text
+from bcda.privacy.server_text import KEPT_FILES, SHOWN_CHARACTERS, KeptTexts
 
 MBI = "1EG4TE5MK73"
 SPELLINGS = {

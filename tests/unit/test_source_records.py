@@ -15,8 +15,8 @@ import source_records
 from rawfiles import load
 from source_records import Record, Tables
 
-from bcda.places import Places
 from bcda.settings import ApiVersion
+from bcda.storage.places import Places
 
 RECORDS = public_samples.SAMPLES / "source-records"
 

@@ -10,7 +10,7 @@ import pytest
 from bcda import model
 from bcda.model import cclf_views, mapping
 from bcda.settings import ApiVersion
-from bcda.sql_text import identifier, literal
+from bcda.storage.sql_text import identifier, literal
 
 PROJECT = Path(__file__).resolve().parents[2]
 RUNS_SQL = {"execute", "executemany", "sql", "query", "from_query", "_run"}
@@ -31,9 +31,9 @@ REVIEWED = {
     "bcda_provider/notes.py:_note_of table.select().where(of_run)": SQLALCHEMY,
     "bcda_provider/notes.py:_note_of table.update().where(of_run, is_ours).values(content=text, updated_at=now)": SQLALCHEMY,
     "bcda_provider/operators/start_missed.py:work self": "runs Airflow's operator, not a statement",
-    "disposed_runs.py:set_disposed database": A_NAME_OF_OURS,
-    "duckdb_files.py:attach listed": "READ_ONLY, ENCRYPTION_KEY $key and STORAGE_VERSION $storage",
-    "duckdb_files.py:attach name": A_NAME_OF_OURS,
+    "runs/disposed_runs.py:set_disposed database": A_NAME_OF_OURS,
+    "storage/duckdb_files.py:attach listed": "READ_ONLY, ENCRYPTION_KEY $key and STORAGE_VERSION $storage",
+    "storage/duckdb_files.py:attach name": A_NAME_OF_OURS,
     "landing/drift.py:unknown_names column": A_MODEL_NAME,
     "landing/engine.py:__init__ statement": A_FILE,
     "landing/engine.py:_groups query": "made from a declaration, a file of the model, or a constant",
@@ -69,12 +69,12 @@ REVIEWED = {
     "maintenance/remap.py:_rows ', '.join(now)": "columns of a table of the model",
     "maintenance/remap.py:_rows name": A_MODEL_NAME,
     "maintenance/remap.py:_rows old": "columns of a table of the model, or NULL for one",
-    "parquet_files.py:_copy options": "constants, and the name of a key through literal()",
-    "parquet_files.py:_copy source": "relation() or a constant",
-    "parquet_files.py:count_rows relation([str(path)], key_name)": "paths and the name of a key, each through literal()",
-    "parquet_files.py:show name": A_NAME_OF_OURS,
-    "parquet_files.py:show rows": "relation(): paths and the name of a key, each through literal()",
-    "query_files.py:rows_of _text(package, name)": "a file of a package of ours",
+    "storage/parquet_files.py:_copy options": "constants, and the name of a key through literal()",
+    "storage/parquet_files.py:_copy source": "relation() or a constant",
+    "storage/parquet_files.py:count_rows relation([str(path)], key_name)": "paths and the name of a key, each through literal()",
+    "storage/parquet_files.py:show name": A_NAME_OF_OURS,
+    "storage/parquet_files.py:show rows": "relation(): paths and the name of a key, each through literal()",
+    "storage/query_files.py:rows_of _text(package, name)": "a file of a package of ours",
     "warehouse/database.py:_add_tables statement": A_FILE,
     "warehouse/database.py:_make_schema statement": A_FILE,
     "warehouse/mapping_state.py:runs_by_mapping query": "a file of the model, or a query that stands beside it",

@@ -3,8 +3,8 @@
 import pytest
 
 from bcda.errors import InvalidRequestError
-from bcda.places import Places
-from bcda.store_address import StoreAddress
+from bcda.storage.places import Places
+from bcda.storage.store_address import StoreAddress
 
 
 def test_an_address_with_everything():

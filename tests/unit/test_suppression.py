@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from solver import Solver
 
-from bcda import suppression
-from bcda.overview.cells import shown_payments, shown_roster
-from bcda.run_report import document, wording
-from bcda.run_report.claims import claim_changes
-from bcda.suppression import FEWEST_PEOPLE, WITHHELD, Total, withheld
+from bcda.privacy import suppression
+from bcda.privacy.suppression import FEWEST_PEOPLE, WITHHELD, Total, withheld
+from bcda.reporting.overview.cells import shown_payments, shown_roster
+from bcda.reporting.run_report import document, wording
+from bcda.reporting.run_report.claims import claim_changes
 from bcda.warehouse.ledger import MergeSummary, TypeCount
 
 UNTIL = datetime(2026, 6, 30, tzinfo=UTC)

@@ -10,8 +10,8 @@ import pytest
 from rawfiles import NOON, land
 from worlds import TYPES, at, export
 
-from bcda.places import Places
 from bcda.settings import ApiVersion
+from bcda.storage.places import Places
 from bcda.warehouse import merge_run
 from bcda_simulator.world import World, calendar
 

@@ -5,11 +5,11 @@ from urllib.parse import unquote
 
 import pytest
 
-from bcda import protocol
+from bcda.api import protocol
+from bcda.api.export_request import ExportRequest, Scope
+from bcda.api.type_filter import ClaimOutcome, FinalAction, SystemType, TypeFilter
 from bcda.errors import InvalidRequestError
-from bcda.export_request import ExportRequest, Scope
 from bcda.settings import ApiVersion
-from bcda.type_filter import ClaimOutcome, FinalAction, SystemType, TypeFilter
 from bcda_simulator import typefilter as server
 
 EOB = "ExplanationOfBenefit"

@@ -11,8 +11,8 @@ from test_warehouse import EOB, claim, patient
 
 from bcda.acceptance import Acceptance
 from bcda.errors import InvalidRequestError, UnlikelyExportError
-from bcda.places import Places
-from bcda.runs import amend_run, read_run
+from bcda.runs.run import amend_run, read_run
+from bcda.storage.places import Places
 from bcda.warehouse import merge_run
 
 WEEK = timedelta(days=7)

@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bcda import home
-from bcda.batches import split_into_batches
+from bcda.api.governor import Governor
+from bcda.api.manifest import FileKind, Manifest, OutputFile
 from bcda.errors import InvalidRequestError, ManifestError, StorageError
-from bcda.files import private_files, private_folder, write_durably
-from bcda.governor import Governor
-from bcda.manifest import FileKind, Manifest, OutputFile
-from bcda.places import Places
-from bcda.receipts import Receipt, read_receipt, write_receipt
+from bcda.runs.batches import split_into_batches
+from bcda.runs.receipts import Receipt, read_receipt, write_receipt
 from bcda.settings import ConnectionSettings, Tuning
+from bcda.storage import home
+from bcda.storage.files import private_files, private_folder, write_durably
+from bcda.storage.places import Places
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -92,13 +92,13 @@ CHECKOUT = '[project]\nname = "airflow-provider-bcda"\n'
 @pytest.mark.parametrize(
     ("folder", "project", "is_checkout"),
     [
-        ("include/bcda", CHECKOUT, True),
+        ("include/bcda/storage", CHECKOUT, True),
         # A wheel, and a wheel in an environment below a project of its user.
-        ("lib/python3.12/packages/bcda", None, False),
-        ("include/bcda", None, False),
-        ("include/bcda", '[project]\nname = "claims"\n', False),
-        ("include/bcda", "no [toml", False),
-        ("vendor/bcda", CHECKOUT, False),
+        ("lib/python3.12/packages/bcda/storage", None, False),
+        ("include/bcda/storage", None, False),
+        ("include/bcda/storage", '[project]\nname = "claims"\n', False),
+        ("include/bcda/storage", "no [toml", False),
+        ("vendor/bcda/storage", CHECKOUT, False),
     ],
 )
 def test_only_a_checkout_has_a_home_by_itself(tmp_path, monkeypatch, folder, project, is_checkout):

@@ -7,12 +7,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from bcda import budgets, export, protocol
-from bcda.export_request import ExportRequest, Scope
-from bcda.protocol import JobState, ListedJob
-from bcda.runs import ExportRun
+from bcda import budgets
+from bcda.api import protocol
+from bcda.api.export_request import ExportRequest, Scope
+from bcda.api.protocol import JobState, ListedJob
+from bcda.api.wait_clock import SLACK_SECONDS, WaitClock
+from bcda.runs import kick_off
+from bcda.runs.run import ExportRun
 from bcda.settings import ApiVersion
-from bcda.wait_clock import SLACK_SECONDS, WaitClock
 
 ASKED = datetime(2026, 11, 10, 12, tzinfo=UTC)
 DAY = 86_400.0
@@ -56,4 +58,4 @@ def test_our_clock_alone_calls_no_job_stuck(places):
     job = ListedJob("1", JobState.IN_PROGRESS, url, datetime.now(UTC) - timedelta(days=2))
     # A client that is asked to cancel anything fails.
     silent = SimpleNamespace(server_date=None, server_time=datetime.now(UTC))
-    asyncio.run(export._cancel_stuck(silent, places, ExportRun("r1", request, ASKED), [job]))
+    asyncio.run(kick_off._cancel_stuck(silent, places, ExportRun("r1", request, ASKED), [job]))

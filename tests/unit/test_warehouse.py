@@ -13,15 +13,16 @@ import pyarrow.parquet as pq
 import pytest
 from rawfiles import NOON, counts, land, load
 
-from bcda import files, model
-from bcda.commit_points import CommitPoint
-from bcda.coverage import Covered, Gap, TypeLedger
-from bcda.encryption import EncryptionKey
+from bcda import model
+from bcda.api.export_request import Scope
 from bcda.errors import CountMismatchError, ManifestError, StorageError, WarehouseError, WarehouseLockedError
-from bcda.export_request import Scope
 from bcda.maintenance import change_key
-from bcda.places import Places
+from bcda.runs.coverage import Covered, Gap, TypeLedger
 from bcda.settings import ApiVersion
+from bcda.storage import files
+from bcda.storage.commit_points import CommitPoint
+from bcda.storage.encryption import EncryptionKey
+from bcda.storage.places import Places
 from bcda.warehouse import (
     merge_run,
     open_warehouse,
@@ -536,10 +537,10 @@ def test_a_merge_killed_at_any_statement_leaves_all_or_nothing(places, moment):
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         from pathlib import Path
         from bcda import model
-        from bcda.landed import read_landed
-        from bcda.manifest import Manifest, OutputFile
-        from bcda.places import Places
-        from bcda.runs import read_run
+        from bcda.runs.landed import read_landed
+        from bcda.api.manifest import Manifest, OutputFile
+        from bcda.storage.places import Places
+        from bcda.runs.run import read_run
         from bcda.warehouse import merge_run
         from rawfiles import NOON
         places = Places.below(Path({str(places.raw.parent)!r}))
@@ -594,7 +595,7 @@ def publishing(places, wait_seconds):
         import sys
         from pathlib import Path
         from bcda.errors import WarehouseLockedError
-        from bcda.places import Places
+        from bcda.storage.places import Places
         from bcda.warehouse import publish
         print("begun", flush=True)
         try:

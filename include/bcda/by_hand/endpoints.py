@@ -5,15 +5,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bcda import protocol
+from bcda.api import protocol
+from bcda.api.client import BcdaClient
+from bcda.api.export_request import DEFAULT_RESOURCE_TYPES, Scope
+from bcda.api.protocol import AttributionStatus, JobState, JobStatus, ListedJob
 from bcda.by_hand.event_loop import complete
 from bcda.by_hand.exporting import ClientOf, Tell, download_job, run_export
 from bcda.by_hand.one_job import about_job
 from bcda.by_hand.result import ExportResult
-from bcda.client import BcdaClient
 from bcda.errors import InvalidRequestError
-from bcda.export_request import DEFAULT_RESOURCE_TYPES, Scope
-from bcda.protocol import AttributionStatus, JobState, JobStatus, ListedJob
 from bcda.settings import ConnectionSettings
 
 T = TypeVar("T")

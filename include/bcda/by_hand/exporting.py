@@ -10,15 +10,18 @@ from pathlib import Path
 
 import tenacity
 
-from bcda import export, job_restart, protocol
-from bcda.batches import MAX_BATCHES
+from bcda import export
+from bcda.api import protocol
+from bcda.api.client import BcdaClient
+from bcda.api.export_request import DEFAULT_RESOURCE_TYPES, ExportRequest, Scope, parse_instant, scope_of
+from bcda.api.manifest import Manifest
+from bcda.api.type_filter import SystemType, TypeFilter
 from bcda.by_hand.event_loop import complete
 from bcda.by_hand.folder import Asked, ExportFolder, held_folder
 from bcda.by_hand.gaps import count_gaps
 from bcda.by_hand.one_job import about_job
 from bcda.by_hand.result import ExportedFile, ExportResult
 from bcda.by_hand.waiting import Restart, again_after, wait_for_job
-from bcda.client import BcdaClient
 from bcda.errors import (
     BcdaError,
     ExportExpiredError,
@@ -29,14 +32,13 @@ from bcda.errors import (
     RateLimitedError,
     TransientError,
 )
-from bcda.export_request import DEFAULT_RESOURCE_TYPES, ExportRequest, Scope, parse_instant, scope_of
-from bcda.files import private_folder
-from bcda.landed import LandedBatch
-from bcda.manifest import Manifest
-from bcda.receipts import Receipt, read_receipt
-from bcda.runs import ExportRun, write_run
+from bcda.runs import job_restart
+from bcda.runs.batches import MAX_BATCHES
+from bcda.runs.landed import LandedBatch
+from bcda.runs.receipts import Receipt, read_receipt
+from bcda.runs.run import ExportRun, write_run
 from bcda.settings import ApiVersion, ConnectionSettings, server_of
-from bcda.type_filter import SystemType, TypeFilter
+from bcda.storage.files import private_folder
 
 log = logging.getLogger(__name__)
 

@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bcda.documents import read_json, read_number, read_text
 from bcda.errors import InvalidRequestError, StorageError
-from bcda.files import open_lock, private_folder, reason_of, remove_dead, write_durably
-from bcda.places import Places
 from bcda.settings import ConnectionSettings, server_of
+from bcda.storage.documents import read_json, read_number, read_text
+from bcda.storage.files import open_lock, private_folder, reason_of, remove_dead, write_durably
+from bcda.storage.places import Places
 
 _STATE = "export.json"
 _FORMAT = 1

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from isal import igzip
 
-from bcda.manifest import FileKind, Manifest, OutputFile
+from bcda.api.manifest import FileKind, Manifest, OutputFile
 
 UNKNOWN_TYPE = "unknown type"
 """For an error that belongs to no data file of the manifest and whose text names no type."""

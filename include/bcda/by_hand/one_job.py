@@ -3,7 +3,7 @@
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from bcda.client import BcdaClient
+from bcda.api.client import BcdaClient
 from bcda.errors import CredentialsError, InvalidRequestError
 
 T = TypeVar("T")

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from bcda.export_request import format_instant
-from bcda.manifest import FileKind
+from bcda.api.export_request import format_instant
+from bcda.api.manifest import FileKind
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from bcda.client import BcdaClient
+from bcda.api.client import BcdaClient
+from bcda.api.job_watch import JobWatch, Verdict
+from bcda.api.protocol import JobState, JobStatus
 from bcda.errors import ExportExpiredError, ExportFailedError, NotAllowListedError, TransientError
-from bcda.job_watch import JobWatch, Verdict
-from bcda.protocol import JobState, JobStatus
 
 _SOON_SECONDS = 60.0
 

@@ -8,12 +8,13 @@ from typing import Annotated
 
 import typer
 
-from bcda import maintenance, overview, run_report, warehouse
+from bcda import maintenance, warehouse
 from bcda.commands.output import print_table
 from bcda.errors import BcdaError, InvalidRequestError
-from bcda.files import read_bytes
 from bcda.maintenance.disposal import Certificate, Found, Period, Person, Scope, WholeSource, paths_of
-from bcda.places import DEFAULT_SOURCE, Places
+from bcda.reporting import overview, run_report
+from bcda.storage.files import read_bytes
+from bcda.storage.places import DEFAULT_SOURCE, Places
 
 app = typer.Typer()
 

@@ -11,12 +11,12 @@ from typing import Annotated, Any
 
 import typer
 
-from bcda import server_text
+from bcda.api.export_request import DEFAULT_RESOURCE_TYPES, Scope, format_instant
+from bcda.api.protocol import JOB_STATUSES, JobStatus, ListedJob
 from bcda.by_hand import Bcda, ExportResult
 from bcda.commands.output import print_json, print_table
 from bcda.errors import ExportInterrupted, InvalidRequestError
-from bcda.export_request import DEFAULT_RESOURCE_TYPES, Scope, format_instant
-from bcda.protocol import JOB_STATUSES, JobStatus, ListedJob
+from bcda.privacy import server_text
 from bcda.settings import ApiVersion, ConnectionSettings
 
 app = typer.Typer()

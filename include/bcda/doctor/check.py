@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from bcda.deadlines import Finding
+from bcda.api.deadlines import Finding
 
 
 class Status(StrEnum):

@@ -16,9 +16,12 @@ from datetime import datetime
 
 import httpx
 
-from bcda import budgets, network, protocol, server_text
-from bcda.client import BcdaClient
-from bcda.deadlines import check_list, check_secret
+from bcda import budgets, network
+from bcda.api import protocol
+from bcda.api.client import BcdaClient
+from bcda.api.deadlines import check_list, check_secret
+from bcda.api.export_request import DEFAULT_RESOURCE_TYPES, ExportRequest, Scope, format_instant
+from bcda.api.protocol import AttributionStatus, ListedJob
 from bcda.doctor.check import Check, Status
 from bcda.errors import (
     AttributionMissingError,
@@ -30,10 +33,9 @@ from bcda.errors import (
     TransientError,
     UntrustedServerError,
 )
-from bcda.export_request import DEFAULT_RESOURCE_TYPES, ExportRequest, Scope, format_instant
 from bcda.network import Proxy, causes_of
-from bcda.planning import RUNOUT_KEPT
-from bcda.protocol import AttributionStatus, ListedJob
+from bcda.privacy import server_text
+from bcda.runs.plan import RUNOUT_KEPT
 from bcda.settings import ApiVersion, AuthMode, ConnectionSettings, Tuning
 
 SILENCE_SECONDS = 8.0

@@ -7,9 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from bcda import duckdb_files, parquet_files
 from bcda.doctor.check import Check, Status
-from bcda.encryption import lake_key_name
 from bcda.errors import (
     EncryptionError,
     InvalidRequestError,
@@ -18,10 +16,13 @@ from bcda.errors import (
     StoreUnavailableError,
     WarehouseLockedError,
 )
-from bcda.files import reason_of
-from bcda.folder_modes import opening_of
-from bcda.object_store import store_of
-from bcda.places import Places
+from bcda.storage import duckdb_files, parquet_files
+from bcda.storage.encryption import lake_key_name
+from bcda.storage.files import reason_of
+from bcda.storage.folder_modes import opening_of
+from bcda.storage.object_store import store_of
+from bcda.storage.places import Places
+from bcda.storage.warehouse_place import check_place
 from bcda.warehouse import (
     check_readers,
     future_in_words,
@@ -33,7 +34,6 @@ from bcda.warehouse import (
     repair_step,
     runs_by_mapping,
 )
-from bcda.warehouse_place import check_place
 
 SPARE_BYTES = 1 << 30
 """What should be left after a run: DuckDB spills beside the database when a merge outgrows its memory."""

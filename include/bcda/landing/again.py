@@ -9,20 +9,20 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bcda import duckdb_files, parquet_files
 from bcda.budgets import GATHER_BYTES, LANDING_ENGINE_BYTES, PORTION_ELEMENTS, SLICE_BYTES
-from bcda.encryption import lake_key_name
 from bcda.errors import EngineMemoryError, LandingError
-from bcda.files import own_folder, told
-from bcda.landed import LakeFile
 from bcda.landing.drift import samples_of
 from bcda.landing.engine import CHUNK_BYTES, Engine
 from bcda.landing.lake_files import LakeWriter
 from bcda.landing.lines import Part, Slice
-from bcda.places import Places
 from bcda.progress import Done, Progress
+from bcda.runs.landed import LakeFile
 from bcda.settings import ApiVersion
-from bcda.sql_text import literal
+from bcda.storage import duckdb_files, parquet_files
+from bcda.storage.encryption import lake_key_name
+from bcda.storage.files import own_folder, told
+from bcda.storage.places import Places
+from bcda.storage.sql_text import literal
 
 log = logging.getLogger(__name__)
 

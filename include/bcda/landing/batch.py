@@ -14,7 +14,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bcda import duckdb_files, parquet_files
+from bcda.api.manifest import FileKind, Manifest
+from bcda.api.server_clock import latest_possible
 from bcda.budgets import (
     GATHER_BYTES,
     LANDING_ENGINE_BYTES,
@@ -22,26 +23,25 @@ from bcda.budgets import (
     QUARANTINE_LISTED,
     QUARANTINE_TEXT_BYTES,
 )
-from bcda.commit_points import CommitPoint, reached
-from bcda.encryption import lake_key_name
 from bcda.errors import CountMismatchError, EngineMemoryError, LandingError
-from bcda.files import own_folder, private_folder, remove_dead, told
-from bcda.landed import LandedBatch, LandedFile, read_landed, write_landed
 from bcda.landing.content_hash import content_hash
 from bcda.landing.drift import samples_of
 from bcda.landing.engine import Engine, ParsedKeys, slice_table
 from bcda.landing.lake_files import LakeWriter, partition_of
 from bcda.landing.lines import LineReader, Slice
 from bcda.landing.portions import Portion, Window, conspicuous, portions, too_many, too_much_together, weights
-from bcda.manifest import FileKind, Manifest
 from bcda.model.mapping import NO_ID
 from bcda.model.mapping_version import MAPPING_VERSION
-from bcda.places import Places
 from bcda.progress import Done, Progress
-from bcda.receipts import Receipt, check_bytes
-from bcda.runs import ExportRun
-from bcda.server_clock import latest_possible
+from bcda.runs.landed import LandedBatch, LandedFile, read_landed, write_landed
+from bcda.runs.receipts import Receipt, check_bytes
+from bcda.runs.run import ExportRun
 from bcda.settings import ApiVersion
+from bcda.storage import duckdb_files, parquet_files
+from bcda.storage.commit_points import CommitPoint, reached
+from bcda.storage.encryption import lake_key_name
+from bcda.storage.files import own_folder, private_folder, remove_dead, told
+from bcda.storage.places import Places
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from bcda.landing.lines import Slice
 from bcda.landing.odd_json import with_last_keys
 from bcda.model import mapping
 from bcda.settings import ApiVersion
-from bcda.sql_text import literal
+from bcda.storage.sql_text import literal
 
 T = TypeVar("T")
 

@@ -10,13 +10,13 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bcda import parquet_files
-from bcda.commit_points import CommitPoint, reached
-from bcda.encryption import EncryptionKey
 from bcda.errors import StorageError
-from bcda.files import open_new, private_folder, put_in_place, reason_of
-from bcda.landed import LakeFile
+from bcda.runs.landed import LakeFile
 from bcda.settings import ApiVersion
+from bcda.storage import parquet_files
+from bcda.storage.commit_points import CommitPoint, reached
+from bcda.storage.encryption import EncryptionKey
+from bcda.storage.files import open_new, private_folder, put_in_place, reason_of
 
 
 def partition_of(api_version: ApiVersion, export_date: date) -> str:

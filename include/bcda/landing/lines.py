@@ -15,7 +15,7 @@ from isal import igzip, igzip_lib
 
 from bcda.budgets import LINE_BYTES, QUARANTINE_TEXT_BYTES, SLICE_BYTES, SLICE_LINES
 from bcda.errors import IncompleteFileError
-from bcda.file_format import BYTE_ORDER_MARK
+from bcda.storage.file_format import BYTE_ORDER_MARK
 
 _BLANK = ord(" ")
 _BLANKS = b" \t\r\n"

@@ -1,6 +1,6 @@
 """Keeping a source's data in order: retention, compaction, health, another key or mapping, and rebuilding each store."""
 
-from bcda.deadlines import Finding, check_secret
+from bcda.api.deadlines import Finding, check_secret
 from bcda.maintenance.cclf_files import Month, WrittenFile, write_cclf_files
 from bcda.maintenance.change_key import ChangedKey, change_key
 from bcda.maintenance.compaction import compact_lake

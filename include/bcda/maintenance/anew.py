@@ -10,11 +10,12 @@ from pathlib import Path
 
 import duckdb
 
-from bcda import duckdb_files, warehouse
+from bcda import warehouse
 from bcda.errors import StorageError
-from bcda.files import sync_folder
 from bcda.maintenance.rebuild import keep_person_keys, merge_anew
-from bcda.places import Places
+from bcda.storage import duckdb_files
+from bcda.storage.files import sync_folder
+from bcda.storage.places import Places
 
 log = logging.getLogger(__name__)
 

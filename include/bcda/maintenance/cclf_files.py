@@ -10,12 +10,12 @@ from typing import Any
 
 import duckdb
 
-from bcda import files
 from bcda.errors import InvalidRequestError, StorageError
-from bcda.guarded import guarded
 from bcda.model import cclf_views
 from bcda.model.cclf_views import CclfColumn
-from bcda.places import Places
+from bcda.storage import files
+from bcda.storage.guarded import guarded
+from bcda.storage.places import Places
 from bcda.warehouse import open_warehouse
 
 _ROWS_AT_ONCE = 5_000

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import duckdb
 
-from bcda import duckdb_files, parquet_files, warehouse
-from bcda.encryption import EncryptionKey, lake_key_name
+from bcda import warehouse
 from bcda.errors import EncryptionError, InvalidRequestError, StorageError
-from bcda.files import own_folder, put_in_place
-from bcda.guarded import guarded
-from bcda.places import Places
+from bcda.storage import duckdb_files, parquet_files
+from bcda.storage.encryption import EncryptionKey, lake_key_name
+from bcda.storage.files import own_folder, put_in_place
+from bcda.storage.guarded import guarded
+from bcda.storage.places import Places
 from bcda.warehouse import LOCK_WAIT_SECONDS
 
 log = logging.getLogger(__name__)

@@ -9,16 +9,17 @@ from typing import Any
 
 import duckdb
 
-from bcda import duckdb_files, parquet_files, shared_runs
-from bcda.commit_points import StorePoint, reached
-from bcda.encryption import lake_key_name
 from bcda.errors import CountMismatchError, ManifestError, StorageError
-from bcda.files import own_folder, put_in_place, read_bytes, remove_dead, sync_folder, write_durably
-from bcda.guarded import guarded
-from bcda.landed import LakeFile, LandedBatch, landed_path, read_accounts, write_landed
 from bcda.maintenance.exchange import finish_exchange
-from bcda.object_store import store_of
-from bcda.places import Places
+from bcda.runs import shared_runs
+from bcda.runs.landed import LakeFile, LandedBatch, landed_path, read_accounts, write_landed
+from bcda.storage import duckdb_files, parquet_files
+from bcda.storage.commit_points import StorePoint, reached
+from bcda.storage.encryption import lake_key_name
+from bcda.storage.files import own_folder, put_in_place, read_bytes, remove_dead, sync_folder, write_durably
+from bcda.storage.guarded import guarded
+from bcda.storage.object_store import store_of
+from bcda.storage.places import Places
 
 log = logging.getLogger(__name__)
 

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from bcda import shared_runs
-from bcda.commit_points import RemapPoint, reached
-from bcda.documents import read_json, read_number
 from bcda.errors import ManifestError
-from bcda.files import private_folder, read_bytes, sync_folder, write_durably
-from bcda.landed import LakeFile, LandedBatch, landed_path, read_accounts, read_lake_file, write_landed
-from bcda.object_store import store_of
-from bcda.places import Places
+from bcda.runs import shared_runs
+from bcda.runs.landed import LakeFile, LandedBatch, landed_path, read_accounts, read_lake_file, write_landed
+from bcda.storage.commit_points import RemapPoint, reached
+from bcda.storage.documents import read_json, read_number
+from bcda.storage.files import private_folder, read_bytes, sync_folder, write_durably
+from bcda.storage.object_store import store_of
+from bcda.storage.places import Places
 
 _NOTE = "remap.json"
 

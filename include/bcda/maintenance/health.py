@@ -2,11 +2,11 @@
 
 from datetime import datetime, timedelta
 
-from bcda.deadlines import Finding, is_closed
-from bcda.export_request import format_instant
-from bcda.places import Places
+from bcda.api.deadlines import Finding, is_closed
+from bcda.api.export_request import format_instant
+from bcda.storage.places import Places
+from bcda.storage.warehouse_place import check_place
 from bcda.warehouse import StatusRow, read_status
-from bcda.warehouse_place import check_place
 
 
 def data_status(places: Places) -> list[StatusRow]:

@@ -10,20 +10,22 @@ from pathlib import Path
 
 import duckdb
 
-from bcda import duckdb_files, landing, model, parquet_files, shared_runs, warehouse
-from bcda.disposed_runs import read_disposed, set_disposed
-from bcda.encryption import lake_key_name
+from bcda import landing, model, warehouse
+from bcda.api.manifest import Manifest
 from bcda.errors import ManifestError
-from bcda.files import private_folder, read_bytes
-from bcda.guarded import guarded
-from bcda.landed import LandedBatch, read_accounts
 from bcda.maintenance.compaction import bring_compacted, compact_lake, finish_begun, is_compacted
-from bcda.manifest import Manifest
-from bcda.object_store import store_of
-from bcda.places import Places
-from bcda.receipts import read_receipt
-from bcda.runs import ExportRun, read_run
-from bcda.sql_text import identifier
+from bcda.runs import shared_runs
+from bcda.runs.disposed_runs import read_disposed, set_disposed
+from bcda.runs.landed import LandedBatch, read_accounts
+from bcda.runs.receipts import read_receipt
+from bcda.runs.run import ExportRun, read_run
+from bcda.storage import duckdb_files, parquet_files
+from bcda.storage.encryption import lake_key_name
+from bcda.storage.files import private_folder, read_bytes
+from bcda.storage.guarded import guarded
+from bcda.storage.object_store import store_of
+from bcda.storage.places import Places
+from bcda.storage.sql_text import identifier
 
 log = logging.getLogger(__name__)
 

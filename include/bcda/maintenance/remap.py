@@ -10,21 +10,23 @@ from pathlib import Path
 
 import duckdb
 
-from bcda import duckdb_files, landing, model, parquet_files, shared_runs, warehouse
-from bcda.commit_points import RemapPoint, reached
-from bcda.encryption import lake_key_name
+from bcda import landing, model, warehouse
 from bcda.errors import CountMismatchError, InvalidRequestError, ManifestError, StorageError
-from bcda.guarded import guarded
-from bcda.landed import LakeFile, LandedBatch, read_accounts
 from bcda.maintenance import exchange
 from bcda.maintenance.anew import FRESH, columns_of, exchange_warehouse, loaded_at
 from bcda.maintenance.compaction import finish_begun
 from bcda.model.mapping_version import MAPPING_VERSION
-from bcda.places import Places
-from bcda.runs import read_run
-from bcda.shown_names import CLAIM_TYPES, OTHER
+from bcda.privacy.shown_names import CLAIM_TYPES, OTHER
+from bcda.runs import shared_runs
+from bcda.runs.landed import LakeFile, LandedBatch, read_accounts
+from bcda.runs.run import read_run
+from bcda.storage import duckdb_files, parquet_files
+from bcda.storage.commit_points import RemapPoint, reached
+from bcda.storage.encryption import lake_key_name
+from bcda.storage.guarded import guarded
+from bcda.storage.places import Places
+from bcda.storage.warehouse_place import check_place
 from bcda.warehouse import LOCK_WAIT_SECONDS
-from bcda.warehouse_place import check_place
 
 log = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from bcda import warehouse
 from bcda.maintenance.anew import exchange_warehouse
-from bcda.places import Places
-from bcda.warehouse_place import check_place
+from bcda.storage.places import Places
+from bcda.storage.warehouse_place import check_place
 
 log = logging.getLogger(__name__)
 

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from bcda import shared_runs
+from bcda.api.manifest import Manifest
 from bcda.errors import ManifestError, StorageError
-from bcda.files import read_bytes, reason_of, remove_dead
-from bcda.guarded import guarded
-from bcda.manifest import Manifest
-from bcda.object_store import store_of
-from bcda.places import Places
-from bcda.runs import read_run
-from bcda.server_text import KEPT_PATTERN
+from bcda.privacy.server_text import KEPT_PATTERN
+from bcda.runs import shared_runs
+from bcda.runs.run import read_run
+from bcda.storage.files import read_bytes, reason_of, remove_dead
+from bcda.storage.guarded import guarded
+from bcda.storage.object_store import store_of
+from bcda.storage.places import Places
 
 log = logging.getLogger(__name__)
 

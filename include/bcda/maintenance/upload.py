@@ -3,14 +3,15 @@
 import logging
 from dataclasses import dataclass
 
-from bcda import shared_runs, warehouse
+from bcda import warehouse
 from bcda.errors import InvalidRequestError
-from bcda.guarded import guarded
-from bcda.landed import read_landed
-from bcda.object_store import store_of
-from bcda.places import Places
-from bcda.receipts import parse_receipt, receipt_path
-from bcda.warehouse_place import claim_place
+from bcda.runs import shared_runs
+from bcda.runs.landed import read_landed
+from bcda.runs.receipts import parse_receipt, receipt_path
+from bcda.storage.guarded import guarded
+from bcda.storage.object_store import store_of
+from bcda.storage.places import Places
+from bcda.storage.warehouse_place import claim_place
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from bcda.sql_text import literal
+from bcda.storage.sql_text import literal
 
 SCHEMA_VERSION = 4
 """Raised when a table changes; a warehouse of another version is rebuilt from the lake."""

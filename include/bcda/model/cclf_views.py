@@ -13,7 +13,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from bcda.sql_text import literal
+from bcda.storage.sql_text import literal
 
 VERSIONS = ("v1", "v2", "v3")
 SCHEMA = "cclf"

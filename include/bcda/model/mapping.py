@@ -17,7 +17,7 @@ from importlib.resources import files
 from typing import Any
 
 from bcda.settings import ApiVersion
-from bcda.sql_text import literal
+from bcda.storage.sql_text import literal
 
 LINEAGE = ("raw_file", "raw_line")
 """Columns that tie each row of a lake table to the line it came from."""

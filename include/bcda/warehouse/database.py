@@ -9,11 +9,12 @@ from pathlib import Path
 import duckdb
 import tenacity
 
-from bcda import budgets, duckdb_files, model
-from bcda.encryption import EncryptionKey
+from bcda import budgets, model
 from bcda.errors import StorageError, WarehouseError, WarehouseLockedError
-from bcda.files import make_private, private_folder, remove_dead, sync_folder, told
 from bcda.model.mapping_version import MAPPING_VERSION
+from bcda.storage import duckdb_files
+from bcda.storage.encryption import EncryptionKey
+from bcda.storage.files import make_private, private_folder, remove_dead, sync_folder, told
 from bcda.warehouse.views import renew_views
 
 log = logging.getLogger(__name__)

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 import duckdb
 
 from bcda import model
+from bcda.api.export_request import format_instant
+from bcda.api.manifest import Manifest
+from bcda.api.server_clock import is_future
 from bcda.errors import ManifestError, StorageError
-from bcda.export_request import format_instant
-from bcda.manifest import Manifest
-from bcda.places import Places
-from bcda.runs import ExportRun
-from bcda.server_clock import is_future
+from bcda.runs.run import ExportRun
+from bcda.storage.places import Places
 
 
 def time_at_bcda(run: ExportRun, manifest: Manifest, now: datetime) -> datetime:

@@ -7,16 +7,18 @@ from typing import Any
 
 import duckdb
 
-from bcda import model, parquet_files, shared_runs
-from bcda.encryption import lake_key_name
+from bcda import model
+from bcda.api.export_request import Scope
+from bcda.api.manifest import Manifest
 from bcda.errors import ManifestError
-from bcda.export_request import Scope
-from bcda.files import read_bytes
-from bcda.landed import LandedBatch, read_landed
-from bcda.manifest import Manifest
-from bcda.places import Places
+from bcda.runs import shared_runs
+from bcda.runs.landed import LandedBatch, read_landed
+from bcda.storage import parquet_files
+from bcda.storage.encryption import lake_key_name
+from bcda.storage.files import read_bytes
+from bcda.storage.places import Places
+from bcda.storage.warehouse_place import check_place
 from bcda.warehouse.database import GAP_TYPES, LOCK_WAIT_SECONDS, open_warehouse
-from bcda.warehouse_place import check_place
 
 log = logging.getLogger(__name__)
 

@@ -8,15 +8,15 @@ from typing import Any
 import duckdb
 
 from bcda import model
-from bcda.coverage import Covered, Gap, TypeLedger
+from bcda.api.export_request import Scope, format_instant
 from bcda.errors import InvalidRequestError
-from bcda.export_request import Scope, format_instant
-from bcda.places import Places
+from bcda.privacy.suppression import Cell, Total, withheld
+from bcda.runs.coverage import Covered, Gap, TypeLedger
 from bcda.settings import ApiVersion, server_of
-from bcda.suppression import Cell, Total, withheld
+from bcda.storage.places import Places
+from bcda.storage.warehouse_place import check_place
 from bcda.warehouse.database import LOCK_WAIT_SECONDS, open_warehouse
 from bcda.warehouse.distrust import check_ledger
-from bcda.warehouse_place import check_place
 
 
 @dataclass(frozen=True, slots=True)

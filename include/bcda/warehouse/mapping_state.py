@@ -6,7 +6,7 @@ import duckdb
 
 from bcda import model
 from bcda.model.mapping_version import MAPPING_VERSION
-from bcda.places import DEFAULT_SOURCE, Places
+from bcda.storage.places import DEFAULT_SOURCE, Places
 from bcda.warehouse.database import LOCK_WAIT_SECONDS, open_warehouse
 
 

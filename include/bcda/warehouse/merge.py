@@ -9,18 +9,19 @@ from datetime import datetime
 
 import duckdb
 
-from bcda import model, parquet_files
+from bcda import model
 from bcda.acceptance import Acceptance
-from bcda.commit_points import CommitPoint, reached
-from bcda.encryption import lake_key_name
+from bcda.api.export_request import Scope
+from bcda.api.manifest import FileKind, Manifest
+from bcda.api.server_clock import latest_possible
 from bcda.errors import CountMismatchError, ManifestError
-from bcda.export_request import Scope
-from bcda.landed import LandedBatch
-from bcda.manifest import FileKind, Manifest
 from bcda.model.mapping_version import MAPPING_VERSION
-from bcda.places import Places
-from bcda.runs import ExportRun
-from bcda.server_clock import latest_possible
+from bcda.runs.landed import LandedBatch
+from bcda.runs.run import ExportRun
+from bcda.storage import parquet_files
+from bcda.storage.commit_points import CommitPoint, reached
+from bcda.storage.encryption import lake_key_name
+from bcda.storage.places import Places
 from bcda.warehouse import distrust
 from bcda.warehouse.database import LOCK_WAIT_SECONDS, open_warehouse
 from bcda.warehouse.ledger import MergeSummary, check_source, run_summary

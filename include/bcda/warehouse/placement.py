@@ -10,11 +10,11 @@ import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bcda.commit_points import CommitPoint, reached
 from bcda.errors import InvalidRequestError, StorageError
-from bcda.files import open_new, own_folder, reason_of, sync_folder
-from bcda.places import Places
-from bcda.publication import Publication
+from bcda.storage.commit_points import CommitPoint, reached
+from bcda.storage.files import open_new, own_folder, reason_of, sync_folder
+from bcda.storage.places import Places
+from bcda.storage.publication import Publication
 
 log = logging.getLogger(__name__)
 

@@ -11,14 +11,15 @@ from typing import BinaryIO
 
 import duckdb
 
-from bcda import duckdb_files, model
-from bcda.commit_points import CommitPoint, reached
-from bcda.encryption import EncryptionKey, lake_key_name
+from bcda import model
 from bcda.errors import DataQualityError, InvalidRequestError, StorageError, WarehouseLockedError
-from bcda.files import open_lock, own_folder, private_folder, reason_of, remove_dead, sync_file
-from bcda.places import Places
-from bcda.publication import DEFAULT_STORAGE, ENCRYPTED_STORAGE, STORAGES
 from bcda.settings import ApiVersion
+from bcda.storage import duckdb_files
+from bcda.storage.commit_points import CommitPoint, reached
+from bcda.storage.encryption import EncryptionKey, lake_key_name
+from bcda.storage.files import open_lock, own_folder, private_folder, reason_of, remove_dead, sync_file
+from bcda.storage.places import Places
+from bcda.storage.publication import DEFAULT_STORAGE, ENCRYPTED_STORAGE, STORAGES
 from bcda.warehouse.database import LOCK_WAIT_SECONDS, MEMORY_LIMIT, LockedError, open_warehouse, retrying
 from bcda.warehouse.placement import check_readers, copy_file, keep_dated_copy, put_in_place
 from bcda.warehouse.quality import Level, checks, failures, run_checks

@@ -14,9 +14,10 @@ from functools import cache
 
 import duckdb
 
-from bcda import model, shown_names
-from bcda.server_text import RESOURCE_TYPES
-from bcda.suppression import FEWEST_PEOPLE, rows
+from bcda import model
+from bcda.privacy import shown_names
+from bcda.privacy.server_text import RESOURCE_TYPES
+from bcda.privacy.suppression import FEWEST_PEOPLE, rows
 
 log = logging.getLogger(__name__)
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import duckdb
 
-from bcda import duckdb_files
-from bcda.encryption import EncryptionKey
 from bcda.errors import StorageError
-from bcda.files import own_folder, reason_of, sync_file, sync_folder
-from bcda.publication import DEFAULT_STORAGE
-from bcda.sql_text import identifier
+from bcda.storage import duckdb_files
+from bcda.storage.encryption import EncryptionKey
+from bcda.storage.files import own_folder, reason_of, sync_file, sync_folder
+from bcda.storage.publication import DEFAULT_STORAGE
+from bcda.storage.sql_text import identifier
 
 _COPY = "fresh"
 

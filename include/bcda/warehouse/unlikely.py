@@ -7,10 +7,10 @@ import duckdb
 
 from bcda import model
 from bcda.acceptance import QUARANTINED_SHARE, Acceptance
+from bcda.api.manifest import FileKind
 from bcda.errors import UnlikelyExportError
-from bcda.landed import LandedBatch
-from bcda.manifest import FileKind
-from bcda.runs import ExportRun
+from bcda.runs.landed import LandedBatch
+from bcda.runs.run import ExportRun
 
 _PEOPLE, _CLAIMS = "Patient", "ExplanationOfBenefit"
 

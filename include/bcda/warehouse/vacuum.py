@@ -2,12 +2,12 @@
 
 import logging
 
-from bcda import duckdb_files
-from bcda.guarded import guarded
-from bcda.places import Places
+from bcda.storage import duckdb_files
+from bcda.storage.guarded import guarded
+from bcda.storage.places import Places
+from bcda.storage.warehouse_place import check_place
 from bcda.warehouse.database import LOCK_WAIT_SECONDS, open_warehouse
 from bcda.warehouse.rewrite import rewritten
-from bcda.warehouse_place import check_place
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import duckdb
 
 from bcda import model
 from bcda.model import cclf_views
-from bcda.sql_text import literal
+from bcda.storage.sql_text import literal
 
 _SETTING = "views"
 

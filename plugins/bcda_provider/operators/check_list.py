@@ -6,8 +6,8 @@ from typing import Any
 from airflow.sdk import Asset, BaseOperator, Context
 from airflow.sdk.exceptions import AirflowSkipException
 
-from bcda.export_request import Scope, format_instant
-from bcda.planning import ListDates, NotNeeded, Wish, decide
+from bcda.api.export_request import Scope, format_instant
+from bcda.runs.plan import ListDates, NotNeeded, Wish, decide
 from bcda.settings import server_of
 from bcda_provider.arguments import Asked, types_of
 from bcda_provider.assets import list_asset

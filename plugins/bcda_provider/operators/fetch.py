@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, Context, XComArg
 
-from bcda.receipts import Receipt
+from bcda.runs.receipts import Receipt
 from bcda.settings import ConnectionSettings
 from bcda_provider import metrics
 from bcda_provider.arguments import DEFAULT_BATCHES, batch_of

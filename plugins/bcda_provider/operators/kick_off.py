@@ -11,7 +11,7 @@ from airflow.sdk import BaseOperator, Context, XComArg
 
 from bcda import budgets
 from bcda.errors import AttributionMissingError, ExportFailedError, MissingList, RateLimitedError
-from bcda.runs import Wait, note_wait
+from bcda.runs.run import Wait, note_wait
 from bcda.settings import ConnectionSettings
 from bcda_provider import arguments, metrics
 from bcda_provider.hooks import client_of, is_runout, raw_places, settings_of_run

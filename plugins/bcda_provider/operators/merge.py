@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, BaseOperator, Context, XComArg
 
-from bcda.suppression import rows
+from bcda.privacy.suppression import rows
 from bcda_provider import arguments, metrics
 from bcda_provider.arguments import Asked
 from bcda_provider.assets import table_assets

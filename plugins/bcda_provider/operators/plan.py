@@ -7,11 +7,11 @@ from typing import Any
 from airflow.sdk import BaseOperator, Context, XComArg
 from airflow.sdk.exceptions import AirflowSkipException
 
-from bcda.coverage import Interval
-from bcda.export_request import Scope
-from bcda.planning import GapWish, NotNeeded, Wish
+from bcda.api.export_request import Scope
+from bcda.api.type_filter import ClaimOutcome, FinalAction, SystemType, TypeFilter
+from bcda.runs.coverage import Interval
+from bcda.runs.plan import GapWish, NotNeeded, Wish
 from bcda.settings import ApiVersion, ConnectionSettings, server_of
-from bcda.type_filter import ClaimOutcome, FinalAction, SystemType, TypeFilter
 from bcda_provider import arguments, metrics
 from bcda_provider.arguments import Asked, types_of
 from bcda_provider.hooks import BcdaHook, list_dates, places

@@ -54,7 +54,7 @@ class BcdaReportOperator(BcdaTask, BaseOperator):
             InvalidRequestError: `run_ids` is no list of runs.
             StorageError: the folder of reports, or that of the published database, cannot be written.
         """
-        from bcda.overview import keep_overview
+        from bcda.reporting.overview import keep_overview
 
         planned = planned_runs(context["ti"], self.run_ids, self.plan_task_ids)
         reports = write_reports(context["ti"], planned, self.bcda_conn_id)
@@ -98,7 +98,7 @@ def write_reports(ti: Any, planned: Sequence[str], conn_id: str) -> list[dict[st
     Returns:
         Of each: run_id, headline, and the paths html_file and text_file.
     """
-    from bcda import run_report
+    from bcda.reporting import run_report
 
     if len(planned) > 1:
         # What asks for gaps again can fail without keeping the rest from being published.

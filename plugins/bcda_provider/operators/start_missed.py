@@ -8,11 +8,11 @@ from typing import Any
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import Context
 
-from bcda.coverage import Interval
+from bcda.api.export_request import Scope
 from bcda.errors import InvalidRequestError, ManifestError
-from bcda.export_request import Scope
-from bcda.places import Places
-from bcda.runs import read_run
+from bcda.runs.coverage import Interval
+from bcda.runs.run import read_run
+from bcda.storage.places import Places
 from bcda_provider.arguments import Asked, text
 from bcda_provider.failures import KEY as FAILURE
 from bcda_provider.failures import TRIED

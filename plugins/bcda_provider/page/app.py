@@ -17,12 +17,12 @@ from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import escape
 
-from bcda import charts
 from bcda.errors import BcdaError, ManifestError
-from bcda.overview import Overview, read_overview
-from bcda.overview.pictures import incomplete_months, pictures
-from bcda.places import Places
-from bcda.runs import scope_and_version
+from bcda.reporting import charts
+from bcda.reporting.overview import Overview, read_overview
+from bcda.reporting.overview.pictures import incomplete_months, pictures
+from bcda.runs.run import scope_and_version
+from bcda.storage.places import Places
 from bcda_provider import variables
 from bcda_provider.page import words
 from bcda_provider.page.airflow_runs import export_dags, paused_dags, teams_of

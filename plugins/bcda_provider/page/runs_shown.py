@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bcda.errors import BcdaError
-from bcda.overview import Overview, Phase, Progress, read_progress
-from bcda.places import Places
+from bcda.reporting.overview import Overview, Phase, Progress, read_progress
+from bcda.storage.places import Places
 from bcda_provider.failures import TRIED
 from bcda_provider.notes import OURS, sentence_of
 from bcda_provider.page.airflow_runs import AirflowRun, newest_runs

@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 from airflow.models import Connection, Variable
 from airflow.sdk.exceptions import AirflowNotFoundException
 
-from bcda.deadlines import SECRET_LASTS, Finding, check_list, check_secret
+from bcda.api.deadlines import SECRET_LASTS, Finding, check_list, check_secret
 from bcda.errors import InvalidRequestError
-from bcda.overview import Overview
-from bcda.places import Places
+from bcda.reporting.overview import Overview
+from bcda.storage.places import Places
 from bcda_provider.connections import remark_on, settings_of, unknown
 from bcda_provider.hooks import places
 from bcda_provider.shadowed import shadowed

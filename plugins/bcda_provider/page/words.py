@@ -6,7 +6,7 @@ from datetime import datetime
 import pendulum
 from markupsafe import Markup, escape
 
-from bcda.suppression import FEWEST_PEOPLE
+from bcda.privacy.suppression import FEWEST_PEOPLE
 
 FEW = f"fewer than {FEWEST_PEOPLE}"
 NONE = "-"

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from bcda.earlier_job import forget_job
 from bcda.errors import InvalidRequestError, ManifestError
 from bcda.maintenance.retention import AT_WORK, asked_at
-from bcda.object_store import store_of
-from bcda.places import Places
+from bcda.runs.earlier_job import forget_job
+from bcda.storage.object_store import store_of
+from bcda.storage.places import Places
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,12 @@ from hashlib import scrypt
 from pathlib import Path
 from typing import Any
 
-from bcda.documents import read_json
+from bcda.api.export_request import format_instant
 from bcda.errors import ManifestError
-from bcda.export_request import format_instant
-from bcda.files import private_folder, read_bytes, write_durably
 from bcda.maintenance.disposal.scope import Person, Scope
-from bcda.places import Places
+from bcda.storage.documents import read_json
+from bcda.storage.files import private_folder, read_bytes, write_durably
+from bcda.storage.places import Places
 
 FOLDER = "disposals"
 

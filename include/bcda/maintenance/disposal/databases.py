@@ -8,12 +8,13 @@ from pathlib import Path
 
 import duckdb
 
-from bcda import duckdb_files, model, warehouse
-from bcda.disposed_runs import DisposedRun, instant_text, set_disposed
+from bcda import model, warehouse
 from bcda.errors import StorageError
 from bcda.maintenance.disposal.rules import MARKED, WAREHOUSE
-from bcda.places import Places
-from bcda.sql_text import identifier
+from bcda.runs.disposed_runs import DisposedRun, instant_text, set_disposed
+from bcda.storage import duckdb_files
+from bcda.storage.places import Places
+from bcda.storage.sql_text import identifier
 
 log = logging.getLogger(__name__)
 

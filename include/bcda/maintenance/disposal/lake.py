@@ -11,15 +11,16 @@ from pathlib import Path
 
 import duckdb
 
-from bcda import parquet_files, shared_runs
-from bcda.disposed_runs import DisposedRun, note_disposed
-from bcda.encryption import lake_key_name
 from bcda.errors import ManifestError, StorageError
-from bcda.files import put_in_place, read_bytes, sync_folder, write_durably
-from bcda.landed import LakeFile, LandedBatch, landed_path, read_landed, write_landed
 from bcda.maintenance.compaction import bring_compacted
 from bcda.maintenance.disposal.rules import EMPTIED, LAKE
-from bcda.places import Places
+from bcda.runs import shared_runs
+from bcda.runs.disposed_runs import DisposedRun, note_disposed
+from bcda.runs.landed import LakeFile, LandedBatch, landed_path, read_landed, write_landed
+from bcda.storage import parquet_files
+from bcda.storage.encryption import lake_key_name
+from bcda.storage.files import put_in_place, read_bytes, sync_folder, write_durably
+from bcda.storage.places import Places
 
 log = logging.getLogger(__name__)
 

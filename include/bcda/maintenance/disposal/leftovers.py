@@ -5,9 +5,9 @@ import logging
 from pathlib import Path
 
 from bcda.errors import StorageError
-from bcda.files import reason_of, remove_dead, sync_folder
 from bcda.maintenance.compaction import compact_lake
-from bcda.places import Places
+from bcda.storage.files import reason_of, remove_dead, sync_folder
+from bcda.storage.places import Places
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ import logging
 from pathlib import Path
 
 from bcda.errors import StorageError
-from bcda.files import reason_of, sync_folder
-from bcda.object_store import store_of
-from bcda.places import Places
+from bcda.storage.files import reason_of, sync_folder
+from bcda.storage.object_store import store_of
+from bcda.storage.places import Places
 
 log = logging.getLogger(__name__)
 

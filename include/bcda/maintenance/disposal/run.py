@@ -10,19 +10,20 @@ from pathlib import Path
 
 import duckdb
 
-from bcda import duckdb_files, warehouse
-from bcda.disposed_runs import DisposedRun, note_disposed, read_disposed
+from bcda import warehouse
+from bcda.api.export_request import format_instant
 from bcda.errors import InvalidRequestError
-from bcda.export_request import format_instant
-from bcda.guarded import guarded
 from bcda.maintenance.disposal import at_work, certificate, databases, lake, leftovers, raw, whole
 from bcda.maintenance.disposal.certificate import Certificate
 from bcda.maintenance.disposal.scope import Scope, WholeSource
 from bcda.maintenance.disposal.selection import Selected, select
 from bcda.maintenance.disposal.space import check_space
-from bcda.places import Places
+from bcda.runs.disposed_runs import DisposedRun, note_disposed, read_disposed
+from bcda.storage import duckdb_files
+from bcda.storage.guarded import guarded
+from bcda.storage.places import Places
+from bcda.storage.warehouse_place import check_place
 from bcda.warehouse import LOCK_WAIT_SECONDS
-from bcda.warehouse_place import check_place
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bcda.errors import StorageError
-from bcda.files import told
+from bcda.storage.files import told
 
 _SPARE = 64 << 20
 """Bytes that stay free beside the largest copy."""

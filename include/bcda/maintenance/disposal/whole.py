@@ -8,14 +8,15 @@ from pathlib import Path
 
 import duckdb
 
-from bcda import duckdb_files, warehouse
+from bcda import warehouse
 from bcda.errors import EncryptionError, StorageError, WarehouseError
-from bcda.files import private_folder, reason_of, sync_folder
 from bcda.maintenance.disposal import at_work
 from bcda.maintenance.disposal.leftovers import remove_files, shown_files
-from bcda.object_store import store_of
-from bcda.places import Places
-from bcda.sql_text import identifier
+from bcda.storage import duckdb_files
+from bcda.storage.files import private_folder, reason_of, sync_folder
+from bcda.storage.object_store import store_of
+from bcda.storage.places import Places
+from bcda.storage.sql_text import identifier
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""Where data lies and how it is written: files, objects, Parquet, DuckDB, encryption."""
