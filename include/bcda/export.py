@@ -3,7 +3,7 @@
 What Airflow runs as tasks, a script or a test runs as plain calls:
 plan, kick_off, (wait,) save_manifest, plan_batches, fetch_batch and land_batch for each batch, merge, publish.
 Each reads what the step before it left on disk, and can be killed and run again. With an object store the steps may run on
-workers without a common disk: each hands over through the store what the next one needs (`shared_runs`).
+workers without a common disk: each hands over through the store what the next one needs (`runs.shared_folder`).
 """
 
 import asyncio
@@ -19,18 +19,20 @@ from bcda.errors import (
     ManifestError,
 )
 from bcda.progress import Done, Progress
-from bcda.runs import fetch, shared_runs
+from bcda.runs import fetch
 from bcda.runs.batches import files_of_batch, split_into_batches
+from bcda.runs.folder import RunFolder, RunFolders
+from bcda.runs.folders import folders_of, run_folder
 from bcda.runs.kick_off import KickedOff, kick_off
-from bcda.runs.landed import LandedBatch, read_landed
+from bcda.runs.landed import LandedBatch
 from bcda.runs.manifest_store import job_error, read_manifest, save_manifest
 from bcda.runs.plan import Decision, ListDates, NotNeeded, Wish, decide
-from bcda.runs.receipts import Receipt, parse_receipt, read_receipt, receipt_path
-from bcda.runs.run import ExportRun, read_run, write_run
+from bcda.runs.receipts import Receipt, read_receipt, receipt_path
+from bcda.runs.run import ExportRun
 from bcda.settings import ApiVersion
 from bcda.storage import parquet_files
 from bcda.storage.commit_points import CommitPoint, reached
-from bcda.storage.files import private_folder, remove_dead
+from bcda.storage.files import remove_dead
 from bcda.storage.guarded import guarded
 from bcda.storage.places import Places
 from bcda.storage.warehouse_place import claim_place
@@ -107,8 +109,7 @@ def plan(
         accept_smaller_list=wish.accept_smaller_list,
         follows_coverage=decision.follows_coverage,
     )
-    write_run(private_folder(places.run_folder(run_id)), run)
-    shared_runs.share_record(places, run_id, "run.json")
+    run_folder(places, run_id).plan(run)
     reached(CommitPoint.RUN_WRITTEN)
     log.info("run %s asks for %s: %s", run_id, ", ".join(types), decision.reason)
     if held.gaps_given_up:
@@ -149,9 +150,9 @@ async def fetch_batch(
     there = await asyncio.to_thread(_shared_receipts, places, run_id, batch, count)
     manifest = read_manifest(places, run_id)
     files = files_of_batch(manifest, batch, count)
-    folder = places.run_folder(run_id)
-    client.keep_texts_in(folder)
-    have = sum(file.name in there or receipt_path(folder, file.name).exists() for file in files)
+    folder = run_folder(places, run_id)
+    client.keep_texts_in(folder.path)
+    have = sum(file.name in there or receipt_path(folder.path, file.name).exists() for file in files)
     log.info("batch %d: %d files to fetch, %d are here already", batch, len(files) - have, have)
     progress, done = Progress(log, f"fetching batch {batch}", "files", len(files) - have), 0
 
@@ -162,16 +163,13 @@ async def fetch_batch(
         if on_file is not None:
             on_file(receipt)
 
-    def share(receipt: Receipt) -> None:
-        shared_runs.share_file(places, run_id, receipt)
-
     fetched = await fetch.fetch_batch(
         client,
         [file for file in files if file.name not in there],
-        folder,
+        folder.path,
         job_id=manifest.job_id,
         on_file=report,
-        share=share if places.store else None,
+        share=folder.share_file if folder.is_shared else None,
     )
     known = there | {receipt.name: receipt for receipt in fetched}
     receipts = [known[file.name] for file in files]
@@ -188,9 +186,11 @@ async def fetch_batch(
 
 def _shared_receipts(places: Places, run_id: str, batch: int, count: int) -> dict[str, Receipt]:
     """Bring what a fetch needs, and return the receipts of files that another worker or an earlier try has uploaded."""
-    shared_runs.clear_loaded(places)
-    shared_runs.bring_run(places, run_id)
-    return shared_runs.fetched(places, run_id, files_of_batch(read_manifest(places, run_id), batch, count))
+    folders = folders_of(places)
+    folders.clear_loaded()
+    folder = folders.of(run_id)
+    folder.bring_run()
+    return folder.fetched(files_of_batch(read_manifest(places, run_id), batch, count))
 
 
 @guarded("land the batch")
@@ -201,51 +201,42 @@ def land_batch(places: Places, run_id: str, batch: int, count: int) -> LandedBat
         ManifestError: a file of the batch has no receipt.
         CountMismatchError, ManifestError, StorageError: see `landing.land_files`.
     """
-    folder = places.run_folder(run_id)
-    shared_runs.bring_run(places, run_id)
-    manifest = read_manifest(places, run_id)
+    folders = folders_of(places)
+    folder = folders.of(run_id)
+    folder.bring_run()
+    manifest = folder.read_manifest()
     files = files_of_batch(manifest, batch, count)
     names = [file.name for file in files]
     if not names:
         log.info("batch %d has no file", batch)
         return LandedBatch(run_id, batch, (), ())
-    landed = _landed(places, run_id, batch, names)
+    landed = _landed(folders, folder, batch, names)
     if landed is not None:
         log.info("batch %d has landed already", batch)
         return landed
-    shared_runs.bring_files(places, run_id, names)
-    shared_runs.bring_a_lake_file(places)
+    folder.bring_files(names)
+    folders.bring_a_lake_file()
     receipts = []
     for file in files:
-        receipt = read_receipt(folder, file.name)
+        receipt = read_receipt(folder.path, file.name)
         if receipt is None or receipt.url != file.url:
             raise ManifestError(
                 f"{file.name} has no receipt for the address in the manifest. Clear the fetch task of batch {batch}."
             )
         receipts.append(receipt)
-    landed = landing.land_files(read_run(folder), manifest, receipts, batch=batch, places=places)
-    return shared_runs.share_batch(places, landed)
+    landed = landing.land_files(folder.read_run(), manifest, receipts, batch=batch, places=places)
+    return folder.share_batch(landed)
 
 
-def _landed(places: Places, run_id: str, batch: int, names: list[str]) -> LandedBatch | None:
+def _landed(folders: RunFolders, folder: RunFolder, batch: int, names: list[str]) -> LandedBatch | None:
     """Return the account of a batch that has landed from the raw files that there are now, or None.
 
     When `kick_off` is cleared in the middle of a run, another job brings other files under the same names.
     """
-    if places.store is not None:
-        landed = shared_runs.bring_account(places, run_id, batch)
-        if landed is None or not shared_runs.has_lake_files(places, landed):
-            return None
-        hashes = shared_runs.receipted(places, run_id, names)
-    else:
-        folder = places.run_folder(run_id)
-        landed = read_landed(folder, batch)
-        if landed is None or not all((places.lake / file.path).exists() for file in landed.lake_files):
-            return None
-        # Raw files may be purged by now; their receipts stay.
-        paths = [path for name in names if (path := receipt_path(folder, name)).exists()]
-        hashes = {receipt.name: receipt.wire_sha256 for receipt in map(parse_receipt, paths)}
-    return landed if hashes == {file.name: file.wire_sha256 for file in landed.files} else None
+    landed = folder.account(batch)
+    if landed is None or not folders.has_lake_files(landed):
+        return None
+    return landed if folder.hashes(names) == {file.name: file.wire_sha256 for file in landed.files} else None
 
 
 @guarded("merge the run")
@@ -256,28 +247,29 @@ def merge(places: Places, run_id: str, count: int, *, now: datetime) -> MergeSum
         ManifestError: a batch has not landed.
         UnlikelyExportError, CountMismatchError, WarehouseLockedError, StorageError: see `warehouse.merge_run`.
     """
-    folder = places.run_folder(run_id)
+    folders = folders_of(places)
+    folder = folders.of(run_id)
     claim_place(places)
-    shared_runs.bring_run(places, run_id)
+    folder.bring_run()
     batches = []
     for number in plan_batches(places, run_id, count):
-        landed = shared_runs.bring_account(places, run_id, number) if places.store else read_landed(folder, number)
+        landed = folder.account(number)
         if landed is None:
             raise ManifestError(f"Batch {number} has not landed; run its tasks again.")
         batches.append(landed)
-    shared_runs.bring_lake(places, batches)
+    folders.bring_lake(batches)
     warehouse.correct_gap_types(places)
     summary = warehouse.merge_run(
         places,
-        read_run(folder),
-        read_manifest(places, run_id),
+        folder.read_run(),
+        folder.read_manifest(),
         batches,
         now=now,
         acceptance=places.acceptance,
         # Before the commit, so that no kill can leave a loaded run without the note.
-        before_commit=lambda: shared_runs.note_merged(places, run_id, now),
+        before_commit=lambda: folder.note_merged(now),
     )
-    remove_dead(folder)
+    remove_dead(folder.path)
     remove_dead(places.lake)
     log.info("the counts of run %s by resource type and outcome are in ops.export_count", run_id)
     return summary
@@ -295,6 +287,7 @@ def publish(places: Places, *, shown_version: ApiVersion | None = None, run_ids:
     Raises:
         DataQualityError, WarehouseLockedError, StorageError: see `warehouse.publish`.
     """
-    if places.store is not None:
-        shared_runs.bring_shown(places, warehouse.merged_runs(places))
+    folders = folders_of(places)
+    if folders.is_shared:
+        folders.bring_texts(warehouse.merged_runs(places))
     return warehouse.publish(places, shown_version=shown_version, run_ids=run_ids)

@@ -18,13 +18,12 @@ from openlineage.client.facet_v2 import output_statistics_output_dataset as writ
 
 from bcda import model
 from bcda.api import protocol
-from bcda.api.manifest import Manifest
 from bcda.privacy.suppression import FEWEST_PEOPLE
 from bcda.runs.batches import files_of_batch
-from bcda.runs.landed import LandedBatch, read_landed
+from bcda.runs.folder import RunFolder
+from bcda.runs.landed import LandedBatch, read_accounts, read_landed
 from bcda.runs.receipts import Receipt, read_receipt
 from bcda.runs.run import ExportRun, read_run
-from bcda.storage.files import read_bytes
 from bcda.storage.places import Places
 
 Lineage = OperatorLineage[Any, Any]
@@ -49,7 +48,7 @@ def fetched(places: Places, run_id: str, batch: int, count: int) -> Lineage:
     """Return what a batch was fetched from and to; of a failed one what came until then."""
     folder = places.run_folder(run_id)
     run = read_run(folder)
-    manifest = Manifest.from_bytes(read_bytes(folder / "manifest.json"))
+    manifest = RunFolder(places, run_id).read_manifest()
     files = files_of_batch(manifest, batch, count)
     receipts = [receipt for file in files if (receipt := read_receipt(folder, file.name)) is not None]
     inputs = []
@@ -107,9 +106,7 @@ def landed(places: Places, run_id: str, batch: int) -> Lineage:
 
 def merged(places: Places, run_id: str) -> Lineage:
     """Return the lake tables that a run is merged from, with its rows in them, and the tables it is merged into."""
-    folder = places.run_folder(run_id)
-    numbers = range(len(list(folder.glob("landed-*.json"))))
-    rows = _rows_of([account for number in numbers if (account := read_landed(folder, number)) is not None])
+    rows = _rows_of(read_accounts(places.run_folder(run_id)))
     core = {name for name, _ in model.lake_tables()}
     inputs = [
         InputDataset(

@@ -25,7 +25,8 @@ from pooling_proxy import pooling_proxy
 from bcda import budgets, export
 from bcda.api.client import BcdaClient
 from bcda.api.export_request import ExportRequest, Scope
-from bcda.runs import canceled_jobs, shared_runs
+from bcda.runs import canceled_jobs
+from bcda.runs.folders import run_folder
 from bcda_simulator import Fault, FaultKind
 from bcda_simulator.world import World
 
@@ -328,7 +329,7 @@ def ask_twice_and_forget(one: Export) -> None:
             await client.kick_off(one.run.request)
             await client.kick_off(one.run.request)
 
-    shared_runs.amend(one.places, one.run.run_id, newest_job_before=0)
+    run_folder(one.places, one.run.run_id).amend(newest_job_before=0)
     asyncio.run(ask())
 
 

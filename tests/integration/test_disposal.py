@@ -185,7 +185,7 @@ STEPS = {
     "before the raw files go": ("raw", "remove_raw_data", 0, "before"),
     "after the raw files went": ("raw", "remove_raw_data", 0, "after"),
     "with the first new lake files written": ("lake", "_finish", 0, "before"),
-    "with a lake file in place and no account": ("lake", "write_landed", 0, "before"),
+    "with a lake file in place and no account": ("lake", "read_accounts", 0, "before"),
     "with a run accounted for": ("lake", "note_disposed", 0, "after"),
     "in the second run": ("lake", "_finish", 0, "before"),
     "before the published database": ("databases", "write_published", 0, "before"),

@@ -24,8 +24,8 @@ from bcda.api.client import BcdaClient
 from bcda.api.export_request import format_instant
 from bcda.api.manifest import Manifest
 from bcda.errors import AttributionMissingError, IncompleteFileError, InvalidRequestError, ManifestError, ServerError
-from bcda.runs import shared_runs
 from bcda.runs.coverage import Interval
+from bcda.runs.folders import run_folder
 from bcda.runs.plan import GapWish, NotNeeded
 from bcda.runs.run import read_run
 from bcda.storage.files import remove_dead
@@ -305,7 +305,7 @@ def test_what_killed_kick_offs_left_ends_as_one_job(serve, settings_for, places)
             await client.kick_off(run.request)
             return await export.kick_off(client, places, run.run_id)
 
-    shared_runs.amend(places, run.run_id, newest_job_before=0)
+    run_folder(places, run.run_id).amend(newest_job_before=0)
     assert asyncio.run(ask()).job_id == "1"
     assert server.jobs() == {1: "Pending", 2: "Cancelled"}
 

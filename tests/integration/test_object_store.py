@@ -24,11 +24,13 @@ from bcda import export, maintenance
 from bcda.api.client import BcdaClient
 from bcda.errors import EncryptionError, InvalidRequestError, StorageError
 from bcda.model.mapping_version import MAPPING_VERSION
-from bcda.runs import job_records, shared_runs
+from bcda.runs import job_records
+from bcda.runs.folders import folders_of, run_folder
 from bcda.runs.job_records import Fact
 from bcda.runs.landed import write_landed
 from bcda.runs.receipts import parse_receipt
 from bcda.runs.run import amend_run
+from bcda.runs.shared_folder import SharedRunFolder
 from bcda.settings import ConnectionSettings
 from bcda.storage import duckdb_files
 from bcda.storage.commit_points import CommitPoint, StorePoint
@@ -204,7 +206,7 @@ def test_a_record_is_uploaded_after_all_that_it_makes_count(lived, s3):
     for receipt in receipts:
         assert first[receipt.removesuffix(".receipt.json")] < first[receipt]
     merger = lived.worker(MERGER, s3.address("lived"))
-    accounts = [account for run in merged_runs(merger) for account in shared_runs.bring_accounts(merger, run)]
+    accounts = [account for run in merged_runs(merger) for account in run_folder(merger, run).accounts()]
     assert len(accounts) == 3
     for account in accounts:
         at = first[f"raw/{account.run_id}/landed-{account.batch:03d}.json"]
@@ -220,10 +222,10 @@ def test_copies_are_readable_by_their_owner_only(lived):
 def test_a_worker_drops_its_copies_of_loaded_runs_and_nobody_else_does(copied):
     fetcher, merger = copied(FETCHER), copied(MERGER)
     assert list(fetcher.raw.iterdir())
-    assert shared_runs.clear_loaded(fetcher) > 0
+    assert folders_of(fetcher).clear_loaded() > 0
     assert not list(fetcher.raw.iterdir())
     before = sorted(merger.raw.parent.rglob("*"))
-    assert shared_runs.clear_loaded(merger) == 0
+    assert folders_of(merger).clear_loaded() == 0
     assert sorted(merger.raw.parent.rglob("*")) == before
 
 
@@ -285,7 +287,7 @@ def receipted(store, run_id):
 def test_two_workers_land_the_same_bytes(lived, copied, tmp_path, s3):
     lander = copied(LANDER)
     run = next(iter(merged_runs(copied(MERGER))))
-    first = shared_runs.bring_account(lander, run, 0)
+    first = run_folder(lander, run).account(0)
     store_of(lander).delete([f"raw/{run}/landed-000.json"])
     other = replace(Places.below(tmp_path / "other"), store=lander.store)
     assert export.land_batch(other, run, 0, stages.BATCHES) == first
@@ -298,7 +300,7 @@ def test_retention_works_in_the_bucket_and_receipts_stay(copied, s3):
     # Planned in January, asked for when the list had come.
     for run in merged_runs(merger):
         amend_run(merger.run_folder(run), planned_at=START - timedelta(days=40))
-        shared_runs.share_record(merger, run, "run.json")
+        run_folder(merger, run).share("run.json")
     assert maintenance.purge_raw(merger, now=START + timedelta(days=29)).files == 0
     purged = maintenance.purge_raw(merger, now=lives.datetime.now(lives.UTC) + timedelta(days=31))
     assert (purged.runs, purged.files) == (2, len(raw))
@@ -365,7 +367,7 @@ def dies(monkeypatch, module, name, count=1):
     [
         (ObjectStore, "write", 1),
         (ObjectStore, "copy", 2),
-        (shared_runs, "share_record", 1),
+        (SharedRunFolder, "share", 1),
     ],
     ids=["all is uploaded, nothing noted", "half is copied", "accounts are not"],
 )
@@ -400,9 +402,9 @@ def test_a_remap_in_the_bucket_is_finished_also_where_all_but_the_database_is_lo
     prefix = merger.store.prefix
     names, lake = s3.names(prefix), rows_in_bucket(s3, prefix)
     for run_id in merged_runs(merger):
-        for account in shared_runs.bring_accounts(merger, run_id):
+        for account in run_folder(merger, run_id).accounts():
             write_landed(merger.run_folder(run_id), replace(account, mapping_version=0))
-            shared_runs.share_record(merger, run_id, f"landed-{account.batch:03d}.json")
+            run_folder(merger, run_id).share(f"landed-{account.batch:03d}.json")
     with monkeypatch.context() as patch:
         dies(patch, ObjectStore, name, count)
         with pytest.raises(KilledError):
@@ -412,7 +414,7 @@ def test_a_remap_in_the_bucket_is_finished_also_where_all_but_the_database_is_lo
     assert maintenance.remap(merger, now=START).is_new_database
     assert rows_in_bucket(s3, prefix) == lake
     assert sorted(s3.names(prefix)) == sorted(names)
-    accounts = [a for run_id in merged_runs(merger) for a in shared_runs.bring_accounts(merger, run_id)]
+    accounts = [a for run_id in merged_runs(merger) for a in run_folder(merger, run_id).accounts()]
     assert {account.mapping_version for account in accounts} == {MAPPING_VERSION}
     assert maintenance.rebuild_warehouse(merger, tmp_path / "again.duckdb").differing == ()
 

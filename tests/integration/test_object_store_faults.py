@@ -13,7 +13,7 @@ from bcda import doctor
 from bcda.api.manifest import FileKind, OutputFile
 from bcda.doctor import Status
 from bcda.errors import IncompleteFileError, ManifestError, StorageError, StoreUnavailableError
-from bcda.runs import shared_runs
+from bcda.runs.folders import folders_of, run_folder
 from bcda.runs.landed import LakeFile, LandedBatch
 from bcda.runs.receipts import Receipt, write_receipt
 from bcda.storage.object_store import ObjectStore, store_of
@@ -71,8 +71,8 @@ def test_a_server_that_refuses_or_fails(shared, s3, answer, error, text):
     here, other, receipt = shared
     s3.fault = lambda method, path: answer
     calls = [
-        lambda: shared_runs.share_file(here, RUN, receipt),
-        lambda: shared_runs.bring_files(other, RUN, [RAW]),
+        lambda: run_folder(here, RUN).share_file(receipt),
+        lambda: run_folder(other, RUN).bring_files([RAW]),
         lambda: store_of(here).sizes("raw"),
         lambda: store_of(here).delete(["raw/x"]),
     ]
@@ -84,8 +84,8 @@ def test_a_server_that_refuses_or_fails(shared, s3, answer, error, text):
     # Nothing was taken for done, and it works when the server does.
     s3.fault = lambda method, path: None
     assert s3.names(here.store.prefix) == set()
-    shared_runs.share_file(here, RUN, receipt)
-    shared_runs.bring_files(other, RUN, [RAW])
+    run_folder(here, RUN).share_file(receipt)
+    run_folder(other, RUN).bring_files([RAW])
     assert (other.run_folder(RUN) / RAW).read_bytes() == (here.run_folder(RUN) / RAW).read_bytes()
 
 
@@ -100,17 +100,17 @@ def test_a_server_that_recovers_at_once_is_not_noticed(shared, s3):
         return 503
 
     s3.fault = once_each
-    shared_runs.share_file(here, RUN, receipt)
+    run_folder(here, RUN).share_file(receipt)
     assert len(failed) >= 2
     assert s3.names(here.store.prefix) == {f"raw/{RUN}/{RAW}", f"raw/{RUN}/{RAW}.receipt.json"}
 
 
 def test_a_server_that_stops_in_the_middle_of_a_file(shared, s3):
     here, other, receipt = shared
-    shared_runs.share_file(here, RUN, receipt)
+    run_folder(here, RUN).share_file(receipt)
     s3.fault = lambda method, path: CUT if method == "GET" and path.endswith(".gz") else None
     with pytest.raises(StoreUnavailableError, match=RAW) as caught:
-        shared_runs.bring_files(other, RUN, [RAW])
+        run_folder(other, RUN).bring_files([RAW])
     says(caught)
     # Neither file, receipt nor anything hidden: what follows finds nothing that it could mistake.
     assert not [path for path in other.raw.rglob("*") if path.is_file()]
@@ -120,9 +120,9 @@ def test_an_upload_that_breaks_off_leaves_no_receipt(shared, s3):
     here, other, receipt = shared
     s3.fault = lambda method, path: 500 if method == "PUT" and path.endswith(".receipt.json") else None
     with pytest.raises(StoreUnavailableError):
-        shared_runs.share_file(here, RUN, receipt)
+        run_folder(here, RUN).share_file(receipt)
     assert s3.names(here.store.prefix) == {f"raw/{RUN}/{RAW}"}
-    shared_runs.bring_files(other, RUN, [RAW])
+    run_folder(other, RUN).bring_files([RAW])
     assert not other.raw.exists()
 
 
@@ -132,7 +132,7 @@ def test_a_server_that_is_not_there(shared):
         closed.bind(("127.0.0.1", 0))
         away = replace(here, store=replace(here.store, endpoint=f"127.0.0.1:{closed.getsockname()[1]}"))
         with pytest.raises(StoreUnavailableError, match="endpoint_override, region, network") as caught:
-            shared_runs.share_file(away, RUN, receipt)
+            run_folder(away, RUN).share_file(receipt)
     says(caught)
 
 
@@ -156,33 +156,33 @@ def test_a_bucket_that_is_not_there(s3, call):
 
 def test_an_object_that_is_gone_or_another_one(shared):
     here, other, receipt = shared
-    shared_runs.share_file(here, RUN, receipt)
+    run_folder(here, RUN).share_file(receipt)
     store, name = store_of(here), f"raw/{RUN}/{RAW}"
     store.write(name, b"?" * receipt.wire_bytes)
     with pytest.raises(
         StorageError, match=rf"{RAW} is not what its record says.*, or others\. Clear the task that makes it, `fetch`"
     ):
-        shared_runs.bring_files(other, RUN, [RAW])
+        run_folder(other, RUN).bring_files([RAW])
     store.write(name, b"short")
     with pytest.raises(StorageError, match=f"{RAW} is not what its record says: 5 bytes came of {receipt.wire_bytes}"):
-        shared_runs.bring_files(other, RUN, [RAW])
+        run_folder(other, RUN).bring_files([RAW])
     store.delete([name])
     with pytest.raises(StorageError, match=f"{RAW} is not in the object store although a record says so"):
-        shared_runs.bring_files(other, RUN, [RAW])
+        run_folder(other, RUN).bring_files([RAW])
     assert not [path for path in other.raw.rglob("*") if path.is_file()]
 
 
 def test_a_raw_file_with_other_bytes_of_the_same_size_counts_as_missing_and_is_uploaded_again(shared):
     here, other, receipt = shared
-    shared_runs.share_file(here, RUN, receipt)
+    run_folder(here, RUN).share_file(receipt)
     store, name = store_of(here), f"raw/{RUN}/{RAW}"
     files = [OutputFile(RAW, FileKind.OUTPUT, receipt.resource_type, receipt.url)]
-    assert shared_runs.fetched(other, RUN, files) == {RAW: receipt}
+    assert run_folder(other, RUN).fetched(files) == {RAW: receipt}
     store.write(name, b"?" * receipt.wire_bytes)
-    assert shared_runs.fetched(other, RUN, files) == {}
-    shared_runs.share_file(here, RUN, receipt)
-    assert shared_runs.fetched(other, RUN, files) == {RAW: receipt}
-    shared_runs.bring_files(other, RUN, [RAW])
+    assert run_folder(other, RUN).fetched(files) == {}
+    run_folder(here, RUN).share_file(receipt)
+    assert run_folder(other, RUN).fetched(files) == {RAW: receipt}
+    run_folder(other, RUN).bring_files([RAW])
     assert (other.run_folder(RUN) / RAW).read_bytes() == (here.run_folder(RUN) / RAW).read_bytes()
 
 
@@ -192,18 +192,18 @@ def test_lake_files_with_other_bytes_of_the_same_size_count_as_missing(shared):
     source = here.lake / path
     source.parent.mkdir(parents=True)
     source.write_bytes(b"PAR1 rows PAR1")
-    file = shared_runs.put_lake_file(here, LakeFile("claim", path, 1))
+    file = folders_of(here).put_lake_file(LakeFile("claim", path, 1))
     landed = LandedBatch(RUN, 0, (), (file,))
-    assert shared_runs.has_lake_files(here, landed)
+    assert folders_of(here).has_lake_files(landed)
     store_of(here).write(f"lake/{path}", b"PAR1 ruin PAR1")
-    assert not shared_runs.has_lake_files(here, landed)
+    assert not folders_of(here).has_lake_files(landed)
 
 
 def test_a_raw_file_that_rots_before_it_is_uploaded_gets_no_receipt_in_the_bucket(shared, s3):
     here, _, receipt = shared
     (here.run_folder(RUN) / RAW).write_bytes(b"?" * receipt.wire_bytes)
     with pytest.raises(IncompleteFileError, match="no longer what its receipt says"):
-        shared_runs.share_file(here, RUN, receipt)
+        run_folder(here, RUN).share_file(receipt)
     assert f"raw/{RUN}/{RAW}.receipt.json" not in s3.names(here.store.prefix)
 
 
@@ -213,7 +213,7 @@ def test_an_account_that_names_a_place_outside_of_the_lake(shared):
     for path in (b"../../home/.bashrc.parquet", b"claim/../../x.parquet", b"/etc/x.parquet"):
         store_of(here).write(f"raw/{RUN}/landed-000.json", account % (RUN.encode(), path))
         with pytest.raises(ManifestError, match="cannot be read"):
-            shared_runs.bring_account(other, RUN, 0)
+            run_folder(other, RUN).account(0)
 
 
 @pytest.mark.parametrize("size", [PIECE - 1, PIECE, 10 << 20, (25 << 20) + 7])

@@ -34,6 +34,7 @@ from bcda.errors import (
 )
 from bcda.runs import job_restart
 from bcda.runs.batches import MAX_BATCHES
+from bcda.runs.folder import RunFolder
 from bcda.runs.landed import LandedBatch
 from bcda.runs.receipts import Receipt, read_receipt
 from bcda.runs.run import ExportRun, write_run
@@ -163,7 +164,7 @@ class _Export:
         return result
 
     def _write_run(self, request: ExportRequest) -> None:
-        if not (self._folder.files / "run.json").exists():
+        if not RunFolder(self._folder.places, self._run_id).has_run():
             server = server_of(self._settings.base_url)
             run = ExportRun(self._run_id, request, datetime.now(UTC), server=server, reason="Asked for by hand.")
             write_run(private_folder(self._folder.files), run)

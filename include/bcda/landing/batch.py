@@ -83,7 +83,7 @@ def land_files(
         memory_bytes: limit of the parsing engine.
 
     Returns:
-        The account, which has been written to `raw/{run_id}/landed-{batch}.json` too. Per file: lines read, resources
+        The account, which has been written to the folder of the run too. Per file: lines read, resources
         landed, lines quarantined. Per table: the lake file and its rows.
 
     Raises:

@@ -5,25 +5,24 @@ import logging
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
 from bcda.errors import CountMismatchError, ManifestError, StorageError
 from bcda.maintenance.exchange import finish_exchange
-from bcda.runs import shared_runs
-from bcda.runs.landed import LakeFile, LandedBatch, landed_path, read_accounts, write_landed
+from bcda.runs import names
+from bcda.runs.folder import RunFolder
+from bcda.runs.folders import folders_of, run_folder
+from bcda.runs.landed import LakeFile, LandedBatch, read_accounts, write_landed
 from bcda.storage import duckdb_files, parquet_files
 from bcda.storage.commit_points import StorePoint, reached
 from bcda.storage.encryption import lake_key_name
-from bcda.storage.files import own_folder, put_in_place, read_bytes, remove_dead, sync_folder, write_durably
+from bcda.storage.files import own_folder, put_in_place, read_bytes, remove_dead, sync_folder
 from bcda.storage.guarded import guarded
-from bcda.storage.object_store import store_of
 from bcda.storage.places import Places
 
 log = logging.getLogger(__name__)
 
-_INTENT = "compaction.json"
 _ALL = "-all.parquet"
 
 _COPIED_BYTES = 5_000_000_000
@@ -56,10 +55,9 @@ def compact_lake(places: Places, run_ids: Iterable[str]) -> int:
         remove_dead(left)
     with duckdb_files.connected(spill=places.lake, key=places.key) as connection:
         for run_id in run_ids:
-            folder = places.run_folder(run_id)
             try:
                 finish_begun(places, run_id)
-                saved += _compact_run(connection, places, folder, run_id)
+                saved += _compact_run(connection, places, run_folder(places, run_id))
             except (OSError, duckdb.IOException, duckdb.OutOfMemoryException) as error:
                 raise StorageError(
                     f"Cannot compact the lake files of {run_id} ({type(error).__name__}). Check free space and owner."
@@ -68,49 +66,29 @@ def compact_lake(places: Places, run_ids: Iterable[str]) -> int:
     return saved
 
 
-def bring_compacted(places: Places, run_id: str) -> list[LandedBatch]:
-    """Bring the records of a run from the object store, with a compaction or an exchange finished that was killed half way.
-
-    Args:
-        places: of the source.
-        run_id: a loaded run.
-
-    Returns:
-        Its accounts; none without an object store.
-
-    Raises:
-        ManifestError: a record cannot be read.
-        StorageError, StoreUnavailableError: the store refuses, or does not answer.
-    """
-    store = store_of(places)
-    if store is None:
-        return []
-    shared_runs.bring_run(places, run_id)
-    shared_runs.bring_accounts(places, run_id)
-    noted = store.read(_note(run_id))
-    if noted is not None:
-        write_durably(places.run_folder(run_id) / _INTENT, noted)
-        _finish(places, places.run_folder(run_id))
-    finish_exchange(places, run_id)
-    return shared_runs.bring_accounts(places, run_id)
-
-
-def finish_begun(places: Places, run_id: str) -> None:
+def finish_begun(places: Places, run_id: str) -> list[LandedBatch]:
     """Finish what was begun on the lake files of a run and killed half way: a compaction, an exchange, or both.
 
     Args:
         places: of the source.
         run_id: a loaded run.
 
+    Returns:
+        Its accounts.
+
     Raises:
         ManifestError: a record cannot be read.
         OSError: lake or records cannot be written.
         StorageError, StoreUnavailableError: the store refuses, or does not answer.
     """
-    bring_compacted(places, run_id)
-    if (places.run_folder(run_id) / _INTENT).exists():
-        _finish(places, places.run_folder(run_id))
+    folder = run_folder(places, run_id)
+    folder.bring_run()
+    folder.accounts()
+    folder.bring_note(names.COMPACTION)
+    if (folder.path / names.COMPACTION).exists():
+        _finish(places, folder)
     finish_exchange(places, run_id)
+    return folder.accounts()
 
 
 def is_compacted(accounts: Iterable[LandedBatch]) -> bool:
@@ -118,15 +96,15 @@ def is_compacted(accounts: Iterable[LandedBatch]) -> bool:
     return any(file.path.endswith(_ALL) for account in accounts for file in account.lake_files)
 
 
-def _compact_run(connection: duckdb.DuckDBPyConnection, places: Places, folder: Path, run_id: str) -> int:
-    name = lake_key_name(places.key)
-    batches = read_accounts(folder)
+def _compact_run(connection: duckdb.DuckDBPyConnection, places: Places, folder: RunFolder) -> int:
+    name, run_id = lake_key_name(places.key), folder.run_id
+    batches = read_accounts(folder.path)
     files = [file for batch in batches for file in batch.lake_files]
     tables = {table: [f for f in files if f.table == table] for table in {file.table for file in files}}
     many = {table: found for table, found in tables.items() if len(found) > 1 and _is_small(places, found)}
     if not many:
         return 0
-    shared_runs.bring_lake(places, batches, tables=many)
+    folders_of(places).bring_lake(batches, tables=many)
     steps = []
     for table, found in sorted(many.items()):
         target = Path(found[0].path).with_name(f"{run_id}{_ALL}").as_posix()
@@ -146,21 +124,18 @@ def _compact_run(connection: duckdb.DuckDBPyConnection, places: Places, folder: 
             )
         made = _put_hidden(places, LakeFile(table, target, rows))
         steps.append({**asdict(made), "target": target, "sources": [file.path for file in found]})
-    write_durably(folder / _INTENT, json.dumps(steps).encode())
-    store = store_of(places)
-    if store is not None:
-        store.write(_note(run_id), read_bytes(folder / _INTENT))
-        reached(StorePoint.RECORD_UPLOADED)
+    folder.write_note(names.COMPACTION, json.dumps(steps).encode())
     _finish(places, folder)
     return sum(len(found) - 1 for found in many.values())
 
 
-def _finish(places: Places, folder: Path) -> None:
+def _finish(places: Places, folder: RunFolder) -> None:
     """Do what the note says; every step may have been done already."""
+    note = folder.path / names.COMPACTION
     try:
-        steps = json.loads(read_bytes(folder / _INTENT))
+        steps = json.loads(read_bytes(note))
     except ValueError as error:
-        raise ManifestError(f"{folder / _INTENT} cannot be read; delete it and compact again.") from error
+        raise ManifestError(f"{note} cannot be read; delete it and compact again.") from error
     for step in steps:
         target = places.lake / step["target"]
         for source in step["sources"]:
@@ -169,8 +144,12 @@ def _finish(places: Places, folder: Path) -> None:
             _hidden(target).replace(target)
         if target.parent.exists():
             sync_folder(target.parent)
-    _replace_in_store(places, steps)
-    first, *others = read_accounts(folder)
+    folders = folders_of(places)
+    folders.remove_lake_files(source for step in steps for source in step["sources"])
+    reached(StorePoint.DATA_UPLOADED)
+    for step in steps:
+        folders.name_lake_file(_hidden(Path(step["target"])).as_posix(), step["target"])
+    first, *others = read_accounts(folder.path)
     compacted = {
         step["table"]: LakeFile(
             step["table"], step["target"], step["rows"], step.get("bytes", 0), step.get("sha256", "")
@@ -178,48 +157,27 @@ def _finish(places: Places, folder: Path) -> None:
         for step in steps
     }
     for batch in others:
-        write_landed(folder, replace(batch, lake_files=tuple(f for f in batch.lake_files if f.table not in compacted)))
+        write_landed(
+            folder.path, replace(batch, lake_files=tuple(f for f in batch.lake_files if f.table not in compacted))
+        )
     kept = [file for file in first.lake_files if file.table not in compacted]
-    write_landed(folder, replace(first, lake_files=tuple(sorted([*kept, *compacted.values()], key=lambda f: f.table))))
-    _share_accounts(places, folder, steps)
-    (folder / _INTENT).unlink(missing_ok=True)
+    files = tuple(sorted([*kept, *compacted.values()], key=lambda f: f.table))
+    write_landed(folder.path, replace(first, lake_files=files))
+    for batch in (first, *others):
+        folder.share(names.account(batch.batch))
+    folders.remove_lake_files(_hidden(Path(step["target"])).as_posix() for step in steps)
+    folder.remove_note(names.COMPACTION)
 
 
 def _put_hidden(places: Places, file: LakeFile) -> LakeFile:
     """Upload a new file under its hidden name; return it with size and SHA-256."""
-    return shared_runs.put_lake_file(
-        places, file, source=_hidden(places.lake / file.path), name=_hidden(Path(file.path)).as_posix()
+    return folders_of(places).put_lake_file(
+        file, source=_hidden(places.lake / file.path), name=_hidden(Path(file.path)).as_posix()
     )
 
 
-def _replace_in_store(places: Places, steps: list[dict[str, Any]]) -> None:
-    store = store_of(places)
-    if store is None:
-        return
-    for step in steps:
-        target = Path("lake") / step["target"]
-        store.delete(f"lake/{source}" for source in step["sources"])
-        reached(StorePoint.DATA_UPLOADED)
-        if store.size(_hidden(target).as_posix()) is not None:
-            store.copy(_hidden(target).as_posix(), target.as_posix())
-
-
-def _share_accounts(places: Places, folder: Path, steps: list[dict[str, Any]]) -> None:
-    store = store_of(places)
-    if store is None:
-        return
-    for account in read_accounts(folder):
-        shared_runs.share_record(places, folder.name, landed_path(folder, account.batch).name)
-    store.delete(_hidden(Path("lake") / step["target"]).as_posix() for step in steps)
-    store.delete([_note(folder.name)])
-
-
 def _is_small(places: Places, files: list[LakeFile]) -> bool:
-    return places.store is None or sum(file.bytes for file in files) <= _COPIED_BYTES
-
-
-def _note(run_id: str) -> str:
-    return f"raw/{run_id}/{_INTENT}"
+    return not folders_of(places).is_shared or sum(file.bytes for file in files) <= _COPIED_BYTES
 
 
 def _hidden(target: Path) -> Path:

@@ -6,20 +6,17 @@ place of an old one of its name by one rename, so engines that read the lake in 
 """
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from bcda.errors import ManifestError
-from bcda.runs import shared_runs
-from bcda.runs.landed import LakeFile, LandedBatch, landed_path, read_accounts, read_lake_file, write_landed
+from bcda.runs import names
+from bcda.runs.folders import folders_of, run_folder
+from bcda.runs.landed import LakeFile, LandedBatch, read_accounts, read_lake_file, write_landed
 from bcda.storage.commit_points import RemapPoint, reached
 from bcda.storage.documents import read_json, read_number
-from bcda.storage.files import private_folder, read_bytes, sync_folder, write_durably
-from bcda.storage.object_store import store_of
+from bcda.storage.files import read_bytes, sync_folder
 from bcda.storage.places import Places
-
-_NOTE = "remap.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +60,7 @@ def exchange(places: Places, run_id: str, wanted: Exchange) -> None:
         "removed": list(wanted.removed),
         "tables": sorted(wanted.tables),
     }
-    note = json.dumps(document).encode()
-    store, folder = store_of(places), places.run_folder(run_id)
-    if store is not None:
-        store.write(_note(run_id), note)
-    write_durably(folder / _NOTE, note)
+    run_folder(places, run_id).write_note(names.REMAP, json.dumps(document).encode())
     reached(RemapPoint.NOTED)
     finish_exchange(places, run_id)
 
@@ -84,13 +77,12 @@ def finish_exchange(places: Places, run_id: str) -> None:
         OSError: the lake or the folder of the run cannot be written.
         StorageError, StoreUnavailableError: the store refuses, or does not answer.
     """
-    store, folder = store_of(places), places.run_folder(run_id)
-    noted = store.read(_note(run_id)) if store is not None else None
-    if noted is not None:
-        write_durably(private_folder(folder) / _NOTE, noted)
-    if not (folder / _NOTE).exists():
+    folder = run_folder(places, run_id)
+    folder.bring_note(names.REMAP)
+    note = folder.path / names.REMAP
+    if not note.exists():
         return
-    wanted = _read_note(folder / _NOTE)
+    wanted = _read_note(note)
     for path in wanted.removed:
         (places.lake / path).unlink(missing_ok=True)
     reached(RemapPoint.OLD_REMOVED)
@@ -102,18 +94,23 @@ def finish_exchange(places: Places, run_id: str) -> None:
     for parent in {(places.lake / path).parent for path in [*wanted.removed, *(file.path for _, file in wanted.made)]}:
         if parent.exists():
             sync_folder(parent)
-    _exchange_in_store(places, wanted)
-    accounts = read_accounts(folder)
+    folders = folders_of(places)
+    folders.remove_lake_files(wanted.removed)
+    for _, file in wanted.made:
+        folders.name_lake_file(hidden(Path(file.path)).as_posix(), file.path)
+    accounts = read_accounts(folder.path)
     for account in accounts:
-        write_landed(folder, _renewed(account, wanted))
+        write_landed(folder.path, _renewed(account, wanted))
         reached(RemapPoint.ACCOUNTED)
-    _share(places, run_id, accounts, wanted)
-    (folder / _NOTE).unlink(missing_ok=True)
+    for account in accounts:
+        folder.share(names.account(account.batch))
+    folders.remove_lake_files(hidden(Path(file.path)).as_posix() for _, file in wanted.made)
+    folder.remove_note(names.REMAP)
 
 
 def has_exchange(places: Places, run_id: str) -> bool:
     """Tell whether an exchange in a run was begun here and not finished."""
-    return (places.run_folder(run_id) / _NOTE).exists()
+    return (places.run_folder(run_id) / names.REMAP).exists()
 
 
 def forget_hidden(places: Places, run_id: str) -> None:
@@ -142,29 +139,4 @@ def _read_note(path: Path) -> Exchange:
 
 def _upload(places: Places, file: LakeFile) -> LakeFile:
     path = Path(file.path)
-    return shared_runs.put_lake_file(places, file, source=hidden(places.lake / file.path), name=hidden(path).as_posix())
-
-
-def _exchange_in_store(places: Places, wanted: Exchange) -> None:
-    store = store_of(places)
-    if store is None:
-        return
-    store.delete(f"lake/{path}" for path in wanted.removed)
-    for _, file in wanted.made:
-        waiting = hidden(Path("lake") / file.path).as_posix()
-        if store.size(waiting) is not None:
-            store.copy(waiting, f"lake/{file.path}")
-
-
-def _share(places: Places, run_id: str, accounts: Sequence[LandedBatch], wanted: Exchange) -> None:
-    store = store_of(places)
-    if store is None:
-        return
-    for account in accounts:
-        shared_runs.share_record(places, run_id, landed_path(places.run_folder(run_id), account.batch).name)
-    store.delete(hidden(Path("lake") / file.path).as_posix() for _, file in wanted.made)
-    store.delete([_note(run_id)])
-
-
-def _note(run_id: str) -> str:
-    return f"raw/{run_id}/{_NOTE}"
+    return folders_of(places).put_lake_file(file, source=hidden(places.lake / file.path), name=hidden(path).as_posix())

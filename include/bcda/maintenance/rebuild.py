@@ -11,19 +11,17 @@ from pathlib import Path
 import duckdb
 
 from bcda import landing, model, warehouse
-from bcda.api.manifest import Manifest
 from bcda.errors import ManifestError
-from bcda.maintenance.compaction import bring_compacted, compact_lake, finish_begun, is_compacted
-from bcda.runs import shared_runs
+from bcda.maintenance.compaction import compact_lake, finish_begun, is_compacted
 from bcda.runs.disposed_runs import read_disposed, set_disposed
+from bcda.runs.folder import RunFolder
+from bcda.runs.folders import folders_of, run_folder
 from bcda.runs.landed import LandedBatch, read_accounts
 from bcda.runs.receipts import read_receipt
-from bcda.runs.run import ExportRun, read_run
 from bcda.storage import duckdb_files, parquet_files
 from bcda.storage.encryption import lake_key_name
-from bcda.storage.files import private_folder, read_bytes
+from bcda.storage.files import private_folder
 from bcda.storage.guarded import guarded
-from bcda.storage.object_store import store_of
 from bcda.storage.places import Places
 from bcda.storage.sql_text import identifier
 
@@ -73,7 +71,7 @@ def rebuild_warehouse(places: Places, target: Path) -> Rebuilt:
         raise ManifestError(f"{target} exists already; move it away or name another.")
     fresh = replace(places, warehouse=target, store=None)
     is_lost = places.store is not None and not places.warehouse.exists()
-    merged_at = shared_runs.loaded_runs(places) if is_lost else warehouse.merged_runs(places)
+    merged_at = folders_of(places).loaded() if is_lost else warehouse.merged_runs(places)
     if not is_lost:
         with warehouse.open_warehouse(fresh.warehouse, key=places.key) as connection:
             duckdb_files.attach(connection, places.warehouse, "old", key=places.key, read_only=True)
@@ -122,10 +120,10 @@ def merge_anew(places: Places, fresh: Places, merged_at: Mapping[str, datetime])
         CountMismatchError, StorageError: see `warehouse.merge_run`.
     """
     for run_id, finished_at in merged_at.items():
-        folder = places.run_folder(run_id)
-        finish_begun(places, run_id)
-        run, manifest, batches = read_run(folder), _manifest(folder), read_accounts(folder)
-        shared_runs.bring_lake(places, batches)
+        folder = run_folder(places, run_id)
+        batches = finish_begun(places, run_id)
+        run, manifest = folder.read_run(), folder.read_manifest()
+        folders_of(places).bring_lake(batches)
         disposed = read_disposed(places, run_id)
         if disposed is not None:
             with warehouse.open_warehouse(fresh.warehouse, key=fresh.key) as connection:
@@ -200,13 +198,13 @@ def rebuild_lake(places: Places, target: Path) -> Rebuilt:
     with tempfile.TemporaryDirectory(prefix=".rebuild-", dir=target) as raw:
         fresh = replace(places, lake=target, raw=Path(raw), store=None)
         for run_id in run_ids:
-            folder = places.run_folder(run_id)
-            brought = _bring_raw(places, run_id)
-            accounts = read_accounts(folder)
-            if not all((folder / file.name).exists() for account in accounts for file in account.files):
+            folder = run_folder(places, run_id)
+            brought = _bring_raw(places, folder)
+            accounts = read_accounts(folder.path)
+            if not all((folder.path / file.name).exists() for account in accounts for file in account.files):
                 gone.append(run_id)
                 continue
-            landed = _land_anew(fresh, folder, read_run(folder), accounts)
+            landed = _land_anew(fresh, folder, accounts)
             log.info("landed run %s anew", run_id)
             counted, unequal = _compare_run(fresh, places.lake, accounts, landed)
             rows, differing = rows + counted, differing | unequal
@@ -215,37 +213,35 @@ def rebuild_lake(places: Places, target: Path) -> Rebuilt:
     return Rebuilt(target, len(run_ids) - len(gone), rows, tuple(sorted(differing)), tuple(gone))
 
 
-def _bring_raw(places: Places, run_id: str) -> list[Path]:
+def _bring_raw(places: Places, folder: RunFolder) -> list[Path]:
     """Bring what a run needs to be landed anew, and the lake files to compare with; return the raw files that came."""
-    store = store_of(places)
-    if store is None:
-        return []
-    accounts, folder = bring_compacted(places, run_id), places.run_folder(run_id)
-    there = store.sizes(f"raw/{run_id}")
-    names = [f.name for account in accounts for f in account.files if f"raw/{run_id}/{f.name}" in there]
-    missing = [folder / name for name in names if not (folder / name).exists()]
-    if len(names) == sum(len(account.files) for account in accounts):
-        shared_runs.bring_files(places, run_id, names)
-        shared_runs.bring_lake(places, accounts)
+    accounts = finish_begun(places, folder.run_id)
+    files = [file.name for account in accounts for file in account.files]
+    missing = [folder.path / name for name in files if not (folder.path / name).exists()]
+    if folder.has_files(files):
+        folder.bring_files(files)
+        folders_of(places).bring_lake(accounts)
     return missing
 
 
-def _land_anew(fresh: Places, folder: Path, run: ExportRun, accounts: Sequence[LandedBatch]) -> list[LandedBatch]:
+def _land_anew(fresh: Places, folder: RunFolder, accounts: Sequence[LandedBatch]) -> list[LandedBatch]:
     """Land from links to the raw files, so that the accounts of the present lake stay as they are."""
-    copy = private_folder(fresh.run_folder(run.run_id))
+    copy = private_folder(fresh.run_folder(folder.run_id))
     landed = []
     for account in accounts:
         receipts = []
         for file in account.files:
-            receipt = read_receipt(folder, file.name)
+            receipt = read_receipt(folder.path, file.name)
             if receipt is None:
-                raise ManifestError(f"{file.name} of run {run.run_id} has no receipt; it cannot be landed anew.")
-            (copy / file.name).symlink_to((folder / file.name).absolute())
+                raise ManifestError(f"{file.name} of run {folder.run_id} has no receipt; it cannot be landed anew.")
+            (copy / file.name).symlink_to((folder.path / file.name).absolute())
             receipts.append(receipt)
-        landed.append(landing.land_files(run, _manifest(folder), receipts, batch=account.batch, places=fresh))
+        landed.append(
+            landing.land_files(folder.read_run(), folder.read_manifest(), receipts, batch=account.batch, places=fresh)
+        )
     if is_compacted(accounts):
         # The accounts, which stay, name the files of a compacted run otherwise.
-        compact_lake(fresh, [run.run_id])
+        compact_lake(fresh, [folder.run_id])
         landed = read_accounts(copy)
     shutil.rmtree(copy)
     return landed
@@ -287,13 +283,6 @@ def _files(lake: Path, batches: Sequence[LandedBatch]) -> dict[str, list[str]]:
     for file in (file for batch in batches for file in batch.lake_files):
         found.setdefault(file.table, []).append(str(lake / file.path))
     return found
-
-
-def _manifest(folder: Path) -> Manifest:
-    path = folder / "manifest.json"
-    if not path.exists():
-        raise ManifestError(f"{path} is missing; the run cannot be rebuilt.")
-    return Manifest.from_bytes(read_bytes(path))
 
 
 def _qualified(name: str) -> str:

@@ -17,7 +17,7 @@ from bcda.maintenance.anew import FRESH, columns_of, exchange_warehouse, loaded_
 from bcda.maintenance.compaction import finish_begun
 from bcda.model.mapping_version import MAPPING_VERSION
 from bcda.privacy.shown_names import CLAIM_TYPES, OTHER
-from bcda.runs import shared_runs
+from bcda.runs.folders import folders_of
 from bcda.runs.landed import LakeFile, LandedBatch, read_accounts
 from bcda.runs.run import read_run
 from bcda.storage import duckdb_files, parquet_files
@@ -186,7 +186,7 @@ def _derived(accounts: Iterable[LandedBatch]) -> list[LakeFile]:
 
 def _remap_run(places: Places, run_id: str, accounts: Sequence[LandedBatch]) -> None:
     exchange.forget_hidden(places, run_id)
-    shared_runs.bring_lake(places, accounts, tables={"resource"})
+    folders_of(places).bring_lake(accounts, tables={"resource"})
     version = read_run(places.run_folder(run_id)).request.api_version
     old = [(batch.batch, file) for batch in accounts for file in _derived([batch])]
     texts = {batch.batch: [file for file in batch.lake_files if file.table == "resource"] for batch in accounts}

@@ -3,16 +3,12 @@
 import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 
-from bcda.api.manifest import Manifest
-from bcda.errors import ManifestError, StorageError
-from bcda.privacy.server_text import KEPT_PATTERN
-from bcda.runs import shared_runs
-from bcda.runs.run import read_run
-from bcda.storage.files import read_bytes, reason_of, remove_dead
+from bcda.errors import ManifestError
+from bcda.runs.folder import RunFolder
+from bcda.runs.folders import folders_of
+from bcda.storage.files import remove_dead
 from bcda.storage.guarded import guarded
-from bcda.storage.object_store import store_of
 from bcda.storage.places import Places
 
 log = logging.getLogger(__name__)
@@ -22,9 +18,6 @@ KEPT = timedelta(days=30)
 
 AT_WORK = timedelta(days=2)
 """How long a run may need its raw files before it is merged: a day until the job is complete, a day in which its files last."""
-
-_DATA = ("*.ndjson.gz", "*.part", KEPT_PATTERN)
-_NOTES = "*.part.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,72 +53,38 @@ def purge_raw(places: Places, *, now: datetime, kept: timedelta = KEPT) -> Purge
         StoreUnavailableError: the object store does not answer.
     """
     remove_dead(places.lake)
-    if places.store is not None:
-        shared = _purge_store(places, now, kept)
-        _purge_folders(places, now, kept)
-        return shared
-    return _purge_folders(places, now, kept)
-
-
-def _purge_store(places: Places, now: datetime, kept: timedelta) -> PurgedRaw:
-    store = store_of(places)
+    folders = folders_of(places)
     runs = files = size = 0
-    for name in store.children("raw") if store is not None else []:
-        run_id = name.removeprefix("raw/")
-        shared_runs.bring_run(places, run_id)
-        if store is None or not _is_over(places, run_id, now, kept):
-            continue
-        data = {name: held for name, held in store.sizes(name).items() if name.endswith(".ndjson.gz")}
-        store.delete(data)
-        runs, files, size = runs + bool(data), files + len(data), size + sum(data.values())
-    log.info("removed %d raw files of %d runs from the object store, %d bytes; receipts stay", files, runs, size)
+    for run_id in folders.ids():
+        folder = folders.of(run_id)
+        folder.bring_run()
+        if _is_over(folder, now, kept):
+            removed, freed = folder.remove_raw()
+            runs, files, size = runs + bool(removed), files + removed, size + freed
+    log.info("removed %d raw files of %d runs, %d bytes; receipts stay", files, runs, size)
     return PurgedRaw(runs, files, size)
 
 
-def _is_over(places: Places, run_id: str, now: datetime, kept: timedelta) -> bool:
+def _is_over(folder: RunFolder, now: datetime, kept: timedelta) -> bool:
     try:
-        age = now - asked_at(places.run_folder(run_id))
+        age = now - asked_at(folder)
     except ManifestError:
-        log.warning(
-            "%s holds no readable run.json or manifest.json; nothing was removed from it", places.run_folder(run_id)
-        )
+        log.warning("%s holds no readable run.json or manifest.json; nothing was removed from it", folder.path)
         return False
-    return age >= kept and (age >= AT_WORK or shared_runs.is_merged(places, run_id))
+    return age >= kept and (age >= AT_WORK or folder.is_merged())
 
 
-def asked_at(folder: Path) -> datetime:
+def asked_at(folder: RunFolder) -> datetime:
     """Return when a run was planned, or asked of BCDA: it can have waited for weeks in between, as each January.
 
     Raises:
         ManifestError: plan or manifest cannot be read.
     """
-    run, manifest = read_run(folder), folder / shared_runs.MANIFEST
+    run = folder.read_run()
     known = [run.planned_at]
     if run.asked_at is not None:
         known.append(run.asked_at)
-    if manifest.exists():
+    if folder.has_manifest():
         # Of an adopted job BCDA need not have said when it began.
-        known.append(Manifest.from_bytes(read_bytes(manifest)).transaction_time)
+        known.append(folder.read_manifest().transaction_time)
     return max(known)
-
-
-def _purge_folders(places: Places, now: datetime, kept: timedelta) -> PurgedRaw:
-    runs = files = size = 0
-    for folder in sorted(places.raw.glob("*/")) if places.raw.exists() else []:
-        if not _is_over(places, folder.name, now, kept):
-            continue
-        data = [path for pattern in _DATA for path in folder.glob(pattern)]
-        try:
-            for path in data:
-                size += path.stat().st_size
-                path.unlink()
-            for note in folder.glob(_NOTES):
-                note.unlink(missing_ok=True)
-            remove_dead(folder)
-        except OSError as error:
-            raise StorageError(
-                f"Cannot remove raw files from {folder}: {reason_of(error)}. Check the owner."
-            ) from error
-        runs, files = runs + bool(data), files + len(data)
-    log.info("removed %d raw files of %d runs, %d bytes; receipts stay", files, runs, size)
-    return PurgedRaw(runs, files, size)

@@ -1,15 +1,17 @@
 """Everything that is here into the object store: for a deployment that gets one, and after a change of the key."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bcda import warehouse
 from bcda.errors import InvalidRequestError
-from bcda.runs import shared_runs
-from bcda.runs.landed import read_landed
-from bcda.runs.receipts import parse_receipt, receipt_path
+from bcda.runs import names
+from bcda.runs.folders import folders_of
+from bcda.runs.landed import read_accounts
+from bcda.runs.receipts import Receipt
+from bcda.runs.shared_folder import SharedRunFolder, SharedRunFolders
 from bcda.storage.guarded import guarded
-from bcda.storage.object_store import store_of
 from bcda.storage.places import Places
 from bcda.storage.warehouse_place import claim_place
 
@@ -44,38 +46,36 @@ def upload(places: Places) -> Uploaded:
         InvalidRequestError: there is no object store.
         StorageError, StoreUnavailableError: it refuses, or does not answer.
     """
-    store = store_of(places)
-    if store is None:
+    folders = folders_of(places)
+    if not isinstance(folders, SharedRunFolders):
         raise InvalidRequestError("BCDA_OBJECT_STORE is not set, so there is nowhere to upload to.")
     claim_place(places)
     merged = warehouse.merged_runs(places)
     raw_files = lake_files = 0
-    folders = sorted(path.parent for path in places.raw.glob("*/run.json"))
-    for folder in folders:
-        run_id, there = folder.name, store.sizes(f"raw/{folder.name}")
-        raw_files += sum(_upload_file(places, run_id, path.name, there) for path in folder.glob("*.receipt.json"))
-        for path in folder.glob("landed-*.json"):
-            landed = read_landed(folder, int(path.stem.removeprefix("landed-")))
-            if landed is not None and all((places.lake / file.path).exists() for file in landed.lake_files):
-                lake_files += len(shared_runs.share_batch(places, landed).lake_files)
-        for name in ("manifest.json", "run.json"):
-            if (folder / name).exists():
-                shared_runs.share_record(places, run_id, name)
+    run_ids = folders.noted(names.RUN)
+    for run_id in run_ids:
+        folder = SharedRunFolder(places, run_id)
+        there = folder.there()
+        raw_files += sum(_upload_file(folder, receipt, there) for receipt in folder.receipts())
+        for landed in read_accounts(folder.path):
+            if all((places.lake / file.path).exists() for file in landed.lake_files):
+                lake_files += len(folder.share_batch(landed).lake_files)
+        if folder.has_manifest():
+            folder.share(names.MANIFEST)
+        folder.share(names.RUN)
         if run_id in merged:
-            shared_runs.note_merged(places, run_id, merged[run_id])
+            folder.note_merged(merged[run_id])
         log.info("run %s is in the object store", run_id)
-    return Uploaded(len(folders), raw_files, lake_files)
+    return Uploaded(len(run_ids), raw_files, lake_files)
 
 
-def _upload_file(places: Places, run_id: str, receipt_name: str, there: dict[str, int]) -> bool:
-    folder = places.run_folder(run_id)
-    receipt = parse_receipt(folder / receipt_name)
-    if not (folder / receipt.name).exists():
+def _upload_file(folder: SharedRunFolder, receipt: Receipt, there: Mapping[str, int]) -> bool:
+    proof = names.receipt(receipt.name)
+    if not (folder.path / receipt.name).exists():
         # Purged: the receipt is what stays of it, here as there.
-        shared_runs.share_record(places, run_id, receipt_name)
+        folder.share(proof)
         return False
-    known = receipt_path(folder, receipt.name).name
-    if there.get(f"raw/{run_id}/{receipt.name}") == receipt.wire_bytes and f"raw/{run_id}/{known}" in there:
+    if there.get(receipt.name) == receipt.wire_bytes and proof in there:
         return False
-    shared_runs.share_file(places, run_id, receipt)
+    folder.share_file(receipt)
     return True

@@ -13,12 +13,10 @@ import duckdb
 
 from bcda.api.export_request import format_instant, parse_instant
 from bcda.errors import ManifestError
+from bcda.runs import names
+from bcda.runs.folders import run_folder
 from bcda.storage.documents import read_json, read_text
-from bcda.storage.files import private_folder, read_bytes, write_durably
-from bcda.storage.object_store import store_of
 from bcda.storage.places import Places
-
-_NAME = "disposed.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +46,7 @@ def note_disposed(places: Places, run_id: str, note: DisposedRun) -> None:
     known = read_disposed(places, run_id)
     without_list = note.without_list or (known is not None and known.without_list)
     content = json.dumps({"at": format_instant(note.at), "without_list": without_list}).encode()
-    write_durably(private_folder(places.run_folder(run_id)) / _NAME, content)
-    store = store_of(places)
-    if store is not None:
-        store.write(f"raw/{run_id}/{_NAME}", content)
+    run_folder(places, run_id).write_note(names.DISPOSED, content)
 
 
 def read_disposed(places: Places, run_id: str) -> DisposedRun | None:
@@ -61,15 +56,17 @@ def read_disposed(places: Places, run_id: str) -> DisposedRun | None:
         ManifestError: it cannot be read.
         StorageError, StoreUnavailableError: the store refuses, or does not answer.
     """
-    store, path = store_of(places), places.run_folder(run_id) / _NAME
-    content = read_bytes(path) if path.exists() else store.read(f"raw/{run_id}/{_NAME}") if store is not None else None
+    folder = run_folder(places, run_id)
+    content = folder.note(names.DISPOSED)
     if content is None:
         return None
     try:
         document = read_json(content)
         return DisposedRun(parse_instant(read_text(document, "at")), document["without_list"] is True)
     except (ValueError, KeyError, TypeError) as error:
-        raise ManifestError(f"{path} cannot be read ({type(error).__name__}). Run the disposal again.") from error
+        raise ManifestError(
+            f"{folder.path / names.DISPOSED} cannot be read ({type(error).__name__}). Run the disposal again."
+        ) from error
 
 
 def set_disposed(connection: duckdb.DuckDBPyConnection, run_id: str, note: DisposedRun, *, database: str = "") -> None:

@@ -4,9 +4,10 @@ import logging
 
 from bcda.api.client import BcdaClient
 from bcda.api.protocol import JobState
-from bcda.runs import canceled_jobs, shared_runs
+from bcda.runs import canceled_jobs
+from bcda.runs.folders import run_folder
 from bcda.runs.kick_off import kick_off
-from bcda.runs.run import ExportRun, read_run
+from bcda.runs.run import ExportRun
 from bcda.storage.commit_points import RestartPoint, reached
 from bcda.storage.places import Places
 
@@ -20,9 +21,9 @@ def run_of(places: Places, run_id: str) -> ExportRun | None:
         ManifestError: it cannot be read.
         StorageError, StoreUnavailableError: the object store refuses, or does not answer.
     """
-    shared_runs.bring_run(places, run_id)
-    folder = places.run_folder(run_id)
-    return read_run(folder) if (folder / "run.json").exists() else None
+    folder = run_folder(places, run_id)
+    folder.bring_run()
+    return folder.read_run() if folder.has_run() else None
 
 
 def current_job(run: ExportRun | None, job_id: str) -> str:
@@ -71,17 +72,17 @@ async def restart_job(client: BcdaClient, places: Places, run_id: str, job_id: s
         if state is not JobState.PENDING:
             log.info("job %s is %s by now and is kept", job_id, state)
             return job_id
-        shared_runs.amend(places, run_id, replaced_job=job_id)
+        run_folder(places, run_id).amend(replaced_job=job_id)
         reached(RestartPoint.JOB_GIVEN_UP)
     await canceled_jobs.cancel(client, places, run_id, job_id)
     # A cancellation in the last moment can end well (row 17).
     if (await client.status(job_id)).state is JobState.COMPLETED:
-        shared_runs.amend(places, run_id, replaced_job="")
+        run_folder(places, run_id).amend(replaced_job="")
         log.info("job %s completed before it could be canceled, and is kept", job_id)
         return job_id
     reached(RestartPoint.JOB_CANCELLED)
     started = await kick_off(client, places, run_id, stale_job_ids=(job_id,))
     reached(RestartPoint.JOB_REPLACED)
-    shared_runs.amend(places, run_id, replacement_job=started.job_id)
+    run_folder(places, run_id).amend(replacement_job=started.job_id)
     log.warning("job %s stayed Pending and was canceled; job %s takes its place", job_id, started.job_id)
     return started.job_id

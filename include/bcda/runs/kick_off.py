@@ -10,10 +10,11 @@ from bcda.api.client import BcdaClient
 from bcda.api.export_request import ExportRequest, Scope, format_instant
 from bcda.api.protocol import JobState, ListedJob
 from bcda.errors import AttributionMissingError, ManifestError, MissingList, RateLimitedError, ServerError
-from bcda.runs import canceled_jobs, shared_runs
+from bcda.runs import canceled_jobs
+from bcda.runs.folders import run_folder
 from bcda.runs.manifest_store import check_not_merged
 from bcda.runs.own_jobs import keep_one, serves
-from bcda.runs.run import ExportRun, read_run
+from bcda.runs.run import ExportRun
 from bcda.storage.commit_points import CommitPoint, reached
 from bcda.storage.places import Places
 
@@ -60,10 +61,11 @@ async def kick_off(
 
     Source: wire contract §7, §22 rules 3 to 5.
     """
-    client.keep_texts_in(places.run_folder(run_id))
+    folder = run_folder(places, run_id)
+    client.keep_texts_in(folder.path)
     check_not_merged(places, run_id)
-    shared_runs.bring_run(places, run_id)
-    run = read_run(places.run_folder(run_id))
+    folder.bring_run()
+    run = folder.read_run()
     if run.replacement_job and run.replaced_job in stale_job_ids:
         stale_job_ids = (*stale_job_ids, run.replacement_job)
     for stale in stale_job_ids:
@@ -75,22 +77,22 @@ async def kick_off(
     mine = await _own_job(client, places, run, found.others, stale_job_ids)
     if mine is not None:
         log.info("adopted job %s, which is %s at BCDA for the same request", mine.job_id, mine.state)
-        shared_runs.amend(places, run_id, asked_at=mine.created_at)
+        folder.amend(asked_at=mine.created_at)
         return KickedOff(mine.job_id, is_adopted=True, returned_jobs=found.canceled_again)
     live = [job for job in found.others if job.state in protocol.LIVE_STATES and job.job_id not in stale_job_ids]
     live += found.in_the_way
     _check_free(client, live, run.request)
     if run.newest_job_before is None:
         newest = max((int(job.job_id) for job in jobs), default=0)
-        run = shared_runs.amend(places, run_id, newest_job_before=newest)
+        run = folder.amend(newest_job_before=newest)
     # Asked anew with each attempt: a run can have waited weeks for the list that its job is then made from.
     list_at = await _list_date(client, run.request.scope)
-    run = shared_runs.amend(places, run_id, list_at=list_at)
+    run = folder.amend(list_at=list_at)
     job_id = await _start(client, places, run, {job.job_id for job in live})
-    shared_runs.amend(places, run_id, asked_at=client.server_time)
+    folder.amend(asked_at=client.server_time)
     log.info("BCDA accepted the export as job %s", job_id)
     # Another attempt of this run can have asked at the same instant. What is asked for can have changed for want of a list.
-    run = read_run(places.run_folder(run_id))
+    run = folder.read_run()
     then = await canceled_jobs.cancel_returned(client, places, await client.usable_jobs())
     first = await _own_job(client, places, run, then.others, stale_job_ids)
     kept = job_id if first is None else first.job_id
@@ -157,9 +159,7 @@ async def _start(client: BcdaClient, places: Places, run: ExportRun, known: set[
         log.warning(
             "BCDA has no attribution list from before %s; asking for everything instead", _show(run.request.since)
         )
-        run = shared_runs.amend(
-            places,
-            run.run_id,
+        run = run_folder(places, run.run_id).amend(
             request=replace(run.request, since=None),
             may_ask_for_all=False,
             reason=f"{run.reason} BCDA has no list from before that, so everything is asked for.",

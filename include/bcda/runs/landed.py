@@ -8,6 +8,7 @@ from typing import Any
 
 from bcda.api.manifest import FileKind
 from bcda.errors import ManifestError
+from bcda.runs import names
 from bcda.storage.documents import read_fields, read_json, read_number, read_text
 from bcda.storage.files import read_bytes, write_durably
 
@@ -82,7 +83,7 @@ class LandedBatch:
 
 def landed_path(run_folder: Path, batch: int) -> Path:
     """Return where the account of a batch lies."""
-    return run_folder / f"landed-{batch:03d}.json"
+    return run_folder / names.account(batch)
 
 
 def write_landed(run_folder: Path, landed: LandedBatch) -> None:
@@ -126,8 +127,9 @@ def read_accounts(run_folder: Path) -> list[LandedBatch]:
     Raises:
         ManifestError: one cannot be read.
     """
-    numbers = sorted(int(path.stem.removeprefix("landed-")) for path in run_folder.glob("landed-*.json"))
-    return [landed for number in numbers if (landed := read_landed(run_folder, number)) is not None]
+    return [
+        landed for number in names.batches_in(run_folder) if (landed := read_landed(run_folder, number)) is not None
+    ]
 
 
 def read_lake_file(document: Any) -> LakeFile:

@@ -7,22 +7,19 @@ from datetime import UTC, datetime
 
 from bcda.api.client import BcdaClient
 from bcda.api.export_request import format_instant
-from bcda.api.manifest import Manifest, is_of_same_job
+from bcda.api.manifest import Manifest
 from bcda.api.protocol import JobState
 from bcda.errors import (
     ExportExpiredError,
     ExportFailedError,
     InvalidRequestError,
     JobNotCompleteError,
-    ManifestError,
     ServerError,
 )
-from bcda.runs import shared_runs
-from bcda.runs.earlier_job import forget_job
+from bcda.runs import names
+from bcda.runs.folders import run_folder
 from bcda.runs.manifest_check import check_manifest
-from bcda.runs.run import read_run
 from bcda.storage.commit_points import CommitPoint, reached
-from bcda.storage.files import private_folder, read_bytes, write_durably, write_first
 from bcda.storage.guarded import guarded
 from bcda.storage.places import Places
 
@@ -81,21 +78,19 @@ def _keep_manifest(places: Places, run_id: str, manifest: Manifest, job_id: str,
     Raises:
         ManifestError: it is not the one that the run asked for.
     """
-    shared_runs.bring_run(places, run_id)
-    check_manifest(manifest, read_run(places.run_folder(run_id)), job_id, is_of_run=is_of_run)
-    path, content = private_folder(places.run_folder(run_id)) / shared_runs.MANIFEST, manifest.to_bytes()
-    # Another attempt may be here with the same files in another order, which are numbered by it: the first one's counts.
-    if not write_first(path, content):
-        if is_of_same_job(read_bytes(path), content):
-            manifest = Manifest.from_bytes(read_bytes(path))
-        else:
-            check_not_merged(places, run_id)
-            log.info("another job is stored for this run; what came from it is removed")
-            forget_job(places, run_id)
-            # The last step: until then the other job's manifest says that there is something to remove.
-            write_durably(path, content)
-    shared_runs.share_record(places, run_id, path.name)
-    return manifest
+    folder = run_folder(places, run_id)
+    folder.bring_run()
+    check_manifest(manifest, folder.read_run(), job_id, is_of_run=is_of_run)
+    kept = folder.keep_manifest(manifest)
+    if kept is None:
+        check_not_merged(places, run_id)
+        log.info("another job is stored for this run; what came from it is removed")
+        folder.forget_job()
+        # The last step: until then the other job's manifest says that there is something to remove.
+        folder.replace_manifest(manifest)
+        kept = manifest
+    folder.share(names.MANIFEST)
+    return kept
 
 
 def job_error(job_id: str, state: JobState, reason: str) -> ExportFailedError | ExportExpiredError | ServerError:
@@ -126,18 +121,12 @@ def read_manifest(places: Places, run_id: str) -> Manifest:
     Raises:
         ManifestError: it was never saved here, or cannot be read.
     """
-    path = places.run_folder(run_id) / shared_runs.MANIFEST
-    if not path.exists():
-        raise ManifestError(
-            f"{path} is missing. All tasks of a run need the same BCDA_HOME or BCDA_OBJECT_STORE; clear the wait task to save "
-            "it again."
-        )
-    return Manifest.from_bytes(read_bytes(path))
+    return run_folder(places, run_id).read_manifest()
 
 
 def check_not_merged(places: Places, run_id: str) -> None:
     """Raise `InvalidRequestError` when a run is loaded: the ledger, the lake and the receipts tell of its job, and of no other."""
-    if shared_runs.is_merged(places, run_id):
+    if run_folder(places, run_id).is_merged():
         raise InvalidRequestError(
             f"Run {run_id} is merged into the warehouse, so no other job can take the place of its own. To ask BCDA again, clear "
             "`plan` with everything after it, which plans a new run, or trigger one with `full` or `since`."

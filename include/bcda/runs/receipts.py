@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bcda.api.manifest import FileKind
 from bcda.errors import ManifestError, StorageError
+from bcda.runs import names
 from bcda.storage.documents import read_fields, read_json
 from bcda.storage.files import read_bytes, reason_of, write_durably
 
@@ -44,7 +45,7 @@ class Receipt:
 
 def receipt_path(folder: Path, name: str) -> Path:
     """Return where the receipt of a raw file lies."""
-    return folder / f"{name}.receipt.json"
+    return folder / names.receipt(name)
 
 
 def write_receipt(folder: Path, receipt: Receipt) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from bcda.api.export_request import ExportRequest, format_instant, parse_instant
 from bcda.errors import ManifestError
+from bcda.runs import names
 from bcda.storage.documents import read_json, read_number, read_text
 from bcda.storage.files import private_folder, read_bytes, write_durably
 from bcda.storage.places import DEFAULT_SOURCE
@@ -92,7 +93,7 @@ def write_run(run_folder: Path, run: ExportRun) -> None:
         "accept_smaller_list": run.accept_smaller_list,
         "follows_coverage": run.follows_coverage,
     }
-    write_durably(run_folder / "run.json", json.dumps(document, indent=1).encode())
+    write_durably(run_folder / names.RUN, json.dumps(document, indent=1).encode())
 
 
 def read_run(run_folder: Path) -> ExportRun:
@@ -101,7 +102,7 @@ def read_run(run_folder: Path) -> ExportRun:
     Raises:
         ManifestError: the run was never planned here, or its file cannot be read.
     """
-    path = run_folder / "run.json"
+    path = run_folder / names.RUN
     try:
         document = read_json(read_bytes(path))
         return ExportRun(
@@ -163,7 +164,7 @@ def note_wait(run_folder: Path, wait: Wait) -> None:
     """
     document = {"reason": wait.reason, "until": format_instant(wait.until)}
     private_folder(run_folder)
-    write_durably(run_folder / "waiting.json", json.dumps(document, indent=1).encode())
+    write_durably(run_folder / names.WAITING, json.dumps(document, indent=1).encode())
 
 
 def read_wait(run_folder: Path) -> Wait | None:
@@ -172,7 +173,7 @@ def read_wait(run_folder: Path) -> Wait | None:
     Raises:
         ManifestError: it is there but cannot be read.
     """
-    path = run_folder / "waiting.json"
+    path = run_folder / names.WAITING
     try:
         document = read_json(read_bytes(path))
         return Wait(read_text(document, "reason"), parse_instant(read_text(document, "until")))

@@ -1,7 +1,7 @@
 """Objects of a bucket: put, got, listed and removed as streams, over pyarrow's file system for S3.
 
 An object is there whole or not at all, and replaced as a whole: that is S3's own promise. What a stage makes of it, so that
-half an upload is never taken for a commit, is in `shared_runs`.
+half an upload is never taken for a commit, is in `runs.shared_folder`.
 """
 
 import hashlib

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -11,11 +10,9 @@ from bcda import model
 from bcda.api.export_request import Scope
 from bcda.api.manifest import Manifest
 from bcda.errors import ManifestError
-from bcda.runs import shared_runs
-from bcda.runs.landed import LandedBatch, read_landed
+from bcda.runs.folders import folders_of
 from bcda.storage import parquet_files
 from bcda.storage.encryption import lake_key_name
-from bcda.storage.files import read_bytes
 from bcda.storage.places import Places
 from bcda.storage.warehouse_place import check_place
 from bcda.warehouse.database import GAP_TYPES, LOCK_WAIT_SECONDS, open_warehouse
@@ -118,19 +115,16 @@ def _gaps(connection: duckdb.DuckDBPyConnection, run_id: str) -> set[tuple[Any, 
 
 def _records(places: Places, run_id: str) -> tuple[Manifest, list[str]] | None:
     """Return the manifest of a run and its lake files of errors, or None when something is gone."""
+    folders = folders_of(places)
+    folder = folders.of(run_id)
     try:
-        shared_runs.bring_run(places, run_id)
-        accounts = shared_runs.bring_accounts(places, run_id) if places.store else _accounts(places.run_folder(run_id))
-        manifest = Manifest.from_bytes(read_bytes(places.run_folder(run_id) / shared_runs.MANIFEST))
+        folder.bring_run()
+        accounts = folder.accounts()
+        manifest = folder.read_manifest()
     except (ManifestError, FileNotFoundError):
         return None
-    shared_runs.bring_lake(places, accounts, tables=[_OUTCOMES])
+    folders.bring_lake(accounts, tables=[_OUTCOMES])
     landed = {file.name for account in accounts for file in account.files}
     files = [file.path for account in accounts for file in account.lake_files if file.table == _OUTCOMES]
     is_whole = landed == {file.name for file in manifest.files} and all((places.lake / path).exists() for path in files)
     return (manifest, [str(places.lake / path) for path in files]) if is_whole else None
-
-
-def _accounts(folder: Path) -> list[LandedBatch]:
-    numbers = sorted(int(path.stem.removeprefix("landed-")) for path in folder.glob("landed-*.json"))
-    return [account for number in numbers if (account := read_landed(folder, number)) is not None]

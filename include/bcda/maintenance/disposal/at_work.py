@@ -5,8 +5,7 @@ from datetime import datetime
 
 from bcda.errors import InvalidRequestError, ManifestError
 from bcda.maintenance.retention import AT_WORK, asked_at
-from bcda.runs.earlier_job import forget_job
-from bcda.storage.object_store import store_of
+from bcda.runs.folders import folders_of, run_folder
 from bcda.storage.places import Places
 
 
@@ -34,12 +33,7 @@ def unloaded_runs(places: Places, loaded: frozenset[str], *, now: datetime) -> U
     Raises:
         StorageError, StoreUnavailableError: the store refuses, or does not answer.
     """
-    holding = {folder.name for folder in places.raw.glob("*/") if any(_is_data(path.name) for path in folder.iterdir())}
-    store = store_of(places)
-    if store is not None:
-        names = (name.split("/") for name in store.sizes("raw"))
-        holding |= {parts[1] for parts in names if len(parts) == 3 and _is_data(parts[2])}  # noqa: PLR2004 - raw, run, name
-    waiting = sorted(holding - loaded)
+    waiting = sorted(folders_of(places).holding() - loaded)
     young = [run_id for run_id in waiting if _is_young(places, run_id, now)]
     return Unloaded(tuple(young), tuple(run_id for run_id in waiting if run_id not in young))
 
@@ -68,16 +62,12 @@ def forget(places: Places, runs: Unloaded) -> int:
         StorageError, StoreUnavailableError: a file or an object cannot be removed.
     """
     for run_id in (*runs.young, *runs.old):
-        forget_job(places, run_id)
+        run_folder(places, run_id).forget_job()
     return len(runs.young) + len(runs.old)
-
-
-def _is_data(name: str) -> bool:
-    return name.startswith(("landed-", ".")) or ".ndjson" in name or not name.endswith(".json")
 
 
 def _is_young(places: Places, run_id: str, now: datetime) -> bool:
     try:
-        return now - asked_at(places.run_folder(run_id)) < AT_WORK
+        return now - asked_at(run_folder(places, run_id)) < AT_WORK
     except ManifestError:
         return False

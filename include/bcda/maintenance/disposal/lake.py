@@ -12,11 +12,12 @@ from pathlib import Path
 import duckdb
 
 from bcda.errors import ManifestError, StorageError
-from bcda.maintenance.compaction import bring_compacted
+from bcda.maintenance.compaction import finish_begun
 from bcda.maintenance.disposal.rules import EMPTIED, LAKE
-from bcda.runs import shared_runs
+from bcda.runs import names
 from bcda.runs.disposed_runs import DisposedRun, note_disposed
-from bcda.runs.landed import LakeFile, LandedBatch, landed_path, read_landed, write_landed
+from bcda.runs.folders import folders_of, run_folder
+from bcda.runs.landed import LakeFile, LandedBatch, read_accounts
 from bcda.storage import parquet_files
 from bcda.storage.encryption import lake_key_name
 from bcda.storage.files import put_in_place, read_bytes, sync_folder, write_durably
@@ -24,7 +25,6 @@ from bcda.storage.places import Places
 
 log = logging.getLogger(__name__)
 
-_INTENT = "disposal.json"
 _SUFFIX = ".disposal"
 _VERSION = re.compile(r"/api_version=(v[0-9]+)/")
 
@@ -106,7 +106,8 @@ def filter_lake(
         folder = places.run_folder(run_id)
         if accounts:
             write_durably(
-                folder / _INTENT, json.dumps([{**asdict(step), "at": note.at.isoformat()} for step in steps]).encode()
+                folder / names.DISPOSAL,
+                json.dumps([{**asdict(step), "at": note.at.isoformat()} for step in steps]).encode(),
             )
         _finish(places, run_id, steps, note)
         _add(counts, hits)
@@ -120,7 +121,8 @@ def finish_lake(places: Places) -> None:
     Raises:
         ManifestError, StorageError: a record cannot be read, or a file cannot be written.
     """
-    for intent in sorted(places.raw.glob(f"*/{_INTENT}")):
+    for run_id in folders_of(places).noted(names.DISPOSAL):
+        intent = places.run_folder(run_id) / names.DISPOSAL
         try:
             documents = json.loads(read_bytes(intent))
             at = max(document.pop("at") for document in documents)
@@ -130,7 +132,7 @@ def finish_lake(places: Places) -> None:
             raise ManifestError(
                 f"{intent} cannot be read ({type(error).__name__}); delete it and dispose again."
             ) from error
-        _finish(places, intent.parent.name, steps, note)
+        _finish(places, run_id, steps, note)
     for left in places.lake.glob(f"*/*/*/.*{_SUFFIX}"):
         left.unlink(missing_ok=True)
 
@@ -140,8 +142,8 @@ def _runs(places: Places, run_ids: Iterable[str]) -> Iterator[tuple[str, list[La
     known = set()
     for run_id in run_ids:
         known.add(run_id)
-        accounts = _accounts(places, run_id)
-        shared_runs.bring_lake(places, accounts)
+        accounts = finish_begun(places, run_id)
+        folders_of(places).bring_lake(accounts)
         yield run_id, accounts, [file for account in accounts for file in account.lake_files]
     others: dict[str, list[LakeFile]] = {}
     for path in sorted(places.lake.glob("*/*/*/*.parquet")):
@@ -151,14 +153,6 @@ def _runs(places: Places, run_ids: Iterable[str]) -> Iterator[tuple[str, list[La
             others.setdefault(run_id, []).append(LakeFile(relative.parts[0], relative.as_posix(), -1))
     for run_id, files in others.items():
         yield run_id, [], files
-
-
-def _accounts(places: Places, run_id: str) -> list[LandedBatch]:
-    if places.store is not None:
-        return bring_compacted(places, run_id)
-    folder = places.run_folder(run_id)
-    numbers = sorted(int(path.stem.removeprefix("landed-")) for path in folder.glob("landed-*.json"))
-    return [landed for number in numbers if (landed := read_landed(folder, number)) is not None]
 
 
 def _hits(connection: duckdb.DuckDBPyConnection, places: Places, files: Iterable[LakeFile]) -> list[_Hit]:
@@ -214,26 +208,21 @@ def _kept(connection: duckdb.DuckDBPyConnection, file: LakeFile, path: Path, key
 
 def _finish(places: Places, run_id: str, steps: list[LakeFile], note: DisposedRun) -> None:
     """Give the new files their names and account for them; every step may have been done already."""
-    folder = places.run_folder(run_id)
+    folder = run_folder(places, run_id)
     done = {}
     for step in steps:
         target = places.lake / step.path
         if _hidden(target).exists():
             put_in_place(_hidden(target), target)
         sync_folder(target.parent)
-        done[step.path] = shared_runs.put_lake_file(places, step)
-    if not folder.exists():
+        done[step.path] = folders_of(places).put_lake_file(step)
+    if not folder.path.exists():
         return
-    numbers = sorted(int(path.stem.removeprefix("landed-")) for path in folder.glob("landed-*.json"))
-    for account in [landed for number in numbers if (landed := read_landed(folder, number)) is not None]:
-        if not any(file.path in done for file in account.lake_files):
-            continue
-        write_landed(
-            folder, replace(account, lake_files=tuple(done.get(file.path, file) for file in account.lake_files))
-        )
-        shared_runs.share_record(places, run_id, landed_path(folder, account.batch).name)
+    for account in read_accounts(folder.path):
+        if any(file.path in done for file in account.lake_files):
+            folder.write_account(replace(account, lake_files=tuple(done.get(f.path, f) for f in account.lake_files)))
     note_disposed(places, run_id, note)
-    (folder / _INTENT).unlink(missing_ok=True)
+    (folder.path / names.DISPOSAL).unlink(missing_ok=True)
 
 
 def _add(counts: LakeCounts, hits: list[_Hit]) -> None:

@@ -5,20 +5,15 @@ the text of every resource. Nothing but its removal shows that a person is not i
 """
 
 import logging
-from pathlib import Path
 
-from bcda.errors import StorageError
-from bcda.storage.files import reason_of, sync_folder
-from bcda.storage.object_store import store_of
+from bcda.runs.folders import folders_of
 from bcda.storage.places import Places
 
 log = logging.getLogger(__name__)
 
-_RECORD = ".json"
 
-
-def raw_data(places: Places) -> tuple[list[Path], list[str]]:
-    """Return raw files, texts of the server and leftovers of attempts, in the runs' folders and in the object store.
+def count_raw_data(places: Places) -> tuple[int, int]:
+    """Return how many raw files, texts of the server and leftovers of attempts are here, and in the object store.
 
     Args:
         places: of the source.
@@ -26,10 +21,7 @@ def raw_data(places: Places) -> tuple[list[Path], list[str]]:
     Raises:
         StorageError, StoreUnavailableError: the store refuses, or does not answer.
     """
-    here = [path for path in sorted(places.raw.glob("*/*")) if path.is_file() and not _is_record(path.name)]
-    store = store_of(places)
-    there = [] if store is None else [name for name in store.sizes("raw") if not _is_record(name.rpartition("/")[2])]
-    return here, there
+    return folders_of(places).count_data()
 
 
 def remove_raw_data(places: Places) -> int:
@@ -38,22 +30,8 @@ def remove_raw_data(places: Places) -> int:
     Raises:
         StorageError, StoreUnavailableError: one cannot be removed.
     """
-    here, there = raw_data(places)
-    store = store_of(places)
-    if store is not None:
-        store.delete(there)
-    try:
-        for path in here:
-            path.unlink(missing_ok=True)
-        for folder in {path.parent for path in here}:
-            sync_folder(folder)
-    except OSError as error:
-        raise StorageError(
-            f"Cannot remove raw files from {places.raw}: {reason_of(error)}. Check the owner."
-        ) from error
-    log.info("removed %d raw files here and %d objects", len(here), len(there))
-    return len(here) + len(there)
-
-
-def _is_record(name: str) -> bool:
-    return name.endswith(_RECORD) and not name.startswith(".")
+    folders = folders_of(places)
+    here, there = folders.count_data()
+    folders.remove_data()
+    log.info("removed %d raw files here and %d objects", here, there)
+    return here + there

@@ -166,7 +166,7 @@ def _look(
     loaded = _loaded(connection)
     of_lake = lake.look_through(connection, places, loaded)
     rows = databases.rows_to_go(connection, duckdb_files.WAREHOUSE)
-    here, there = raw.raw_data(places)
+    here, there = raw.count_raw_data(places)
     runs = at_work.unloaded_runs(places, frozenset(loaded), now=now)
     # The changes of each run go whatever is disposed of, and a person who is nowhere else is in none of them.
     told = [table for table in rows if table != "ops.export_change"]
@@ -175,8 +175,8 @@ def _look(
     counts = {
         **{f"{name} resources": number for name, number in selected.resources.items()},
         "attribution lists": len(selected.lists),
-        "raw files, of everybody": len(here),
-        "raw files in the object store, of everybody": len(there),
+        "raw files, of everybody": here,
+        "raw files in the object store, of everybody": there,
         "runs that were not loaded": len(runs.young) + len(runs.old),
         "lake files written anew": of_lake.files,
         "texts of lake rows emptied": sum(of_lake.emptied.values()),

@@ -7,11 +7,11 @@ from enum import StrEnum
 from pathlib import Path
 
 from bcda.api.manifest import Manifest
+from bcda.runs import names
+from bcda.runs.folder import RunFolder
 from bcda.runs.landed import read_landed
-from bcda.runs.run import ExportRun, Wait, read_run, read_wait
+from bcda.runs.run import ExportRun, Wait, read_wait
 from bcda.storage.places import Places
-
-_RECEIPT = ".receipt.json"
 
 
 class Phase(StrEnum):
@@ -64,29 +64,28 @@ def read_progress(places: Places, run_id: str) -> Progress | None:
         InvalidRequestError: it is no run id.
         ManifestError: a record of the run cannot be read.
     """
-    folder = places.run_folder(run_id)
-    if not (folder / "run.json").exists():
+    folder = RunFolder(places, run_id)
+    if not folder.has_run():
         return None
-    run = read_run(folder)
-    if not (folder / "manifest.json").exists():
-        wait = read_wait(folder)
+    run = folder.read_run()
+    if not folder.has_manifest():
+        wait = read_wait(folder.path)
         waits = Phase.WAIT if run.asked_at is not None else Phase.KICK_OFF
-        return Progress(run, waits, wait, changed_at=_changed(folder / ("waiting.json" if wait else "run.json")))
-    return _of_files(run, folder, Manifest.from_bytes((folder / "manifest.json").read_bytes()))
+        return Progress(run, waits, wait, changed_at=folder.newest(names.WAITING if wait else names.RUN))
+    return _of_files(run, folder.path, folder.read_manifest())
 
 
 def _of_files(run: ExportRun, folder: Path, manifest: Manifest) -> Progress:
     sizes, times, accounts = {}, [], []
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.endswith(_RECEIPT):
+            if (name := names.receipted(entry.name)) is not None:
                 times.append(entry.stat().st_mtime)
-                name = entry.name.removesuffix(_RECEIPT)
                 sizes[name] = _size(folder / name)
-            elif entry.name.startswith("landed-"):
-                accounts.append(int(entry.name[len("landed-") : -len(".json")]))
+            elif (number := names.batch_of(entry.name)) is not None:
+                accounts.append(number)
     landed = [batch for number in accounts if (batch := read_landed(folder, number)) is not None]
-    began = (folder / "manifest.json").stat().st_mtime
+    began = (folder / names.MANIFEST).stat().st_mtime
     seconds = max(times, default=began) - began
     left = len(manifest.files) - len(sizes)
     is_landed = sum(len(batch.files) for batch in landed) == len(manifest.files)
@@ -106,7 +105,3 @@ def _of_files(run: ExportRun, folder: Path, manifest: Manifest) -> Progress:
 def _size(path: Path) -> int:
     # Retention removes raw files and leaves their receipts for a while.
     return path.stat().st_size if path.exists() else 0
-
-
-def _changed(path: Path) -> datetime:
-    return datetime.fromtimestamp(path.stat().st_mtime, UTC)

@@ -1,11 +1,13 @@
 """How long each phase of a run took, from what it left: its plan, BCDA's answer, and when its receipts were written."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
+from bcda.runs import names
+from bcda.runs.folder import RunFolder
+from bcda.runs.folders import run_folder
 from bcda.storage.places import Places
 
 
@@ -34,10 +36,11 @@ def phases_of(places: Places, run: Mapping[str, Any]) -> tuple[Phase, ...]:
         run: row of `ops.export_run`, instants aware, with `is_newest`.
     """
     begun_at, merged_at = run["started_at"], run["finished_at"]
-    published_at = _latest([places.published]) if run["is_newest"] else None
+    published_at = _published_at(places) if run["is_newest"] else None
+    folder = run_folder(places, run["run_id"])
     ends = [
-        *(_ends_on_disk(places.run_folder(run["run_id"])) if places.store is None else ()),
-        ("Waiting to be merged" if places.store is None else "Preparation, fetching and landing", merged_at),
+        *(() if folder.is_shared else _ends_on_disk(folder)),
+        ("Preparation, fetching and landing" if folder.is_shared else "Waiting to be merged", merged_at),
         ("Merging, checking and publishing", published_at),
     ]
     found, before = [], begun_at
@@ -50,14 +53,13 @@ def phases_of(places: Places, run: Mapping[str, Any]) -> tuple[Phase, ...]:
     return tuple(found)
 
 
-def _ends_on_disk(folder: Path) -> list[tuple[str, datetime | None]]:
+def _ends_on_disk(folder: RunFolder) -> list[tuple[str, datetime | None]]:
     return [
-        ("Preparation at BCDA, waiting included", _latest([folder / "manifest.json"])),
-        ("Fetching and proving files", _latest(folder.glob("*.receipt.json"))),
-        ("Landing as Parquet", _latest(folder.glob("landed-*.json"))),
+        ("Preparation at BCDA, waiting included", folder.newest(names.MANIFEST)),
+        ("Fetching and proving files", folder.newest(names.RECEIPTS)),
+        ("Landing as Parquet", folder.newest(names.ACCOUNTS)),
     ]
 
 
-def _latest(paths: Iterable[Path]) -> datetime | None:
-    times = [path.stat().st_mtime for path in paths if path.exists()]
-    return datetime.fromtimestamp(max(times), UTC) if times else None
+def _published_at(places: Places) -> datetime | None:
+    return datetime.fromtimestamp(places.published.stat().st_mtime, UTC) if places.published.exists() else None
