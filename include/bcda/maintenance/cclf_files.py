@@ -90,7 +90,7 @@ def write_cclf_files(
     Args:
         places: of the source.
         month: of the runs' transactionTime, and of the list.
-        folder: made with mode 0700; files of the same names in it are replaced.
+        folder: made with mode 0700; files of the same names in it are replaced, and parts that a killed process left removed.
         now: for CMS's names.
         aco_id: names the files as CMS does; without it their names say that they are derived.
 
@@ -107,6 +107,7 @@ def write_cclf_files(
     if not places.published.is_file():
         raise InvalidRequestError(f"{places.published} is not there. Load and publish an export first.")
     files.private_folder(folder)
+    files.remove_dead(folder)  # what a killed process had begun to write
     paths = {name: folder / _file_name(name, month, now, aco_id) for name in ("cclf0", *cclf_views.layout())}
     with open_warehouse(places.published, key=places.key, read_only=True, wait_seconds=0) as connection:
         _check_list(connection, month)
