@@ -21,6 +21,7 @@ from bcda.__main__ import app
 from bcda.errors import InvalidRequestError, StorageError
 from bcda.export import publish
 from bcda.maintenance import Month, write_cclf_files
+from bcda.maintenance.cclf_files import short_number
 from bcda.places import Places
 
 pytestmark = pytest.mark.complete
@@ -170,6 +171,42 @@ def test_a_value_wider_than_its_field_is_refused_without_being_told(places, tmp_
         write_cclf_files(places, NOVEMBER, tmp_path / "out", now=NOON)
     assert "SECRET" not in str(refused.value)
     assert not [p for p in (tmp_path / "out").iterdir() if "CCLF5" in p.name or "CCLF0" in p.name]
+
+
+WIDE = ("-10000001553535", "-10000001553536", "100000015535350", "7")
+
+
+def test_claim_numbers_too_wide_are_refused_or_written_in_base_36(places, tmp_path):
+    claims = b"".join(stay(number) for number in WIDE)
+    load(places, [("Patient", patient("-7", ("1AA0AA0AA00",))), (EOB, claims)])
+    publish(places)
+    with pytest.raises(StorageError, match=r"CUR_CLM_UNIQ_ID has 15 characters.*--short-claim-numbers writes"):
+        write_cclf_files(places, NOVEMBER, tmp_path / "out", now=NOON)
+    write_cclf_files(places, NOVEMBER, tmp_path / "out", now=NOON, short_claim_numbers=True)
+    found = read_month(tmp_path / "out")
+    numbers = [row["CUR_CLM_UNIQ_ID"] for row in found["CCLF1"]]
+    assert sorted(len(number) for number in numbers) == [1, 13, 13, 13]
+    signs = {"N": -1, "P": 1}
+    back = {str(signs[n[0]] * int(n[1:], 36)) if n[0] in signs else n: n for n in numbers}
+    assert back.keys() == set(WIDE)
+    assert {row["CUR_CLM_UNIQ_ID"] for row in found["CCLF2"]} == set(numbers)
+
+
+@pytest.mark.parametrize(
+    ("number", "written"),
+    [
+        ("1071939711295", "1071939711295"),
+        ("-100000015535", "-100000015535"),
+        ("-1000000155353", "N0000CRE69U55"),
+        ("10000001553535", "P0003JLXQQDFJ"),
+        ("00000001553535", "00000001553535"),
+        ("claim-10000001553535", "claim-10000001553535"),
+        ("9" * 20, "9" * 20),
+        ("9" * 18, "P7LIEEXZX4KXR"),
+    ],
+)
+def test_the_short_form_of_a_claim_number(number, written):
+    assert short_number(number, 13) == written
 
 
 LIFE = """
