@@ -196,6 +196,8 @@ def test_the_page_says_how_many_cells_of_each_idr_table_are_compared(idr):
         f"Of the others {numbers[1]} repeat a key, and {numbers[2]} are of other lines and states of the carrier claim. The rest"
     )
     lines.append(", ".join(f"`{table}`" for table, _, own, _ in tables if not own) + ".")
+    comparisons = sum(result.expected is not None for result in idr)
+    lines.append(f"can be in several of our columns, {numbers[0]} cells make {comparisons} comparisons.")
     page = (Path(__file__).parents[2] / "docs" / "cclf.md").read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if line not in page] == [], "\n".join(lines)
 
