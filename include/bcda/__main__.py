@@ -141,12 +141,21 @@ def cclf_files(
     aco_id: Annotated[
         str | None, typer.Option(help="Id of the ACO, such as A1234, for --cms-names.", show_default=False)
     ] = None,
+    short_claim_numbers: Annotated[
+        bool,
+        typer.Option("--short-claim-numbers", help="Write claim numbers that are too wide for their field in base 36."),
+    ] = False,
 ) -> None:
     """Write a month as fixed-width files in the layout of CMS's CCLF, from the published database."""
     if cms_names != (aco_id is not None):
         raise InvalidRequestError("--cms-names and --aco-id go together. Nothing was written.")
     written = maintenance.write_cclf_files(
-        _places(source), maintenance.Month.parse(month), into, now=datetime.now(UTC), aco_id=aco_id
+        _places(source),
+        maintenance.Month.parse(month),
+        into,
+        now=datetime.now(UTC),
+        aco_id=aco_id,
+        short_claim_numbers=short_claim_numbers,
     )
     for file in written:
         typer.echo(f"{file.records:>12,}  {file.path}")

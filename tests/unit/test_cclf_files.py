@@ -2,6 +2,9 @@
 
 import csv
 import os
+import signal
+import subprocess
+import sys
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -17,6 +20,7 @@ from bcda.__main__ import app
 from bcda.errors import InvalidRequestError, StorageError
 from bcda.export import publish
 from bcda.maintenance import Month, write_cclf_files
+from bcda.maintenance.cclf_files import short_number
 from bcda.storage import files
 from bcda.storage.places import Places
 
@@ -169,27 +173,119 @@ def test_a_value_wider_than_its_field_is_refused_without_being_told(places, tmp_
     assert not [p for p in (tmp_path / "out").iterdir() if "CCLF5" in p.name or "CCLF0" in p.name]
 
 
-def test_a_process_that_ends_in_between_leaves_no_part_under_a_lasting_name(published, tmp_path, monkeypatch):
-    write_cclf_files(published, NOVEMBER, tmp_path / "out", now=NOON)
-    before = {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()}
+WIDE = ("-10000001553535", "-10000001553536", "100000015535350", "7")
 
-    class Killed(BaseException):
-        pass
 
-    replace = files.OwnFile.replace
+def test_claim_numbers_too_wide_are_refused_or_written_in_base_36(places, tmp_path):
+    claims = b"".join(stay(number) for number in WIDE)
+    load(places, [("Patient", patient("-7", ("1AA0AA0AA00",))), (EOB, claims)])
+    publish(places)
+    with pytest.raises(StorageError, match=r"CUR_CLM_UNIQ_ID has 15 characters.*--short-claim-numbers writes"):
+        write_cclf_files(places, NOVEMBER, tmp_path / "out", now=NOON)
+    write_cclf_files(places, NOVEMBER, tmp_path / "out", now=NOON, short_claim_numbers=True)
+    found = read_month(tmp_path / "out")
+    numbers = [row["CUR_CLM_UNIQ_ID"] for row in found["CCLF1"]]
+    assert sorted(len(number) for number in numbers) == [1, 13, 13, 13]
+    signs = {"N": -1, "P": 1}
+    back = {str(signs[n[0]] * int(n[1:], 36)) if n[0] in signs else n: n for n in numbers}
+    assert back.keys() == set(WIDE)
+    assert {row["CUR_CLM_UNIQ_ID"] for row in found["CCLF2"]} == set(numbers)
 
-    def killed(own, target):
-        if target.name.endswith("CCLF4.txt"):
-            os.truncate(own.path, 5)
-            raise Killed
-        replace(own, target)
 
-    monkeypatch.setattr(files.OwnFile, "replace", killed)
-    with pytest.raises(Killed):
-        write_cclf_files(published, NOVEMBER, tmp_path / "out", now=NOON)
-    # The summary says that a set is whole; an interrupted one has none.
-    del before["derived-from-bcda-2026-11-CCLF0.txt"]
-    assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()} == before
+@pytest.mark.parametrize(
+    ("number", "written"),
+    [
+        ("1071939711295", "1071939711295"),
+        ("-100000015535", "-100000015535"),
+        ("-1000000155353", "N0000CRE69U55"),
+        ("10000001553535", "P0003JLXQQDFJ"),
+        ("00000001553535", "00000001553535"),
+        ("claim-10000001553535", "claim-10000001553535"),
+        ("9" * 20, "9" * 20),
+        ("9" * 18, "P7LIEEXZX4KXR"),
+    ],
+)
+def test_the_short_form_of_a_claim_number(number, written):
+    assert short_number(number, 13) == written
+
+
+LIFE = """
+import importlib, os, signal, sys
+module, name, left, when = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
+module, _, kind = module.partition(":")
+owner = importlib.import_module(module)
+owner = getattr(owner, kind) if kind else owner
+original = getattr(owner, name)
+def killing(*arguments, **options):
+    global left
+    left -= 1
+    if left >= 0:
+        return original(*arguments, **options)
+    if when == "after":
+        original(*arguments, **options)
+    os.kill(os.getpid(), signal.SIGKILL)
+setattr(owner, name, killing)
+from bcda.__main__ import main
+sys.argv = ["bcda", *sys.argv[5:]]
+main()
+"""
+RECORDS = "bcda.maintenance.cclf_files"
+LASTING = "bcda.storage.files:OwnFile"
+KILLS = {
+    "with the earlier summary in place": (RECORDS, "_check_list", 0, "after"),
+    "with the earlier summary gone": ("bcda.storage.files", "sync_folder", 0, "before"),
+    "in the first file": (RECORDS, "_record", 1, "before"),
+    "with the first file written but not named": (LASTING, "replace", 0, "before"),
+    "with the first file named": (LASTING, "replace", 0, "after"),
+    "in the second file": (RECORDS, "_record", 3, "before"),
+    "with four files named": (LASTING, "replace", 3, "after"),
+    "in the people's file": (RECORDS, "_record", 9, "before"),
+    "with all files but one named": (LASTING, "replace", 10, "before"),
+    "with all files named": (LASTING, "replace", 10, "after"),
+    "in the summary": (RECORDS, "_summary", 5, "before"),
+    "with the summary written but not named": (LASTING, "replace", 11, "before"),
+    "with the summary named": (LASTING, "replace", 11, "after"),
+}
+
+
+def contents(folder):
+    return {p.name: p.read_bytes() for p in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def earlier_files(tmp_path_factory):
+    """The files of the same month from a home with one claim."""
+    folder = tmp_path_factory.mktemp("earlier")
+    places = Places.below(folder / "home")
+    load(places, [("Patient", patient("-7", ("1AA0AA0AA00",))), (EOB, stay(9))])
+    publish(places)
+    write_cclf_files(places, NOVEMBER, folder / "out", now=NOON)
+    return contents(folder / "out")
+
+
+@pytest.mark.parametrize("point", KILLS.values(), ids=KILLS)
+def test_killed_at_any_point_no_summary_tells_of_what_is_not_there(published, earlier_files, tmp_path, point):
+    out = tmp_path / "out"
+    write_cclf_files(published, NOVEMBER, tmp_path / "whole", now=NOON)
+    whole = contents(tmp_path / "whole")
+    assert whole.keys() == earlier_files.keys()
+    files.private_folder(out)
+    for name, data in earlier_files.items():
+        (out / name).write_bytes(data)
+    command = ["cclf-files", "--month", "2026-11", "--into", str(out), "--source", published.source_id]
+    environment = {**os.environ, "BCDA_HOME": str(published.raw.parent)}
+    life = [sys.executable, "-c", LIFE, *map(str, point), *command]
+    done = subprocess.run(life, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+    left = {name: data for name, data in contents(out).items() if not name.startswith(".")}
+    # Each file is the earlier one or the new one, and a summary is only where all are of its set.
+    assert all(data in {earlier_files[name], whole[name]} for name, data in left.items())
+    summary = "derived-from-bcda-2026-11-CCLF0.txt"
+    assert left.keys() >= whole.keys() - {summary}
+    assert summary not in left or left in (earlier_files, whole)
+    write_cclf_files(published, NOVEMBER, out, now=NOON)
+    assert contents(out) == whole
+    assert {p.stat().st_mode & 0o777 for p in out.iterdir()} == {0o600}
 
 
 def test_a_month_without_a_list_of_people_is_refused(published, tmp_path):

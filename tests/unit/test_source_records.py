@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import idr_records
 import public_samples
 import pytest
 import source_records
@@ -45,7 +46,7 @@ RIF = {
 CLAIM_TYPES = {kind: kind.upper() for kind in RIF.values() if kind not in {"beneficiary", "history"}}
 TYPES = {**CLAIM_TYPES, "beneficiary": source_records.PERSON}
 
-# Columns of the CCLF views that no RIF record can prove. v3 has no such list: its records are of few types of claim.
+# Columns of the CCLF views that no RIF record can prove; those of v3 are in source_records/idr_views.csv.
 NOT_COMPARED = {
     **{f"{view}.HCPCS_{n}_MDFR_CD": "the records have two modifiers" for view in ("cclf2", "cclf5") for n in (3, 4, 5)},
     "cclf3.CLM_VAL_SQNC_NUM": "finds the row: the number is part of the record's column name",
@@ -155,95 +156,69 @@ def test_tables_and_views_hold_the_values_of_idr_records(idr):
     differ_as_listed("v3", idr, source_records.exceptions("idr_exceptions.csv", "v3"))
 
 
-# The claims of the answers whose records are there, with their type; the drug event is another version of the one sent.
-IDR_CLAIMS = {
-    "1071939711295": ("hha", "1071939711295"),
-    "1071939711297": ("outpatient", "1071939711297"),
-    "1071939711298": ("outpatient", "1071939711298"),
-    "1409088853949": ("pde", "1409088853940"),
-}
-IDR_KEY = ("CLM_DT_SGNTR_SK", "CLM_NUM_SK", "GEO_BENE_SK", "CLM_TYPE_CD")
-# BENE_ENRLMT_PGM_TYPE_CD: 1 is Medicare Advantage, 2 a drug plan, 3 both.
-PARTS = {"1": "c", "2": "d", "3": "cd"}
-
-
-def idr_rows(table, samples="test_samples2"):
-    path = RECORDS / "idr" / f"{samples}.SYNTHETIC_{table}.csv"
-    with path.open(encoding="utf-8", newline="") as file:
-        # Some lines have more cells than the header.
-        return [{name: text for name, text in row.items() if name} for row in csv.DictReader(file)]
-
-
-def idr_records():
-    """The claims, each with its one line; a record for each code of a claim; a record for each plan of a person."""
-    for claim in idr_rows("CLM"):
-        if claim["CLM_UNIQ_ID"] not in IDR_CLAIMS:
-            continue
-        kind, number = IDR_CLAIMS[claim["CLM_UNIQ_ID"]]
-        key = {"claim_id": number, "claim_number": number, "line_number": 1, "patient_id": None}
-        cells = dict(claim)
-        for row in idr_rows("CLM_DT_SGNTR"):
-            if row["CLM_DT_SGNTR_SK"] == claim["CLM_DT_SGNTR_SK"]:
-                cells.update(row)
-        tables = ("CLM_INSTNL", "CLM_DCMTN", "CLM_FISS", "CLM_LCTN_HSTRY", "CLM_LINE", "CLM_LINE_INSTNL", "CLM_LINE_RX")
-        for row in (row for table in tables for row in of_claim(claim, table)):
-            cells.update({**row, **{name: text for name, text in cells.items() if text}})
-        yield Record(kind, key, cells)
-        for row in of_claim(claim, "CLM_PROD"):
-            # BFD sends the admitting diagnosis, then those of type D in order.
-            sequence = str(1 + int(row["CLM_VAL_SQNC_NUM"]))
-            yield Record(f"product_{row['CLM_PROD_TYPE_CD'].lower()}", key, {**row, "sequence": sequence})
-    yield from idr_enrollment()
-
-
-def of_claim(claim, table):
-    return [row for row in idr_rows(table) if all(row[name] == claim[name] for name in IDR_KEY)]
-
-
-def idr_enrollment():
-    sent = {resource["id"] for resource in v3_resources() if resource["resourceType"] == "Coverage"}
-    people, plans = (idr_rows(table, "test_samples1") for table in ("BENE_HSTRY", "CNTRCT_PBP_NUM"))
-    mbis = {row["BENE_SK"]: row["BENE_MBI_ID"] for row in people if row["IDR_LTST_TRANS_FLG"] == "Y"}
-    names = {row["CNTRCT_PBP_SK"]: row["CNTRCT_PBP_NAME"] for row in plans}
-    for row in idr_rows("BENE_MAPD_ENRLMT", "test_samples1"):
-        for part in PARTS[row["BENE_ENRLMT_PGM_TYPE_CD"]]:
-            coverage = f"part-{part}-{row['BENE_SK']}-{row['BENE_CNTRCT_NUM']}-{row['BENE_PBP_NUM']}"
-            if coverage in sent:
-                joined = {"coverage_id": coverage, "BENE_MBI_ID": mbis[row["BENE_SK"]]}
-                if row["CNTRCT_PBP_SK"] in names:
-                    joined["CNTRCT_PBP_NAME"] = names[row["CNTRCT_PBP_SK"]]
-                yield Record("enrollment", {"patient_id": row["BENE_SK"]}, {**row, **joined})
-
-
-def v3_resources():
-    """What the v3 server's tests expect, each id once: the longest answer, since some leave out tax numbers."""
-    found = {}
-    for path in sorted((public_samples.SAMPLES / "v3" / "server").glob("*.ndjson")):
-        for line in path.read_text().splitlines():
-            text = line.replace("9999-12-31T00:00:00.000+00:00", "2024-02-10T03:02:28.123+00:00")
-            resource = json.loads(text)
-            key = resource["resourceType"], resource["id"]
-            if not resource["id"].startswith("00000000-") and len(text) > len(found.get(key, "")):
-                found[key] = text
-    return [json.loads(text) for text in found.values()]
-
-
 @pytest.fixture(scope="module")
 def idr(tmp_path_factory):
     files = {"Patient": [], "Coverage": [], "ExplanationOfBenefit": []}
-    for resource in v3_resources():
+    for resource in idr_records.answers():
         files[resource["resourceType"]].append(json.dumps(resource))
     places = Places.below(tmp_path_factory.mktemp("v3"))
     load(places, [(kind, "\n".join(lines).encode()) for kind, lines in files.items()], version=ApiVersion.V3)
     pairs, _ = source_records.declared("idr.csv")
     # Views have finished claims only.
-    pairs = source_records.with_cclf(pairs, "v3", {"hha": "HHA"})
-    return list(source_records.compare("v3", list(idr_records()), pairs, Tables(places.warehouse)))
+    pairs = source_records.with_cclf(pairs, "v3", {"hha": "HHA", "carrier": "CARRIER"})
+    return list(source_records.compare("v3", list(idr_records.records()), pairs, Tables(places.warehouse)))
 
 
-@pytest.mark.parametrize(("name", "records"), [("rif.csv", rif_records), ("idr.csv", idr_records)])
+@pytest.mark.parametrize(("name", "records"), [("rif.csv", rif_records), ("idr.csv", idr_records.records)])
 def test_every_column_of_a_record_is_compared_or_has_a_reason_not_to_be(name, records):
     pairs, reasons = source_records.declared(name)
     declared = {(pair.kind, pair.record_column) for pair in pairs} | reasons
     filled = {(record.kind, column) for record in records() for column in record.cells if record.text(column)}
-    assert filled - declared == {(kind, column) for kind, column in filled if column in {"sequence", "coverage_id"}}
+    assert filled - declared == {(kind, column) for kind, column in filled if column in idr_records.JOINED}
+
+
+def test_the_page_says_how_many_cells_of_each_idr_table_are_compared(idr):
+    compared = {(result.record.kind, result.pair.record_column) for result in idr if result.expected is not None}
+    compared |= {(kind, part) for kind, column in compared for part in column.split()}
+    tables = list(idr_records.cells_by_table())
+    lines = [
+        f"| `{table}` | {rows:,} | {own} | {len(cells)} | {sum(cell in compared for cell in cells)} |"
+        for table, rows, own, cells in tables
+        if own
+    ]
+    everything = [cell for _, _, _, cells in tables for cell in cells]
+    numbers = [
+        sum(cell in compared for cell in everything),
+        *(sum(kind == name for kind, _ in everything) for name in ("repeated", "other")),
+    ]
+    lines.append(f"| all | | | {len(everything):,} | {numbers[0]} |")
+    lines.append(
+        f"Of the others {numbers[1]} repeat a key, and {numbers[2]} are of other lines and states of the carrier claim. The rest"
+    )
+    lines.append(", ".join(f"`{table}`" for table, _, own, _ in tables if not own) + ".")
+    comparisons = sum(result.expected is not None for result in idr)
+    lines.append(f"can be in several of our columns, {numbers[0]} cells make {comparisons} comparisons.")
+    page = (Path(__file__).parents[2] / "docs" / "cclf.md").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if line not in page] == [], "\n".join(lines)
+
+
+def test_every_column_of_the_views_on_v3_is_compared_or_the_page_says_why_not(idr):
+    compared = {result.pair.column for result in idr if result.pair.column.startswith("cclf")}
+    compared = {column.partition("[")[0] for column in compared}
+    columns = [f"{view}.{column.name}" for view, column in source_records.cclf_columns("v3")]
+    page = (Path(__file__).parents[2] / "docs" / "cclf.md").read_text(encoding="utf-8").splitlines()
+    unnamed = set(columns) - compared
+    for row in source_records.rows_of("idr_views.csv"):
+        for view in row["views"].split("|"):
+            of_view = {column for column in columns if column.startswith(f"{view}.")}
+            named = (
+                {f"{view}.{name}" for name in row["columns"].split("|")} if row["columns"] != "*" else of_view & unnamed
+            )
+            assert named
+            assert named <= unnamed, named - unnamed
+            unnamed -= named
+        names = "all" if row["columns"] == "*" else row["columns"]
+        assert f"| {row['views'].replace('|', ', ')} | {names.replace('|', ', ')} | {row['reason']} |" in page
+    assert not unnamed
+    total = len(columns) - len(compared)
+    assert f"{len(compared)} of {len(columns)} columns are compared, {total} are not:" in " ".join(page)

@@ -21,7 +21,10 @@ from bcda.warehouse import open_warehouse
 _ROWS_AT_ONCE = 5_000
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _MONTH = re.compile(r"[0-9]{4}-[0-9]{2}")
+_WHOLE = re.compile(r"-?[1-9][0-9]*")
 _ACO = re.compile(r"[A-Z][0-9]{4}")
+_CLAIM_NUMBER = "CUR_CLM_UNIQ_ID"
+_BASE36 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _CONTENT = {
     "cclf1": "Part A headers",
     "cclf2": "Part A revenue lines",
@@ -80,7 +83,13 @@ class WrittenFile:
 
 @guarded("write CCLF files")
 def write_cclf_files(
-    places: Places, month: Month, folder: Path, *, now: datetime, aco_id: str | None = None
+    places: Places,
+    month: Month,
+    folder: Path,
+    *,
+    now: datetime,
+    aco_id: str | None = None,
+    short_claim_numbers: bool = False,
 ) -> list[WrittenFile]:
     """Write CCLF1 to 9, A and B of a month from the published database, and CCLF0, the summary, last.
 
@@ -90,9 +99,10 @@ def write_cclf_files(
     Args:
         places: of the source.
         month: of the runs' transactionTime, and of the list.
-        folder: made with mode 0700; files of the same names in it are replaced.
+        folder: made with mode 0700; files of the same names in it are replaced, and parts that a killed process left removed.
         now: for CMS's names.
         aco_id: names the files as CMS does; without it their names say that they are derived.
+        short_claim_numbers: write claim numbers that are too wide for their field as `short_number` does.
 
     Returns:
         The files, CCLF0 at the end.
@@ -107,6 +117,7 @@ def write_cclf_files(
     if not places.published.is_file():
         raise InvalidRequestError(f"{places.published} is not there. Load and publish an export first.")
     files.private_folder(folder)
+    files.remove_dead(folder)  # what a killed process had begun to write
     paths = {name: folder / _file_name(name, month, now, aco_id) for name in ("cclf0", *cclf_views.layout())}
     with open_warehouse(places.published, key=places.key, read_only=True, wait_seconds=0) as connection:
         _check_list(connection, month)
@@ -120,7 +131,7 @@ def write_cclf_files(
                 if name not in cclf_views.PEOPLE:
                     parameters["next"] = month.next
                 rows = connection.execute(cclf_views.month_sql(name), parameters)
-                written.append(_write(paths[name], _records(name, rows)))
+                written.append(_write(paths[name], _records(name, rows, short_claim_numbers)))
             summary = [_summary(name, file.records) for name, file in zip(cclf_views.layout(), written, strict=True)]
             written.append(_write(paths["cclf0"], iter(summary)))
         except OSError as error:
@@ -156,11 +167,30 @@ def _write(path: Path, records: Iterator[str]) -> WrittenFile:
     return WrittenFile(path, count)
 
 
-def _records(name: str, rows: duckdb.DuckDBPyConnection) -> Iterator[str]:
+def _records(name: str, rows: duckdb.DuckDBPyConnection, short_claim_numbers: bool) -> Iterator[str]:
     columns = cclf_views.layout()[name]
+    short = {index for index, column in enumerate(columns) if short_claim_numbers and column.name == _CLAIM_NUMBER}
     while batch := rows.fetchmany(_ROWS_AT_ONCE):
         for row in batch:
-            yield _record(name, columns, row)
+            values = [short_number(value, columns[n].width) if n in short else value for n, value in enumerate(row)]
+            yield _record(name, columns, values)
+
+
+def short_number(number: str, width: int) -> str:
+    """Write a whole number that is wider than a field in base 36: N if it is negative or else P, and zeros in front.
+
+    Two numbers never get the same text, and none gets that of a number that fits, which has no letter. `int(text[1:], 36)` is the
+    number again. What is no such number, or is too wide even so, stays as it is.
+    """
+    if len(number) <= width or not _WHOLE.fullmatch(number):
+        return number
+    left, digits = abs(int(number)), ""
+    while left:
+        left, digit = divmod(left, 36)
+        digits = _BASE36[digit] + digits
+    if len(digits) >= width:
+        return number
+    return ("N" if number.startswith("-") else "P") + digits.rjust(width - 1, "0")
 
 
 def _record(name: str, columns: Sequence[CclfColumn], row: Sequence[Any]) -> str:
@@ -174,9 +204,10 @@ def _field(view: str, column: CclfColumn, value: Any) -> str:
     # A line feed within an address would end the record.
     text = _CONTROL.sub(" ", str(value))
     if len(text) > column.width:
+        shorter = " --short-claim-numbers writes such numbers in base 36." if column.name == _CLAIM_NUMBER else ""
         raise StorageError(
             f"A value of cclf.{view}.{column.name} has {len(text)} characters, and its field in the file has {column.width}. The file "
-            "was not written, nor any after it. Look for the rows with length() in the published database."
+            f"was not written, nor any after it. Look for the rows with length() in the published database.{shorter}"
         )
     return text.rjust(column.width) if isinstance(value, int | Decimal) else text.ljust(column.width)
 
