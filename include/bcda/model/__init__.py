@@ -278,12 +278,13 @@ VIEWS = (
     "roster_change",
     "version_comparison",
     "open_gap",
+    "incomplete_person",
     "data_status",
 )
 """Views in the order in which they are made."""
 
 
-_OPS_VIEWS = frozenset({"open_gap", "data_status"})
+_OPS_VIEWS = frozenset({"open_gap", "incomplete_person", "data_status"})
 
 _TABLE = re.compile(r"^CREATE (?:OR REPLACE )?(TABLE|VIEW) (\S+) (?:\(|AS)", re.MULTILINE)
 _COLUMN = re.compile(r"^  (\w+) [^-]*?,? -- (.+)$", re.MULTILINE)
@@ -307,6 +308,11 @@ def comments(definition: str) -> tuple[str, ...]:
         f"COMMENT ON COLUMN {relation}.{name} IS {literal(text)}" for name, text in _COLUMN.findall(definition)
     ]
     return tuple(statements)
+
+
+def ledger_comments(relation: str) -> tuple[str, ...]:
+    """Return the COMMENT statements of one table of the ledger, such as `ops.gap`."""
+    return comments(_definition_of(relation))
 
 
 DRIFT_COLUMNS = {
