@@ -166,6 +166,10 @@ class Engine:
         self._run("DROP TABLE gathered")
         self._has_gathered = False
 
+    def columns(self, table: str) -> dict[str, str]:
+        """Return the columns of a lake table that has a definition, in its order, each with its SQL type."""
+        return {"raw_file": "VARCHAR", "raw_line": "BIGINT", **self._types[table]}
+
     def list_lengths(self, lines: pa.Table, *, resource_type: str) -> dict[int, tuple[int, int]]:
         """Return by row number how long the lists of a resource are: that of its items, and the longest of the others.
 

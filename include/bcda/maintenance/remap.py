@@ -12,6 +12,7 @@ import duckdb
 
 from bcda import duckdb_files, landing, model, parquet_files, shared_runs, warehouse
 from bcda.commit_points import RemapPoint, reached
+from bcda.disposed_runs import read_disposed
 from bcda.encryption import lake_key_name
 from bcda.errors import CountMismatchError, InvalidRequestError, ManifestError, StorageError
 from bcda.guarded import guarded
@@ -184,7 +185,10 @@ def _derived(accounts: Iterable[LandedBatch]) -> list[LakeFile]:
 
 def _remap_run(places: Places, run_id: str, accounts: Sequence[LandedBatch]) -> None:
     exchange.forget_hidden(places, run_id)
-    shared_runs.bring_lake(places, accounts, tables={"resource"})
+    # Of what lost a part of it the text is gone, and the other tables have the rest.
+    is_trimmed = read_disposed(places, run_id) is not None
+    derived = _derived(accounts) if is_trimmed else []
+    shared_runs.bring_lake(places, accounts, tables={"resource", *(file.table for file in derived)})
     version = read_run(places.run_folder(run_id)).request.api_version
     old = [(batch.batch, file) for batch in accounts for file in _derived([batch])]
     texts = {batch.batch: [file for file in batch.lake_files if file.table == "resource"] for batch in accounts}
@@ -192,7 +196,7 @@ def _remap_run(places: Places, run_id: str, accounts: Sequence[LandedBatch]) -> 
     made = []
     for number, files in texts.items():
         _check_rows(places, files)
-        new = landing.land_again(places, files, api_version=version, path_of=exchange.hidden)
+        new = landing.land_again(places, files, api_version=version, path_of=exchange.hidden, derived=derived)
         made += [_in_place_of(old, number, file, places) if len(texts) == 1 else (number, file) for file in new]
     reached(RemapPoint.DERIVED)
     paths = {file.path for _, file in made}

@@ -87,6 +87,12 @@ _CORE = (
     CoreTable("partial_claim_response_reason", _RESPONSE, "claim_id", ("claim_id", "line_number", "reason_number")),
 )
 
+TRIMMED_TEXT = """'{"resourceType":"Coverage","id":' || to_json(t.resource_id) || '}'"""
+"""What a disposal leaves of the text of a Coverage that lost months, of a row `t` of the lake's `resource`, as SQL.
+
+What the other months are stands in the lake's other tables alone: they are not to be made of this text.
+"""
+
 _OTHER = {
     "coverage_period": ("coverage_id", "period_start"),
     "patient_identifier": ("patient_id", "id_system", "id_value"),

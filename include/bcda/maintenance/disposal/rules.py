@@ -89,12 +89,10 @@ _MARK = (
 MARKED: dict[str, tuple[str, dict[str, str]]] = {"main.coverage": _MARK, "main.coverage_period": _MARK}
 """Rows of a database that stay with other values: the condition, and what their columns hold then."""
 
-_STUB = """'{"resourceType":"Coverage","id":' || to_json(t.resource_id) || '}'"""
-
 _LOST_MONTHS = (
     "t.resource_type = 'Coverage' AND t.body <> {stub} AND EXISTS "
     "(SELECT 1 FROM temp.trimmed AS c WHERE c.api_version = t.api_version AND c.coverage_id = t.resource_id)"
-).replace("{stub}", _STUB)
+).replace("{stub}", model.TRIMMED_TEXT)
 _NAMED = "EXISTS (SELECT 1 FROM temp.gone_mbi AS m WHERE contains(upper(t.text), m.mbi))"
 _MAY_BE_ABOUT = (
     "octet_length(t.line) > 0 AND (EXISTS (SELECT 1 FROM temp.gone_months) OR EXISTS (SELECT 1 FROM temp.needle AS n "
@@ -108,7 +106,7 @@ ADDED = {"quarantine": ("patient_id", "mbi")}
 
 EMPTIED: dict[str, tuple[str, dict[str, str]]] = {
     # Months that stay have their own table, so the text of a Coverage that lost some says no more than its id.
-    "resource": (_LOST_MONTHS, {"body": _STUB}),
+    "resource": (_LOST_MONTHS, {"body": model.TRIMMED_TEXT}),
     "coverage": _MARK,
     # Such an outcome opens no gap when the working database is built anew: the row has to stay, since lines are counted.
     "operation_outcome": (_NAMED, {"severity": "'information'", "text": "NULL"}),
