@@ -23,6 +23,7 @@ from bcda.runs import ExportRun
 from bcda.server_clock import latest_possible
 from bcda.warehouse import distrust
 from bcda.warehouse.database import LOCK_WAIT_SECONDS, open_warehouse
+from bcda.warehouse.empty_inserts import Statements
 from bcda.warehouse.ledger import MergeSummary, check_source, run_summary
 from bcda.warehouse.quality import threshold
 from bcda.warehouse.unlikely import check_lines, check_people_and_claims
@@ -149,6 +150,7 @@ class _Merge:
     ) -> None:
         run, manifest, covers = distrust.without_future(run, manifest, server_now)
         self._connection = connection
+        self._statements = Statements(connection)
         self._places = places
         self._key_name = lake_key_name(places.key)
         self._run = run
@@ -404,18 +406,18 @@ class _Merge:
         return bool(paths)
 
     def _sql(self, name: str, *parameters: _Parameters) -> None:
-        self._connection.execute(model.sql(name), _merged(parameters)).fetchall()
+        self._statements.run(model.sql(name), _merged(parameters))
 
     def _changed(self, name: str) -> int:
         """Run one statement and return how many rows it wrote."""
-        return int(self._connection.execute(model.sql(name)).fetchall()[0][0])
+        return int(self._statements.run(model.sql(name))[0][0])
 
     def _script(self, name: str, *parameters: _Parameters) -> None:
         """Run the statements of a file in order, each with the parameters it names."""
         values = _merged(parameters)
         for statement in model.statements(name):
             named = {key: value for key, value in values.items() if f"${key}" in statement}
-            self._connection.execute(statement, named or None).fetchall()
+            self._statements.run(statement, named)
 
 
 def _merged(parameters: Sequence[_Parameters]) -> _Parameters:
