@@ -339,10 +339,6 @@ def _empty_warehouse() -> Path:
     return path
 
 
-def _first_wins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    return dict(reversed(pairs))
-
-
 def _no_number(text: str) -> None:
     raise ValueError(text)
 
@@ -350,21 +346,11 @@ def _no_number(text: str) -> None:
 def _value_of(line: bytes) -> Any:
     """Return the JSON value of a line, numbers as they are written.
 
-    Of two members of one name the last counts in a resource that has a member of its own twice; else the first does.
+    Of two members of one name the last counts, at any depth.
     DuckDB reads more than JSON: a comma before a closing bracket, and `nan` in any case. None for such lines.
     """
-    objects: list[list[tuple[str, Any]]] = []
     try:
-        text = line.decode("utf-8")
-        json.loads(text, object_pairs_hook=lambda pairs: objects.append(pairs) or {})
-        is_twice = bool(objects) and len(dict(objects[-1])) < len(objects[-1])
-        return json.loads(
-            text,
-            object_pairs_hook=dict if is_twice else _first_wins,
-            parse_float=Decimal,
-            parse_int=Decimal,
-            parse_constant=_no_number,
-        )
+        return json.loads(line.decode("utf-8"), parse_float=Decimal, parse_int=Decimal, parse_constant=_no_number)
     except (ValueError, RecursionError, InvalidOperation):
         return None
 

@@ -421,7 +421,7 @@ GAP = {
             "The next run requests it again, for these types only",
         ),
         ({"given_up": 12}, "Some people's data is missing for some time.", "trigger the export with `gaps`"),
-        ({"is_unnamed": True}, "Some people's data is missing for some time.", "did not say whose"),
+        ({"is_unnamed": True}, "Some people's data is missing for some time.", "nothing says whose"),
         ({"closed": 12, "closes": True}, "Nothing is known to be missing; this run closed the last gaps.", ""),
         ({"opened": 12}, "Nothing is known to be missing.", ""),
     ],

@@ -87,7 +87,7 @@ SPOILED = {
                 "INSERT INTO claim BY NAME SELECT c.* REPLACE (c.claim_id || '-' || n AS claim_id, DATE '2025-06-10' AS service_from) FROM claim AS c, range(40) AS t(n) WHERE claim_type = 'CARRIER'"], "CARRIER", None),
     "vanished": (["UPDATE ops.reconciliation SET missing = delivered WHERE run_id = 'r2' AND claim_type = 'PDE'"], "PDE", None),
     "retrieval_gaps": (
-        ["INSERT INTO ops.gap SELECT 'v2', 'patient', 'Coverage', 'mbi-' || n, 'changes', NULL, TIMESTAMP '2026-01-01', 'r2', NULL FROM range(3) AS t(n)"],
+        ["INSERT INTO ops.gap SELECT 'v2', 'patient', 'Coverage', 'mbi-' || n, 'changes', NULL, TIMESTAMP '2026-01-01', 'r2', NULL, NULL FROM range(3) AS t(n)"],
         "Coverage",
         3,
     ),
@@ -205,7 +205,7 @@ def test_every_run_that_is_published_now_is_checked_and_not_only_the_last(loaded
 
 
 def test_a_gap_of_many_people_stays_a_warning_until_it_is_closed(loaded):
-    gap = "('v2', 'patient', 'Coverage', 'M' || n, 'changes', NULL, now()::TIMESTAMP, 'r1', NULL)"
+    gap = "('v2', 'patient', 'Coverage', 'M' || n, 'changes', NULL, now()::TIMESTAMP, 'r1', NULL, NULL)"
     spoil(loaded, f"INSERT INTO ops.gap SELECT unnest(row) FROM (SELECT {gap} AS row FROM range(12) AS t(n))")
     assert any(text.startswith("retrieval_gaps") for text in publish(loaded).warnings)
     spoil(loaded, "UPDATE ops.gap SET closed_run_id = 'r2'")

@@ -9,7 +9,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bcda.budgets import GATHER_BYTES, LANDING_ENGINE_BYTES, PORTION_ELEMENTS, SLICE_BYTES
+from bcda import model
+from bcda.budgets import GATHER_BYTES, GROUP_ROWS, LANDING_ENGINE_BYTES, PORTION_ELEMENTS, SLICE_BYTES
 from bcda.errors import EngineMemoryError, LandingError
 from bcda.landing.drift import samples_of
 from bcda.landing.engine import CHUNK_BYTES, Engine
@@ -36,17 +37,20 @@ def land_again(
     *,
     api_version: ApiVersion,
     path_of: Callable[[Path], Path],
+    derived: Sequence[LakeFile] = (),
     memory_bytes: int = LANDING_ENGINE_BYTES,
 ) -> tuple[LakeFile, ...]:
     """Write the tables that come from resources anew; nothing that is in the lake is changed.
 
-    Keys and content hashes stay as they have landed, and so does which lines are in quarantine.
+    Keys and content hashes stay as they have landed, and so does which lines are in quarantine. Of a resource whose text a disposal
+    replaced by its id the rows stay as they are: they are all that is left of it.
 
     Args:
         places: where the lake is, and its key.
         resources: lake files of the table `resource`, all in one partition; the first one gives new files their name.
         api_version: of the resources.
         path_of: gives where a new file is put instead of its own path in the lake.
+        derived: the run's lake files that were made of resources, for rows that stay.
         memory_bytes: limit of the parsing engine.
 
     Returns:
@@ -58,10 +62,10 @@ def land_again(
         EncryptionError: the key is not that of the lake, or this machine cannot encrypt.
     """
     try:
-        return _land_once(places, resources, api_version, path_of, memory_bytes, is_careful=False)
+        return _land_once(places, resources, api_version, path_of, derived, memory_bytes, is_careful=False)
     except EngineMemoryError:
         log.info("%s takes more memory than ordinary claims do; it is landed a little at a time", resources[0].path)
-    return _land_once(places, resources, api_version, path_of, memory_bytes, is_careful=True)
+    return _land_once(places, resources, api_version, path_of, derived, memory_bytes, is_careful=True)
 
 
 def _land_once(
@@ -69,6 +73,7 @@ def _land_once(
     resources: Sequence[LakeFile],
     api_version: ApiVersion,
     path_of: Callable[[Path], Path],
+    derived: Sequence[LakeFile],
     memory_bytes: int,
     *,
     is_careful: bool,
@@ -96,7 +101,9 @@ def _land_once(
         )
         try:
             engine = Engine(api_version, connection)
-            _Again(places, resources, engine, writer, connection, is_careful=is_careful).land()
+            again = _Again(places, resources, engine, writer, connection, is_careful=is_careful)
+            again.land()
+            again.keep(derived)
             return writer.commit(path_of)
         finally:
             writer.discard()
@@ -117,6 +124,7 @@ class _Again:
     ) -> None:
         # No element takes less than a byte of text.
         self._portion_bytes, self._gather_bytes = (PORTION_ELEMENTS, 0) if is_careful else (SLICE_BYTES, GATHER_BYTES)
+        self._places = places
         self._source = parquet_files.relation([str(places.lake / f.path) for f in resources], lake_key_name(places.key))
         self._engine = engine
         self._writer = writer
@@ -137,11 +145,32 @@ class _Again:
                     gathered = 0
             self._flush(resource_type)
 
+    def keep(self, derived: Sequence[LakeFile]) -> None:
+        """Copy the rows of resources whose text is gone; a column that they lack is NULL.
+
+        Args:
+            derived: lake files that were made of resources, of any mapping.
+        """
+        trimmed = f"(SELECT raw_file, raw_line FROM {self._source} AS t WHERE body = {model.TRIMMED_TEXT})"  # noqa: S608 - our own files
+        if not self._reading.execute(f"SELECT count(*) FROM {trimmed}").fetchall()[0][0]:  # noqa: S608
+            return
+        defined = {name for name, _ in model.lake_tables()}
+        for file in (file for file in derived if file.table in defined):
+            rows = parquet_files.relation([str(self._places.lake / file.path)], lake_key_name(self._places.key))
+            there = {row[0] for row in self._reading.execute(f"DESCRIBE FROM {rows}").fetchall()}
+            columns = ", ".join(
+                f"CAST({name if name in there else 'NULL'} AS {sql_type}) AS {name}"
+                for name, sql_type in self._engine.columns(file.table).items()
+            )
+            kept = f"SELECT {columns} FROM {rows} SEMI JOIN {trimmed} USING (raw_file, raw_line)"  # noqa: S608
+            for batch in self._reading.sql(kept).to_arrow_reader(GROUP_ROWS):
+                self._writer.write(file.table, batch)
+
     def _portions(self, resource_type: str) -> Iterator[pa.Table]:
         """Yield the rows of a type, as many at a time as a portion may have text."""
         reader = self._reading.sql(
             f"SELECT resource_id, raw_file, raw_line, body FROM {self._source} "  # noqa: S608 - our own files
-            f"WHERE resource_type = {literal(resource_type)}"
+            f"AS t WHERE resource_type = {literal(resource_type)} AND body <> {model.TRIMMED_TEXT}"
         ).to_arrow_reader(1)
         held: list[pa.RecordBatch] = []
         size = 0

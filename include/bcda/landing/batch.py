@@ -30,6 +30,7 @@ from bcda.landing.engine import Engine, ParsedKeys, slice_table
 from bcda.landing.lake_files import LakeWriter, partition_of
 from bcda.landing.lines import LineReader, Slice
 from bcda.landing.portions import Portion, Window, conspicuous, portions, too_many, too_much_together, weights
+from bcda.landing.whose import NOBODY, Whose, whose
 from bcda.model.mapping import NO_ID
 from bcda.model.mapping_version import MAPPING_VERSION
 from bcda.progress import Done, Progress
@@ -58,6 +59,18 @@ class _Account:
     rows_landed: int = 0
     lines_quarantined: int = 0
     aside: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class _Aside:
+    """A quarantined line: where it stands, why, its length, how it begins, and whom it names."""
+
+    file_name: str
+    number: int
+    reason: str
+    size: int
+    text: bytes
+    person: Whose = NOBODY
 
 
 def land_files(
@@ -253,10 +266,11 @@ class _Landing:
             self._accounts[part.file_name].lines_read += part.rows
         for name, number, size, first in lines.oversized:
             self._accounts[name].lines_read += 1
-            self._quarantine([(name, number, "longer than a line may be", size, first)])
+            self._quarantine([_Aside(name, number, "longer than a line may be", size, first)])
         for name, number, count in lines.blank:
             self._accounts[name].lines_read += count
-            self._quarantine([(name, number + more, _EMPTY, 0, b"") for more in range(min(count, QUARANTINE_LISTED))])
+            listed = range(min(count, QUARANTINE_LISTED))
+            self._quarantine([_Aside(name, number + more, _EMPTY, 0, b"") for more in listed])
             self._count_aside(name, _EMPTY, max(0, count - QUARANTINE_LISTED))
         if not len(lines):
             return
@@ -334,9 +348,17 @@ class _Landing:
         for number, reason in sorted(reasons.items()):
             start, stop = lines.span(number)
             text = bytes(memoryview(lines.buffer)[start : min(stop, start + QUARANTINE_TEXT_BYTES)])
-            entries.append((*lines.origin(number), reason, stop - start, text))
+            file_name, line_number = lines.origin(number)
+            person = self._whose(lines, number, file_name, reason)
+            entries.append(_Aside(file_name, line_number, reason, stop - start, text, person))
         self._quarantine(entries)
         return rows.filter(pa.array([number not in reasons for number in _numbers(rows)], pa.bool_()))
+
+    def _whose(self, lines: Slice, number: int, file_name: str, reason: str) -> Whose:
+        """Return whom a quarantined line of data names, if it is listed and can be read."""
+        if self._kind is not FileKind.OUTPUT or self._accounts[file_name].aside[reason] >= QUARANTINE_LISTED:
+            return NOBODY
+        return whose(lines.line(number), self._gathered_type)
 
     def _count_aside(self, file_name: str, reason: str, lines: int) -> int:
         """Count lines of a file as quarantined; return how many of the reason were before."""
@@ -346,16 +368,18 @@ class _Landing:
         account.aside[reason] += lines
         return before
 
-    def _quarantine(self, found: Sequence[tuple[str, int, str, int, bytes]]) -> None:
+    def _quarantine(self, found: Sequence[_Aside]) -> None:
         """Count lines as quarantined, and list the first of each file and reason."""
-        entries = [entry for entry in found if self._count_aside(entry[0], entry[2], 1) < QUARANTINE_LISTED]
+        listed = [line for line in found if self._count_aside(line.file_name, line.reason, 1) < QUARANTINE_LISTED]
         columns = {
-            "run_id": pa.array([self._run_id] * len(entries), pa.string()),
-            "raw_file": pa.array([entry[0] for entry in entries], pa.string()),
-            "raw_line": pa.array([entry[1] for entry in entries], pa.int64()),
-            "reason": pa.array([entry[2] for entry in entries], pa.string()),
-            "line_bytes": pa.array([entry[3] for entry in entries], pa.int64()),
-            "line": pa.array([entry[4] for entry in entries], pa.binary()),
+            "run_id": pa.array([self._run_id] * len(listed), pa.string()),
+            "raw_file": pa.array([line.file_name for line in listed], pa.string()),
+            "raw_line": pa.array([line.number for line in listed], pa.int64()),
+            "reason": pa.array([line.reason for line in listed], pa.string()),
+            "line_bytes": pa.array([line.size for line in listed], pa.int64()),
+            "line": pa.array([line.text for line in listed], pa.binary()),
+            "patient_id": pa.array([line.person.patient_id for line in listed], pa.string()),
+            "mbi": pa.array([line.person.mbi for line in listed], pa.string()),
         }
         self._writer.write("quarantine", pa.table(columns))
 

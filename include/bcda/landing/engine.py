@@ -42,13 +42,6 @@ _NO_ROW = 2**62
 """Past every row: the keys of a slice of which nothing is left."""
 
 
-_REPEATED_KEYS = """
-SELECT row_number
-FROM (SELECT row_number, json_keys(body) AS k FROM incoming)
-WHERE len(list_distinct(k)) <> len(k)
-"""
-
-
 @dataclass(frozen=True, slots=True)
 class ParsedKeys:
     """Keys of the lines of one slice; all lists have one value per line.
@@ -173,6 +166,10 @@ class Engine:
         self._run("DROP TABLE gathered")
         self._has_gathered = False
 
+    def columns(self, table: str) -> dict[str, str]:
+        """Return the columns of a lake table that has a definition, in its order, each with its SQL type."""
+        return {"raw_file": "VARCHAR", "raw_line": "BIGINT", **self._types[table]}
+
     def list_lengths(self, lines: pa.Table, *, resource_type: str) -> dict[int, tuple[int, int]]:
         """Return by row number how long the lists of a resource are: that of its items, and the longest of the others.
 
@@ -186,7 +183,7 @@ class Engine:
             "SELECT row_number, CASE WHEN json_valid(body) THEN list_max(json_array_length(body, $items)) END, "
             "CASE WHEN json_valid(body) THEN list_max(json_array_length(body, $others)) END FROM incoming"
         )
-        self._connection.register("incoming", lines)
+        self._connection.register("incoming", _as_it_will_be_read(lines))
         found = _without_text(lambda: self._run(query, items=items, others=others).fetchall(), "resource")
         self._connection.unregister("incoming")
         return {number: (item or 0, other or 0) for number, item, other in found}
@@ -220,9 +217,8 @@ class Engine:
         target = "INSERT INTO gathered" if self._has_gathered else "CREATE TEMP TABLE gathered AS"
         shape = literal(mapping.shape(self._api_version, resource_type))
         try:
-            # The engine takes the first of two equal keys.
-            if repeated := self._run(_REPEATED_KEYS).fetchall():
-                self._connection.register("incoming", with_last_keys(lines, [row[0] for row in repeated]))
+            if (plain := with_last_keys(lines)) is not lines:
+                self._connection.register("incoming", plain)
             self._run(
                 f"{target} SELECT {self._columns(resource_type)} FROM (SELECT row_number, raw_file, raw_line, unnest(r) FROM "
                 f"(SELECT row_number, raw_file, raw_line, json_transform(body, {shape}) AS r FROM incoming)) AS r"
@@ -255,6 +251,14 @@ class Engine:
             types[name] = {row[0]: row[1] for row in columns if row[0] not in model.MERGE_COLUMNS}
             self._run(f"DROP TABLE {relation}")
         return types
+
+
+def _as_it_will_be_read(lines: pa.Table) -> pa.Table:
+    """Return lines with the last of equal keys; as they are if one of them cannot be read so, since it will be refused."""
+    try:
+        return with_last_keys(lines)
+    except (ValueError, RecursionError):
+        return lines
 
 
 def _without_text(work: Callable[[], T], table: str) -> T:

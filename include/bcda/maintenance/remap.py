@@ -17,6 +17,7 @@ from bcda.maintenance.anew import FRESH, columns_of, exchange_warehouse, loaded_
 from bcda.maintenance.compaction import finish_begun
 from bcda.model.mapping_version import MAPPING_VERSION
 from bcda.privacy.shown_names import CLAIM_TYPES, OTHER
+from bcda.runs.disposed_runs import read_disposed
 from bcda.runs.folders import folders_of
 from bcda.runs.landed import LakeFile, LandedBatch, read_accounts
 from bcda.runs.run import read_run
@@ -186,7 +187,10 @@ def _derived(accounts: Iterable[LandedBatch]) -> list[LakeFile]:
 
 def _remap_run(places: Places, run_id: str, accounts: Sequence[LandedBatch]) -> None:
     exchange.forget_hidden(places, run_id)
-    folders_of(places).bring_lake(accounts, tables={"resource"})
+    # Of what lost a part of it the text is gone, and the other tables have the rest.
+    is_trimmed = read_disposed(places, run_id) is not None
+    derived = _derived(accounts) if is_trimmed else []
+    folders_of(places).bring_lake(accounts, tables={"resource", *(file.table for file in derived)})
     version = read_run(places.run_folder(run_id)).request.api_version
     old = [(batch.batch, file) for batch in accounts for file in _derived([batch])]
     texts = {batch.batch: [file for file in batch.lake_files if file.table == "resource"] for batch in accounts}
@@ -194,7 +198,7 @@ def _remap_run(places: Places, run_id: str, accounts: Sequence[LandedBatch]) -> 
     made = []
     for number, files in texts.items():
         _check_rows(places, files)
-        new = landing.land_again(places, files, api_version=version, path_of=exchange.hidden)
+        new = landing.land_again(places, files, api_version=version, path_of=exchange.hidden, derived=derived)
         made += [_in_place_of(old, number, file, places) if len(texts) == 1 else (number, file) for file in new]
     reached(RemapPoint.DERIVED)
     paths = {file.path for _, file in made}

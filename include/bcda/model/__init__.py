@@ -87,6 +87,12 @@ _CORE = (
     CoreTable("partial_claim_response_reason", _RESPONSE, "claim_id", ("claim_id", "line_number", "reason_number")),
 )
 
+TRIMMED_TEXT = """'{"resourceType":"Coverage","id":' || to_json(t.resource_id) || '}'"""
+"""What a disposal leaves of the text of a Coverage that lost months, of a row `t` of the lake's `resource`, as SQL.
+
+What the other months are stands in the lake's other tables alone: they are not to be made of this text.
+"""
+
 _OTHER = {
     "coverage_period": ("coverage_id", "period_start"),
     "patient_identifier": ("patient_id", "id_system", "id_value"),
@@ -278,12 +284,13 @@ VIEWS = (
     "roster_change",
     "version_comparison",
     "open_gap",
+    "incomplete_person",
     "data_status",
 )
 """Views in the order in which they are made."""
 
 
-_OPS_VIEWS = frozenset({"open_gap", "data_status"})
+_OPS_VIEWS = frozenset({"open_gap", "incomplete_person", "data_status"})
 
 _TABLE = re.compile(r"^CREATE (?:OR REPLACE )?(TABLE|VIEW) (\S+) (?:\(|AS)", re.MULTILINE)
 _COLUMN = re.compile(r"^  (\w+) [^-]*?,? -- (.+)$", re.MULTILINE)
@@ -307,6 +314,11 @@ def comments(definition: str) -> tuple[str, ...]:
         f"COMMENT ON COLUMN {relation}.{name} IS {literal(text)}" for name, text in _COLUMN.findall(definition)
     ]
     return tuple(statements)
+
+
+def ledger_comments(relation: str) -> tuple[str, ...]:
+    """Return the COMMENT statements of one table of the ledger, such as `ops.gap`."""
+    return comments(_definition_of(relation))
 
 
 DRIFT_COLUMNS = {

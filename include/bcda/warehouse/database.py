@@ -196,6 +196,7 @@ def _ensure_schema(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         _make_schema(connection)
     _check_version(connection, path)
     _add_tables(connection)
+    _add_people_of_gaps(connection)
     _note_mapping_version(connection)
     renew_views(connection)
     connection.execute("COMMIT")
@@ -219,6 +220,20 @@ def _add_tables(connection: duckdb.DuckDBPyConnection) -> None:
         if (name,) not in there:
             for statement in statements:
                 connection.execute(statement)
+
+
+def _add_people_of_gaps(connection: duckdb.DuckDBPyConnection) -> None:
+    """Let gaps of an earlier release know a Patient, and open those that quarantined lines of its runs are; whose is not known."""
+    has_column = connection.execute(
+        "SELECT count(*) > 0 FROM duckdb_columns() WHERE database_name = current_database() AND schema_name = 'ops' "
+        "AND table_name = 'gap' AND column_name = 'patient_id'"
+    ).fetchall()[0][0]
+    if has_column:
+        return
+    connection.execute("ALTER TABLE ops.gap ADD COLUMN patient_id VARCHAR")
+    for statement in model.ledger_comments("ops.gap"):
+        connection.execute(statement)
+    connection.execute(model.sql("ledger/gap_earlier")).fetchall()
 
 
 def _has_schema(connection: duckdb.DuckDBPyConnection) -> bool:

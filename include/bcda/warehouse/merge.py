@@ -24,6 +24,7 @@ from bcda.storage.encryption import lake_key_name
 from bcda.storage.places import Places
 from bcda.warehouse import distrust
 from bcda.warehouse.database import LOCK_WAIT_SECONDS, open_warehouse
+from bcda.warehouse.empty_inserts import Statements
 from bcda.warehouse.ledger import MergeSummary, check_source, run_summary
 from bcda.warehouse.quality import threshold
 from bcda.warehouse.unlikely import check_lines, check_people_and_claims
@@ -115,6 +116,7 @@ def merge_run(
             merge.write_ledger(now)
             reached(CommitPoint.MERGE_LEDGERED)
             merge.replace_rows()
+            merge.close_gaps()
             log.info("merging run %s: the rows of every table are in place; deciding which claims count", run.run_id)
             merge.group_people()
             merge.weigh_claims()
@@ -149,6 +151,7 @@ class _Merge:
     ) -> None:
         run, manifest, covers = distrust.without_future(run, manifest, server_now)
         self._connection = connection
+        self._statements = Statements(connection)
         self._places = places
         self._key_name = lake_key_name(places.key)
         self._run = run
@@ -261,6 +264,10 @@ class _Merge:
         columns = ", ".join(sorted({row[0] for row in landed} & {row[0] for row in wanted}))
         self._connection.execute(f"INSERT INTO {target} BY NAME SELECT {columns} FROM lake_rows")  # noqa: S608
 
+    def close_gaps(self) -> None:
+        """Decide which gaps some run has closed, now that the identifiers of the run's people are in place."""
+        self._sql("ledger/gap_close", self._version)
+
     def group_people(self) -> None:
         """Decide which Patients are one person, for those of the run and whoever was or is tied to them, and record changes."""
         self._sql("merge/person_start", self._version)
@@ -334,7 +341,9 @@ class _Merge:
         self._sql("ledger/run_mapping", self._id, {"mapping_version": self._mapping_version})
         self._sql("ledger/export_count", self._id, self._types)
         self._sql("ledger/version_conflict", self._version, self._id)
+        self._sql("ledger/quarantine_begin")
         if self._show("quarantine"):
+            self._deliver("quarantined")
             self._sql("ledger/quarantine")
         if self._show("drift"):
             self._script("ledger/drift", self._version, self._id)
@@ -343,9 +352,8 @@ class _Merge:
         self._sql("ledger/outcome" if self._show("operation_outcome") else "ledger/outcome_nothing")
         told = self._manifest.types_of_errors()
         self._script("ledger/gap", *everything, {"error_files": list(told), "error_types": list(told.values())})
-        self._sql("ledger/gap_quarantined")
+        self._sql("ledger/gap_quarantined", self._id)
         self._script("ledger/coverage", *everything, self._list)
-        self._sql("ledger/gap_close", self._version)
 
     def _insert_run(self, now: datetime) -> None:
         files = [file for batch in self._batches for file in batch.files]
@@ -393,23 +401,24 @@ class _Merge:
         paths = [file.path for batch in self._batches for file in batch.lake_files if file.table == table]
         if paths:
             files = [str(self._places.lake / path) for path in paths]
-            are_alike = self._mapping_version == MAPPING_VERSION
+            # Two releases of one mapping can have landed the batches of a run; what is quarantined comes of no mapping.
+            are_alike = self._mapping_version == MAPPING_VERSION and table != "quarantine"
             parquet_files.show(self._connection, files, self._key_name, are_alike=are_alike)
         return bool(paths)
 
     def _sql(self, name: str, *parameters: _Parameters) -> None:
-        self._connection.execute(model.sql(name), _merged(parameters)).fetchall()
+        self._statements.run(model.sql(name), _merged(parameters))
 
     def _changed(self, name: str) -> int:
         """Run one statement and return how many rows it wrote."""
-        return int(self._connection.execute(model.sql(name)).fetchall()[0][0])
+        return int(self._statements.run(model.sql(name))[0][0])
 
     def _script(self, name: str, *parameters: _Parameters) -> None:
         """Run the statements of a file in order, each with the parameters it names."""
         values = _merged(parameters)
         for statement in model.statements(name):
             named = {key: value for key, value in values.items() if f"${key}" in statement}
-            self._connection.execute(statement, named or None).fetchall()
+            self._statements.run(statement, named)
 
 
 def _merged(parameters: Sequence[_Parameters]) -> _Parameters:

@@ -10,7 +10,7 @@ import duckdb
 
 from bcda import model, warehouse
 from bcda.errors import StorageError
-from bcda.maintenance.disposal.rules import MARKED, WAREHOUSE
+from bcda.maintenance.disposal.rules import BY_COLUMN, MARKED, WAREHOUSE
 from bcda.runs.disposed_runs import DisposedRun, instant_text, set_disposed
 from bcda.storage import duckdb_files
 from bcda.storage.places import Places
@@ -170,11 +170,7 @@ def _fill(
 def _marked(connection: duckdb.DuckDBPyConnection, name: str, table: str) -> str:
     """Return what replaces columns of a table whose rows stay with other values; a table of an earlier release can lack them."""
     condition, values = MARKED.get(table, ("", {}))
-    columns = connection.execute(
-        "SELECT column_name FROM duckdb_columns() WHERE database_name = $name AND schema_name || '.' || table_name = $table",
-        {"name": name, "table": table},
-    ).fetchall()
-    if not values or not {row[0] for row in columns}.issuperset(values):
+    if not values or not _columns(connection, name, table).issuperset(values):
         return ""
     told = ", ".join(
         f"CASE WHEN {condition} THEN {value} ELSE t.{column} END AS {column}" for column, value in values.items()
@@ -202,7 +198,19 @@ def _rules(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, str | 
             f"A database has the table {unknown[0]}, and this release does not know what it says about people. Copy it to a database "
             "of its own if you need it, drop it here, and run the disposal again. Look after the copy yourself."
         )
-    return {table: WAREHOUSE[table] for table in tables}
+    rules = {table: WAREHOUSE[table] for table in tables}
+    for table, (column, rule) in BY_COLUMN.items():
+        if column in _columns(connection, name, table):
+            rules[table] = f"{rules[table]} OR {rule}"
+    return rules
+
+
+def _columns(connection: duckdb.DuckDBPyConnection, name: str, table: str) -> set[str]:
+    found = connection.execute(
+        "SELECT column_name FROM duckdb_columns() WHERE database_name = $name AND schema_name || '.' || table_name = $table",
+        {"name": name, "table": table},
+    )
+    return {row[0] for row in found.fetchall()}
 
 
 def _quoted(table: str) -> str:

@@ -13,7 +13,7 @@ import duckdb
 
 from bcda.errors import ManifestError, StorageError
 from bcda.maintenance.compaction import finish_begun
-from bcda.maintenance.disposal.rules import EMPTIED, LAKE
+from bcda.maintenance.disposal.rules import ADDED, EMPTIED, LAKE
 from bcda.runs import names
 from bcda.runs.disposed_runs import DisposedRun, note_disposed
 from bcda.runs.folders import folders_of, run_folder
@@ -166,7 +166,7 @@ def _hits(connection: duckdb.DuckDBPyConnection, places: Places, files: Iterable
             )
         path = places.lake / file.path
         held = parquet_files.count_rows(connection, path, name)
-        source = _source(file, path, name)
+        source = _source(connection, file, path, name)
         rule = LAKE[file.table]
         gone = 0 if rule is None else _count(connection, f"{source} WHERE {rule}")
         emptied = 0
@@ -178,11 +178,15 @@ def _hits(connection: duckdb.DuckDBPyConnection, places: Places, files: Iterable
     return found
 
 
-def _source(file: LakeFile, path: Path, key_name: str | None) -> str:
+def _source(connection: duckdb.DuckDBPyConnection, file: LakeFile, path: Path, key_name: str | None) -> str:
     version = _VERSION.search(file.path)
     if version is None:
         raise StorageError(f"The path {path} names no API version; nothing of it was changed.")
-    return f"(SELECT *, '{version[1]}' AS api_version FROM {parquet_files.relation([str(path)], key_name)}) AS t"  # noqa: S608 - a name of ours
+    rows = parquet_files.relation([str(path)], key_name)
+    added = ADDED.get(file.table, ())
+    there = {row[0] for row in connection.execute(f"DESCRIBE FROM {rows}").fetchall()} if added else set()
+    absent = "".join(f", NULL::VARCHAR AS {column}" for column in added if column not in there)
+    return f"(SELECT *, '{version[1]}' AS api_version{absent} FROM {rows}) AS t"  # noqa: S608 - names of ours
 
 
 def _has_columns(connection: duckdb.DuckDBPyConnection, source: str, columns: Iterable[str]) -> bool:
@@ -195,7 +199,7 @@ def _kept(connection: duckdb.DuckDBPyConnection, file: LakeFile, path: Path, key
     rule = LAKE[file.table]
     where = "" if rule is None else f" WHERE NOT coalesce({rule}, false)"
     replaced = ""
-    source = _source(file, path, key_name)
+    source = _source(connection, file, path, key_name)
     if file.table in EMPTIED and _has_columns(connection, source, EMPTIED[file.table][1]):
         condition, values = EMPTIED[file.table]
         told = ", ".join(

@@ -65,6 +65,9 @@ WAREHOUSE: dict[str, str | None] = {
 }
 """Of every table of a database, by its name with the schema. None: its rows are about nobody and stay."""
 
+BY_COLUMN = {"ops.gap": ("patient_id", _PATIENT)}
+"""What is a further rule of a table where it has a column, which a database of an earlier release lacks."""
+
 LAKE: dict[str, str | None] = {
     **CORE,
     "patient_identifier": _PATIENT,
@@ -86,25 +89,36 @@ _MARK = (
 MARKED: dict[str, tuple[str, dict[str, str]]] = {"main.coverage": _MARK, "main.coverage_period": _MARK}
 """Rows of a database that stay with other values: the condition, and what their columns hold then."""
 
-_STUB = """'{"resourceType":"Coverage","id":' || to_json(t.resource_id) || '}'"""
-
 _LOST_MONTHS = (
     "t.resource_type = 'Coverage' AND t.body <> {stub} AND EXISTS "
     "(SELECT 1 FROM temp.trimmed AS c WHERE c.api_version = t.api_version AND c.coverage_id = t.resource_id)"
-).replace("{stub}", _STUB)
+).replace("{stub}", model.TRIMMED_TEXT)
 _NAMED = "EXISTS (SELECT 1 FROM temp.gone_mbi AS m WHERE contains(upper(t.text), m.mbi))"
 _MAY_BE_ABOUT = (
     "octet_length(t.line) > 0 AND (EXISTS (SELECT 1 FROM temp.gone_months) OR EXISTS (SELECT 1 FROM temp.needle AS n "
     "WHERE contains(hex(t.line), hex(n.needle)) OR contains(hex(t.line), hex(lower(n.needle)))))"
 )
 
+_OF_THE_GONE = f"coalesce({_PATIENT} OR EXISTS (SELECT 1 FROM temp.gone_mbi AS m WHERE m.mbi = t.mbi), false)"  # noqa: S608 - names of ours
+
+ADDED = {"quarantine": ("patient_id", "mbi")}
+"""Columns, all of text, that lake files of an earlier release lack, and that the rules name; they are NULL there."""
+
 EMPTIED: dict[str, tuple[str, dict[str, str]]] = {
     # Months that stay have their own table, so the text of a Coverage that lost some says no more than its id.
-    "resource": (_LOST_MONTHS, {"body": _STUB}),
+    "resource": (_LOST_MONTHS, {"body": model.TRIMMED_TEXT}),
     "coverage": _MARK,
     # Such an outcome opens no gap when the working database is built anew: the row has to stay, since lines are counted.
     "operation_outcome": (_NAMED, {"severity": "'information'", "text": "NULL"}),
-    # Nobody knows what a line says that could not be read: it is searched for a person as text, and has no date.
-    "quarantine": (_MAY_BE_ABOUT, {"line": "''::BLOB"}),
+    # Nobody knows what a line says that could not be read: it is searched for a person as text, and has no date. Whom it names stays
+    # while the person does; else an empty text says that it opens no gap when the working database is built anew.
+    "quarantine": (
+        f"({_MAY_BE_ABOUT}) OR {_OF_THE_GONE}",
+        {
+            "line": "''::BLOB",
+            "patient_id": f"CASE WHEN {_OF_THE_GONE} THEN '' ELSE t.patient_id END",
+            "mbi": f"CASE WHEN {_OF_THE_GONE} THEN '' ELSE t.mbi END",
+        },
+    ),
 }
 """Rows of the lake that stay with other values: the condition, and what their columns hold then."""

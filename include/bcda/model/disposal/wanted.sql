@@ -1,4 +1,4 @@
--- The Patients of a person, and one that only claims or coverages name. Parameters: identifier, person (NULL when there is none).
+-- The Patients of a person, and one that only claims, coverages or gaps name. Parameters: identifier, person (NULL when there is none).
 INSERT INTO wanted
 SELECT api_version, patient_id
 FROM patient
@@ -10,4 +10,8 @@ WHERE patient_id = $identifier
 UNION
 SELECT api_version, patient_id
 FROM coverage
+WHERE patient_id = $identifier
+UNION
+SELECT api_version, patient_id
+FROM ops.gap
 WHERE patient_id = $identifier;

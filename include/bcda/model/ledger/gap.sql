@@ -76,7 +76,7 @@ brought AS (
       FROM ops.gap AS g
       WHERE g.opened_run_id = c.run_id
         AND g.resource_type = c.resource_type
-        AND (g.mbi = o.mbi_current OR g.mbi IS NULL)
+        AND (g.mbi = o.mbi_current OR g.patient_id = o.patient_id OR (g.mbi IS NULL AND g.patient_id IS NULL))
     )
   GROUP BY ALL
 )

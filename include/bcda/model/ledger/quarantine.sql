@@ -1,5 +1,5 @@
 -- Lines of the run that could not land, without their text.
--- Reads lake_rows: the run's lake files of `quarantine`.
+-- Reads quarantined.
 INSERT INTO ops.quarantine
 SELECT
   q.run_id,
@@ -8,7 +8,7 @@ SELECT
   f.resource_type,
   q.reason,
   q.line_bytes
-FROM lake_rows AS q
+FROM quarantined AS q
 JOIN ops.export_file AS f
   ON f.run_id = q.run_id
   AND f.file_name = q.raw_file;

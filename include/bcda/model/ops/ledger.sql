@@ -77,18 +77,20 @@ CREATE TABLE ops.coverage (
   run_id VARCHAR NOT NULL -- Our export run
 );
 
--- One row per person, type and need that BCDA reported as not retrieved. An MBI never leaves the warehouse.
+-- One row per person, type and need of which data is missing: what BCDA reported as not retrieved, and what came in lines that could
+-- not be read. Who names nobody, by mbi or patient_id, can be anybody. An MBI never leaves the warehouse.
 -- A gap is closed by a run, loaded before or after, that asked for its interval and did not fail for this person.
 CREATE TABLE ops.gap (
   api_version VARCHAR NOT NULL, -- BCDA version: v1, v2 or v3
   export_scope VARCHAR NOT NULL, -- patient, group-all or group-runout
   resource_type VARCHAR NOT NULL, -- FHIR type
-  mbi VARCHAR, -- Person; NULL when BCDA named none
+  mbi VARCHAR, -- Person that BCDA, or a line of an unfinished claim, named by MBI; else NULL
   needs VARCHAR NOT NULL, -- changes: those of the interval; history: everything, if the person is new on the list
   since_ts TIMESTAMP, -- Changes after this instant, UTC; NULL from the beginning
   transaction_time TIMESTAMP NOT NULL, -- As BCDA said, UTC: the run is complete up to here
   opened_run_id VARCHAR NOT NULL, -- Run that met the gap
-  closed_run_id VARCHAR -- Run that covers the interval; NULL while the gap is open
+  closed_run_id VARCHAR, -- Run that covers the interval; NULL while the gap is open
+  patient_id VARCHAR -- Patient that a quarantined line named; NULL when it named none, and for what BCDA reported
 );
 
 -- One row per line that could not land, up to 1,000 for each file and reason; ops.export_file counts all of them. The beginning of the line

@@ -8,8 +8,9 @@
 -- Column list_newest: Date of the newest attribution list that a run was made from, UTC
 -- Column people_on_list: People that the newest full run brought
 -- Column people_with_data: Those of them with at least one resource of the type; NULL where that cannot be told
--- Column open_gaps: People whose data is missing for some time; the next run requests it again, for this type only
+-- Column open_gaps: People whose data is missing for some time, all gaps that can be about anybody counting as one; the next run requests it again, for this type only
 -- Column given_up_gaps: People whose data runs no longer request automatically; a run with `gaps` does
+-- Column unnamed_gaps: Those of both that can be about anybody: 1 when nothing says whom some of it is about, so that the data of everybody can be incomplete; else 0
 -- Column last_loaded_at: When the newest run was merged, UTC
 -- Column older_mapping_runs: Runs whose rows an older mapping made, so that corrected columns hold their old values; `python -m bcda remap` makes them again
 -- Column missing: What is missing, in words; empty when nothing is known to be
@@ -97,8 +98,9 @@ gap AS (
     api_version,
     CASE WHEN export_scope = 'group-runout' THEN 'runout' ELSE 'current' END AS population,
     resource_type,
-    count(DISTINCT coalesce(mbi, '')) FILTER (WHERE is_tried_again) AS open_gaps,
-    count(DISTINCT coalesce(mbi, '')) FILTER (WHERE NOT is_tried_again) AS given_up_gaps
+    count(DISTINCT coalesce(person, '')) FILTER (WHERE is_tried_again) AS open_gaps,
+    count(DISTINCT coalesce(person, '')) FILTER (WHERE NOT is_tried_again) AS given_up_gaps,
+    CASE WHEN bool_or(person IS NULL) THEN 1 ELSE 0 END AS unnamed_gaps
   FROM ops.open_gap
   GROUP BY ALL
 ),
@@ -163,6 +165,7 @@ status AS (
     END AS people_with_data,
     coalesce(g.open_gaps, 0) AS open_gaps,
     coalesce(g.given_up_gaps, 0) AS given_up_gaps,
+    coalesce(g.unnamed_gaps, 0) AS unnamed_gaps,
     k.last_loaded_at,
     k.older_mapping_runs
   FROM kind AS k
@@ -188,12 +191,14 @@ SELECT
   people_with_data,
   open_gaps,
   given_up_gaps,
+  unnamed_gaps,
   last_loaded_at,
   older_mapping_runs,
   concat_ws('; ',
     CASE WHEN covered_until IS NULL THEN 'not loaded from the beginning' END,
     CASE WHEN open_gaps > 0 THEN open_gaps || ' people whose data is missing for some time, asked for again with the next run' END,
     CASE WHEN given_up_gaps > 0 THEN given_up_gaps || ' people that BCDA could not retrieve and no run asks for by itself, see ops.open_gap' END,
+    CASE WHEN unnamed_gaps > 0 THEN 'nothing says whom some of it is about' END,
     CASE
       WHEN population = 'current' AND list_newest > coalesce(list_loaded, TIMESTAMP '-infinity')
         THEN 'history of people new since the list of ' || coalesce(strftime(list_loaded, '%Y-%m-%d'), 'the beginning')

@@ -1,7 +1,7 @@
--- One row per open gap with how often it was tried: what BCDA reported, and people who were away from the lists and came back.
--- Key: opened_run_id, resource_type, mbi, needs.
+-- One row per open gap with how often it was tried: what BCDA reported, what came in lines that could not be read, and people who
+-- were away from the lists and came back. Key: opened_run_id, resource_type, mbi, patient_id, needs.
 -- Source: ops.gap; roster of full runs. BCDA says nothing of who opts out; on their return it sends changes only from then on.
--- Column mbi: Person; NULL when BCDA named none
+-- Column person: Whom it is about: the person_key, or what named the person if nothing else of the person is here; NULL when it can be anybody
 -- Column needs: changes: those of the interval; history: everything, if the person is new on the list
 -- Column tries: Runs that asked for this person and type and failed; for who came back, those since then
 -- Column is_tried_again: Whether later runs request it automatically: not after three tries, nor after one full pull if it is from the beginning
@@ -28,6 +28,7 @@ named AS (
     f.transaction_time,
     f.place,
     o.mbi_current AS mbi,
+    o.patient_id,
     lag(f.place) OVER earlier AS seen_place,
     lag(f.transaction_time) OVER earlier AS seen_at
   FROM full_list AS f
@@ -71,7 +72,7 @@ returned AS (
       WHERE o.api_version = n.api_version
         AND o.export_scope <> 'group-runout'
         AND o.resource_type = t.resource_type
-        AND o.mbi = n.mbi
+        AND (o.mbi = n.mbi OR o.patient_id = n.patient_id)
         AND o.needs = 'changes'
         AND o.transaction_time >= n.transaction_time
     ) AS tries
@@ -93,29 +94,58 @@ returned AS (
           FROM ops.gap AS o
           WHERE o.opened_run_id = c.run_id
             AND o.resource_type = c.resource_type
-            AND (o.mbi = n.mbi OR o.mbi IS NULL)
+            AND (o.mbi = n.mbi OR o.patient_id = n.patient_id OR (o.mbi IS NULL AND o.patient_id IS NULL))
         )
     )
+),
+listed AS (
+  SELECT
+    g.api_version,
+    g.export_scope,
+    g.resource_type,
+    g.mbi,
+    g.patient_id,
+    g.needs,
+    g.since_ts,
+    g.transaction_time,
+    g.opened_run_id,
+    count(*) OVER tries AS tries,
+    count(*) OVER tries < 3 AND (g.since_ts IS NOT NULL OR coalesce(a.is_asked_for, true)) AS is_tried_again
+  FROM ops.gap AS g
+  LEFT JOIN again AS a
+    ON a.run_id = g.opened_run_id
+    AND a.resource_type = g.resource_type
+  WHERE g.closed_run_id IS NULL
+  WINDOW tries AS (
+    PARTITION BY g.api_version, g.export_scope = 'group-runout', g.resource_type, g.mbi, g.patient_id, g.needs
+  )
+  UNION ALL
+  SELECT api_version, export_scope, resource_type, mbi, NULL, 'changes', seen_at, transaction_time, run_id, tries, tries < 3
+  FROM returned
+),
+by_mbi AS (
+  SELECT api_version, mbi_current, min(person_key) AS person_key
+  FROM main.patient
+  WHERE mbi_current IS NOT NULL
+  GROUP BY ALL
 )
 SELECT
   g.api_version,
   g.export_scope,
   g.resource_type,
+  coalesce(p.person_key, m.person_key, g.mbi, g.patient_id) AS person,
   g.mbi,
+  g.patient_id,
   g.needs,
   g.since_ts,
   g.transaction_time,
   g.opened_run_id,
-  count(*) OVER tries AS tries,
-  count(*) OVER tries < 3 AND (g.since_ts IS NOT NULL OR coalesce(a.is_asked_for, true)) AS is_tried_again
-FROM ops.gap AS g
-LEFT JOIN again AS a
-  ON a.run_id = g.opened_run_id
-  AND a.resource_type = g.resource_type
-WHERE g.closed_run_id IS NULL
-WINDOW tries AS (
-  PARTITION BY g.api_version, g.export_scope = 'group-runout', g.resource_type, g.mbi, g.needs
-)
-UNION ALL
-SELECT api_version, export_scope, resource_type, mbi, 'changes', seen_at, transaction_time, run_id, tries, tries < 3
-FROM returned;
+  g.tries,
+  g.is_tried_again
+FROM listed AS g
+LEFT JOIN main.patient AS p
+  ON p.api_version = g.api_version
+  AND p.patient_id = g.patient_id
+LEFT JOIN by_mbi AS m
+  ON m.api_version = g.api_version
+  AND m.mbi_current = g.mbi;

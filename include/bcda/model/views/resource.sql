@@ -3,7 +3,7 @@
 -- Source: resource_version and the lake's `resource`, which is read where it lies: {lake}.
 -- Trap: Name resource_type and resource_id in the query; the texts are large. If the lake is encrypted, the session needs its
 -- key before: PRAGMA add_parquet_key('bcda', 'KEY').
--- Column body: The resource as BCDA sent it, JSON text; ask with body ->> '$.path'
+-- Column body: The resource as BCDA sent it, JSON text; ask with body ->> '$.path'. If an object has a key twice, that gives the first; the tables have the last
 -- Column export_date: Partition of the lake that holds it
 CREATE OR REPLACE VIEW main.resource AS
 SELECT

@@ -63,9 +63,7 @@ def _of_gaps(facts: RunFacts) -> list[str]:
             f"Some people's data is missing for some time ({listed}). The next run requests it again, for these types only."
         )
     if any(row["is_unnamed"] for row in facts.gaps):
-        steps.append(
-            "For some gaps, BCDA did not say whose data is missing. The export that closes them covers everybody."
-        )
+        steps.append("For some gaps, nothing says whose data is missing. The export that closes them covers everybody.")
     if given_up := [row["resource_type"] for row in facts.gaps if row["given_up"]]:
         steps.append(
             f"Runs no longer request the gaps in {', '.join(given_up)} automatically, because repeated requests did not help. To "
