@@ -271,6 +271,7 @@ VIEWS = (
     "claim_pending",
     "claim_in_cclf",
     "claim_line_current",
+    "claim_pass_through",
     "coverage_by_part",
     "enrollment",
     "claim_crosswalk",
