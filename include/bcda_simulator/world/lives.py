@@ -86,9 +86,12 @@ def months_of(number: int, up_to: date) -> set[tuple[str, date, str | None]]:
 
 
 def coverages(version: str, someone: Person, first_week: int, week: int) -> list[Json]:
-    """Return what is new about somebody's coverage in the weeks from one to another, as v2 or v3 says it."""
+    """Return what is new about somebody's coverage in the weeks from one to another, as a version says it."""
     made = _coverages_v3(someone, week) if version == "v3" else _coverages_v2(someone, week)
-    return [resource for updated, resource in made if updated >= first_week]
+    new = [resource for updated, resource in made if updated >= first_week]
+    # v1 names the part beside the id; the monthly extensions are those of v2.
+    parts = [{"grouping": {"subGroup": "Medicare", "subPlan": f"Part {resource['id'][5].upper()}"}} for resource in new]
+    return [resource | part for resource, part in zip(new, parts, strict=True)] if version == "v1" else new
 
 
 def _coverages_v2(someone: Person, week: int) -> list[tuple[int, Json]]:
