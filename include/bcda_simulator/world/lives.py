@@ -11,12 +11,13 @@ from bcda_simulator.world.people import Person, updated_text
 
 _ALWAYS = (2000, 1), (9999, 12)
 _LISTED = {
+    0: [((2000, 1), (2025, 8))],
     1: [((2024, 10), (9999, 12))],
     2: [((2000, 1), (2025, 8))],
     4: [((2000, 1), (2024, 4)), ((2024, 10), (9999, 12))],
     5: [((2000, 1), (2024, 10)), ((2025, 10), (9999, 12))],
 }
-"""Months of lists, by what happens to a person; others are on every list."""
+"""Months of lists, by what happens to a person; others are on every list. The first one leaves and stays in Medicare."""
 
 
 @dataclass(frozen=True, slots=True)
