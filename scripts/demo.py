@@ -17,7 +17,7 @@ HOME = PROJECT / "var" / "demo"
 WEEK_SECONDS = 7 * 86_400
 LONGEST_RUN_SECONDS = 900
 """A run takes half a minute on two idle cores, and several minutes on a busy machine."""
-FIRST_QUERY = "SELECT claim_type, count(*) AS claims, sum(paid_amount) AS paid FROM claim_current GROUP BY ALL"
+FIRST_QUERY = "SELECT claim_type, count(*) AS claims, sum(paid_amount) AS paid FROM claim_current WHERE payer_type = 'FFS' GROUP BY ALL"
 
 
 def main() -> int:
@@ -98,7 +98,7 @@ def summarize(database: Path) -> None:
                     run_id=run_id,
                 ),
             )
-        say("\nClaims in the published database (current: not canceled or replaced)")
+        say("\nClaims in the published database (current: not canceled or replaced), without Medicare Advantage")
         table(
             ("claim type", "claims", "current", "lines", "paid, current"),
             rows(
@@ -108,6 +108,7 @@ def summarize(database: Path) -> None:
                 FROM claim AS c
                 LEFT JOIN (SELECT api_version, claim_id, count(*) AS lines FROM claim_line GROUP BY ALL) AS n
                   USING (api_version, claim_id)
+                WHERE (c.nch_claim_type IN ('61', '62', '63') OR c.nch_claim_type LIKE '4___') IS NOT TRUE
                 GROUP BY c.claim_type ORDER BY count(*) DESC
                 """
             ),
@@ -122,7 +123,7 @@ def summarize(database: Path) -> None:
         )
     shown = database.relative_to(PROJECT)
     say(
-        f"\nNext:\n  .venv/bin/python -c \"import duckdb; duckdb.connect('{shown}', read_only=True).sql('{FIRST_QUERY}').show()\"\n"
+        f"\nNext:\n  .venv/bin/python -c \"import duckdb; duckdb.connect('{shown}', read_only=True).sql('''{FIRST_QUERY}''').show()\"\n"
         "  make up    start Airflow with the simulator, to explore it in a browser\n"
     )
 

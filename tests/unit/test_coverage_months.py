@@ -72,10 +72,11 @@ def patient(identifier="7"):
     return text({"resourceType": "Patient", "id": identifier, "meta": {"lastUpdated": "2020-01-01T00:00:00Z"}})
 
 
-def bring(places, month, *lines, version=ApiVersion.V3, day=20):
-    """Load an export of a month such as 2026-03 with the lines of Coverage, and the run's name is the month."""
+def bring(places, month, *lines, version=ApiVersion.V3, day=20, listed=None):
+    """Load an export of a month such as 2026-03 with a list and the lines of Coverage; the run's name is the month."""
     at = datetime.fromisoformat(f"{month}-{day}").replace(tzinfo=UTC)
-    files = [("Patient", patient("7" if version is ApiVersion.V3 else "-7")), ("Coverage", b"".join(lines))]
+    people = b"".join(map(patient, listed or ["7" if version is ApiVersion.V3 else "-7"]))
+    files = [("Patient", people), ("Coverage", b"".join(lines))]
     run, manifest, landed = land(places, files, run_id=f"r{month}-{day}", version=version, transaction_time=at)
     # A rebuild reads it.
     (places.run_folder(run.run_id) / "manifest.json").write_bytes(manifest.to_bytes())
@@ -156,6 +157,84 @@ def test_a_newer_period_ends_an_open_one_and_a_repeated_one_changes_nothing(plac
     assert contracts(places) == expected
     bring(places, "2026-03", v3("2024-02-01", updated="2026-03-28"), day=29)
     assert contracts(places) == [("H1234", "2024-02", "2026-03", 26)]
+
+
+LISTS = {"2026-03": "7", "2026-05": "78", "2026-07": "8", "2026-08": "8", "2026-10": "78"}
+"""Who is on the list of each month's export."""
+
+
+@pytest.mark.parametrize(
+    ("order", "last"),
+    [
+        (("2026-03", "2026-05", "2026-07", "2026-08"), "2026-05"),
+        (("2026-08", "2026-05", "2026-03", "2026-07"), "2026-05"),
+        (("2026-07", "2026-03"), "2026-03"),
+        (tuple(LISTS), "2026-10"),
+        (tuple(reversed(LISTS)), "2026-10"),
+    ],
+)
+@pytest.mark.complete
+def test_an_open_period_of_who_left_counts_up_to_the_last_list_with_them(places, order, last):
+    for month in order:
+        lines = [v3("2024-01-01", updated="2024-02-03")] if month == "2026-03" else []
+        bring(places, month, *lines, listed=LISTS[month])
+    months = (int(last[:4]) - 2024) * 12 + int(last[5:])
+    assert contracts(places) == [("H1234", "2024-01", last, months)]
+
+
+def test_a_delivery_without_a_list_tells_that_a_period_still_goes_on(places):
+    """Exports of changes bring no list: a list holds until the next one, and a delivery counts for itself."""
+    bring(places, "2026-03", v3("2024-01-01", updated="2024-02-03"))
+
+    def changes(month, line=b""):
+        options = {"version": ApiVersion.V3, "transaction_time": datetime(2026, month, 25, tzinfo=UTC)}
+        load(places, [("Coverage", line)], run_id=f"c{month}", since=datetime(2026, 3, 1, tzinfo=UTC), **options)
+
+    changes(4)
+    assert contracts(places) == [("H1234", "2024-01", "2026-04", 28)]
+    bring(places, "2026-05", listed="8")
+    assert contracts(places) == [("H1234", "2024-01", "2026-03", 27)]
+    changes(6, v3("2024-01-01", updated="2024-02-03"))
+    changes(7)
+    assert contracts(places) == [("H1234", "2024-01", "2026-06", 30)]
+
+
+@pytest.mark.parametrize("is_reversed", [False, True])
+@pytest.mark.parametrize(
+    ("older", "newer", "expected"),
+    [
+        # The same, begun later: nothing of the months before in that year.
+        (v3("2024-02-01", updated="2024-02-03"), v3("2024-05-01", updated="2024-06-03"), [("2024-05", "2024-08", 4)]),
+        (
+            v3("2023-11-01", updated="2023-11-03"),
+            v3("2024-05-01", updated="2024-06-03"),
+            [("2023-11", "2023-12", 2), ("2024-05", "2024-08", 4)],
+        ),
+        # A period that had ended is another one, and so is one with another content.
+        (
+            v3("2024-02-01", "2024-03-31", updated="2024-04-03"),
+            v3("2024-05-01", updated="2024-06-03"),
+            [("2024-02", "2024-03", 2), ("2024-05", "2024-08", 4)],
+        ),
+        (
+            v3("2024-02-01", updated="2024-02-03", contract="H9"),
+            v3("2024-05-01", updated="2024-06-03"),
+            [("2024-02", "2024-08", 7)],
+        ),
+        # Without a period: not enrolled from then on.
+        (v3("2024-02-01", updated="2024-02-03"), v3(None, updated="2024-06-03"), [("2024-02", "2024-05", 4)]),
+    ],
+)
+@pytest.mark.complete
+def test_a_corrected_start_takes_its_years_months_away(places, older, newer, expected, is_reversed):
+    runs = [("2024-04", older), ("2024-08", newer)]
+    for month, line in reversed(runs) if is_reversed else runs:
+        bring(places, month, line)
+    query = (
+        "SELECT strftime(min(month_start), '%Y-%m'), strftime(max(month_start), '%Y-%m'), count(*) FROM (SELECT month_start, "
+        "month_start - to_months(row_number() OVER (ORDER BY month_start)::INTEGER) AS span FROM coverage_month) GROUP BY span ORDER BY 1"
+    )
+    assert ask(places, query) == expected
 
 
 YEARLY_RUNS = {

@@ -7,10 +7,15 @@ from decimal import Decimal
 
 import duckdb
 import pytest
-from rawfiles import NOON, land
+from rawfiles import NOON, land, load
+from test_cases import kind_of, patient, v2, v3
 from worlds import at, export
 
-from bcda.warehouse import merge_run
+from bcda import maintenance
+from bcda.overview.snapshot import read_published
+from bcda.run_report import document_of, read_facts
+from bcda.settings import ApiVersion
+from bcda.warehouse import merge_run, publish
 from bcda_simulator.world import World
 
 EOB, WEEK = "ExplanationOfBenefit", 90
@@ -121,3 +126,89 @@ def test_a_run_records_what_it_did_to_the_claims_that_count(places):
     assert seen["changed", None] >= 5
     assert seen["changed, not counted", "cancelled"] == 1
     assert seen["new", None] > 50
+
+
+def advantage(version, number, nch, **changes):
+    """An inpatient claim of a type of NCH that Medicare paid 1,000 for."""
+    changes = {
+        "payment": {"amount": {"value": 1000, "currency": "USD"}},
+        "patient": {"reference": f"Patient/{number}"},
+        "billablePeriod": {"start": "2025-12-01", "end": "2025-12-02"},
+    } | changes
+    if version is ApiVersion.V3:
+        return v3(number, **kind_of(nch, "INPATIENT"), **changes)
+    line = json.loads(v2(number, "INPATIENT", **changes))
+    line["type"]["coding"].append(
+        {"system": "https://bluebutton.cms.gov/resources/variables/nch_clm_type_cd", "code": nch}
+    )
+    return json.dumps(line).encode() + b"\n"
+
+
+@pytest.mark.parametrize("version", list(ApiVersion))
+def test_no_ready_made_figure_has_medicare_advantage_in_it(places, version):
+    """Report, headline, page and sums of ops, with twelve records of each payer and then a run with Medicare Advantage only."""
+    lines = b"".join(advantage(version, n, "60") for n in range(1, 13))
+    lines += b"".join(
+        advantage(version, n, nch) for n, nch in zip(range(21, 33), ["61", "62", "63", "4011"] * 3, strict=True)
+    )
+    options = {"version": version, "transaction_time": NOON}
+    load(places, [(EOB, lines)], run_id="r1", **options)
+    rows = query(places, "SELECT grouped_by, claims, people, paid_now FROM ops.export_change ORDER BY ALL")
+    assert rows == [
+        (by, 12, 12, Decimal(12000))
+        for by in ("Medicare Advantage", "change", "claim type", "reason", "run", "service month")
+    ]
+    publish(places)
+    document = document_of(read_facts(places, "r1"), now=NOON)
+    assert "12 new claims" in document.headline
+    assert document.claims == (
+        "12 claims came new, +$12,000.00.",
+        "In all +$12,000.00 of Medicare payments moved. Drug events have no such payment.",
+        "12 records of Medicare Advantage came or changed too. All numbers of claims and payments here leave them out.",
+    )
+    assert document.bars == (("2025-12", 12000.0),)
+    shown = read_published(places)
+    assert {row["paid"] for row in shown.paid} == {12000.0}
+    assert {row["claims"] for row in shown.lag} <= {12}
+    load(
+        places,
+        [(EOB, advantage(version, 41, "62"))],
+        run_id="r2",
+        version=version,
+        transaction_time=NOON + timedelta(days=7),
+        since=NOON,
+    )
+    publish(places)
+    alone = document_of(read_facts(places, "r2"), now=NOON)
+    assert "no new claims" in alone.headline
+    assert alone.claims == (
+        "No claim changed.",
+        f"Records of fewer than 11 people {document.claims[-1].removeprefix('12 records ')}",
+    )
+
+
+def test_a_remap_states_medicare_advantage_apart(places):
+    content = advantage(ApiVersion.V2, 1, "60") + advantage(ApiVersion.V2, 2, "61")
+    run, manifest, landed = land(places, [(EOB, content)], run_id="r1")
+    (places.run_folder("r1") / "manifest.json").write_bytes(manifest.to_bytes())
+    merge_run(places, run, manifest, [landed], now=NOON)
+    with duckdb.connect(str(places.warehouse)) as connection:
+        connection.execute("UPDATE ops.run_mapping SET mapping_version = 0")
+    done = maintenance.remap(places, now=NOON)
+    assert [(c.name, c.after) for c in done.changes if c.measure == "paid"] == [
+        ("v2 INPATIENT", Decimal(1000)),
+        ("v2 INPATIENT (Medicare Advantage)", Decimal(1000)),
+    ]
+
+
+def test_the_comparison_of_versions_leaves_medicare_advantage_out(places):
+    for version, claims in (
+        (ApiVersion.V2, [advantage(ApiVersion.V2, 1, "60")]),
+        (
+            ApiVersion.V3,
+            [advantage(ApiVersion.V3, 1, "60"), advantage(ApiVersion.V3, 2, "62", patient={"reference": "Patient/1"})],
+        ),
+    ):
+        load(places, [("Patient", patient("1")), (EOB, b"".join(claims))], run_id=version, version=version)
+    query_of = "SELECT v2_claims, v3_claims, claims_differ, paid_differs FROM version_comparison"
+    assert query(places, query_of) == [(1, 1, 0, 0)]

@@ -215,7 +215,7 @@ def test_stays_of_a_generated_world(world):
         for start, end, principal, claim in sorted(
             of_person, key=lambda b: (b[0], b[3]["billablePeriod"]["start"], b[3]["id"])
         ):
-            paid = Decimal(str(claim["payment"]["amount"]["value"]))
+            paid = paid_by_claim(claim) + pass_through("v2", claim)
             if last is not None and start <= last:
                 stays[-1][1] = max(stays[-1][1], end)
                 stays[-1][3] += paid
@@ -254,6 +254,173 @@ def test_drugs_and_what_people_pay_of_them(world):
     assert [row[:4] for row in query(places, asked(7))] == [(year, *expected[year]) for year in sorted(expected)]
 
 
+VERSIONS = [
+    version if version is ApiVersion.V2 else pytest.param(version, marks=pytest.mark.complete) for version in ApiVersion
+]
+
+
+@pytest.fixture(scope="module", params=VERSIONS)
+def versioned(request, tmp_path_factory):
+    """The generated world in each version: version, places, and its claims that count, as JSON."""
+    from bcda.places import Places
+
+    version, places = request.param, Places.below(tmp_path_factory.mktemp("versioned") / "home")
+    files = export(World(people=25, seed=4), [str(n) for n in range(25)], week=WEEK, version=version)
+    load(places, files, version=version, transaction_time=at(WEEK))
+    lines = next(content for kind, content in files if kind == EOB).splitlines()
+    return version, places, those_that_count([json.loads(line) for line in lines])
+
+
+def those_that_count(claims):
+    """Claims without drug events that count: active; on v3 also tagged final, and not named as prior by another such claim."""
+    final = [claim for claim in claims if claim["status"] == "active" and type_of(claim) != "PDE" and is_final(claim)]
+    replaced = {related["reference"]["value"] for claim in final for related in claim.get("related", ())}
+    return [claim for claim in final if not any(i["value"] in replaced for i in claim["identifier"])]
+
+
+def is_final(claim):
+    tags = {tag["code"] for tag in claim["meta"].get("tag", ())}
+    return not tags or {"NationalClaimsHistory", "FinalAction"} <= tags
+
+
+def type_of(claim):
+    return next(c["code"] for c in claim["type"]["coding"] if c["system"].lower().endswith("/eob-type"))
+
+
+def named(claim):
+    """Amounts and counts of a claim of any version by the end of their names, lower case."""
+    balances = [f for balance in claim.get("benefitBalance", ()) for f in balance["financial"]]
+    found = {f["type"]["coding"][0]["code"]: f.get("usedUnsignedInt", f.get("usedMoney")) for f in balances}
+    found |= {x["url"]: x["valueMoney"] for x in claim.get("extension", ()) if "valueMoney" in x}
+    found |= {
+        a["category"]["coding"][-1]["code"]: a.get("value", a.get("amount")) for a in claim.get("adjudication", ())
+    }
+    values = {name.rpartition("/")[2]: v["value"] if isinstance(v, dict) else v for name, v in found.items()}
+    return {name: Decimal(str(value)) for name, value in values.items()}
+
+
+def pass_through(version, claim):
+    """CCW, CLM_PMT_AMT: rate of a day times covered days, of hospital claims."""
+    if type_of(claim) != "INPATIENT":
+        return Decimal(0)
+    rate, days = {"v3": ("CLM_INSTNL_PER_DIEM_AMT", "CLM_INSTNL_CVRD_DAY_CNT")}.get(
+        version, ("clm_pass_thru_per_diem_amt", "clm_utlztn_day_cnt")
+    )
+    return named(claim)[rate] * named(claim)[days]
+
+
+def paid_by_claim(claim):
+    return Decimal(str(claim["payment"]["amount"]["value"]))
+
+
+def test_total_cost_of_hospitals_has_their_pass_through_amounts(versioned):
+    version, places, claims = versioned
+    years, months, people, stays = defaultdict(lambda: [0, 0, 0]), Counter(), Counter(), Counter()
+    newest = at(WEEK).date()
+    for claim in claims:
+        kind, paid, through = type_of(claim), paid_by_claim(claim), pass_through(version, claim)
+        thru = day(claim["billablePeriod"]["end"])
+        years[thru.year, kind] = [sum(pair) for pair in zip(years[thru.year, kind], (1, paid, through), strict=True)]
+        months[thru.replace(day=1)] += paid + through
+        people[claim["patient"]["reference"]] += paid + through
+        stays[kind] += paid + through
+    assert sum(through for _, _, through in years.values()) > 0
+    assert [(*row[:4], row[4] or 0) for row in query(places, asked(1))] == [
+        (year, kind, *figures) for (year, kind), figures in sorted(years.items()) if year >= 2025
+    ]
+    shown = query(places, asked(2))
+    assert [(month, spent) for month, _, spent, _ in shown] == [
+        (month, months[month]) for month in sorted(months) if month >= shown[0][0]
+    ]
+    assert shown[-1][0] <= newest
+    # Of all stays, whatever their diagnosis.
+    whole = asked(5).replace(" LIMIT 5", "")
+    assert sum(cost for *_, cost in query(places, whole)) == stays["INPATIENT"]
+    ranked = sorted(people.values(), reverse=True)
+    tenths = [(tenth, number, spent) for tenth, number, spent, _ in query(places, asked(9).replace(" LIMIT 3", ""))]
+    assert sum(number for _, number, _ in tenths) == len(ranked)
+    assert tenths[0] == (1, tenths[0][1], sum(ranked[: tenths[0][1]]))
+
+
+def balances(**amounts):
+    kinds = {name: concept(("x", VARIABLES + name)) for name in amounts}
+    financial = [
+        {"type": kinds[name], **({"usedUnsignedInt": v} if isinstance(v, int) else {"usedMoney": {"value": v}})}
+        for name, v in amounts.items()
+    ]
+    return {"benefitBalance": [{"category": concept(("x", "1")), "financial": financial}]}
+
+
+def test_pass_through_is_of_hospitals_and_needs_days(places):
+    load(
+        places,
+        [
+            ("Patient", patient()),
+            (
+                EOB,
+                v2(1, "INPATIENT", **balances(clm_pass_thru_per_diem_amt=100.15, clm_utlztn_day_cnt=12))
+                + v2(2, "INPATIENT", **balances(clm_pass_thru_per_diem_amt=100.15))
+                + v2(3, "SNF", **balances(clm_pass_thru_per_diem_amt=100.15, clm_utlztn_day_cnt=12))
+                + v2(4, "INPATIENT", **balances(clm_utlztn_day_cnt=12))
+                + v2(
+                    5, "INPATIENT", status="cancelled", **balances(clm_pass_thru_per_diem_amt=1.5, clm_utlztn_day_cnt=1)
+                ),
+            ),
+        ],
+    )
+    rows = query(
+        places, "SELECT claim_id, covered_days::INTEGER, pass_through_amount FROM claim_pass_through ORDER BY 1"
+    )
+    assert rows == [("inpatient-1", 12, Decimal("1201.80")), ("inpatient-2", None, None)]
+    # All bills are one stay; the one without days counts with what the claim paid.
+    assert query(places, asked(5))[0][3] == 3 * Decimal("100.10") + Decimal("1201.80")
+
+
+DISCIPLINES = ("055", "042", "043", "044", "056", "057")
+
+
+def test_home_health_visits_by_discipline(versioned):
+    _, places, claims = versioned
+    periods, begun, visits, paid = Counter(), defaultdict(set), defaultdict(Counter), Counter()
+    for claim in claims:
+        if type_of(claim) == "HHA":
+            year = day(claim["billablePeriod"]["end"]).year
+            start = claim["hospitalization"]["start"] if "hospitalization" in claim else stay_of(claim)["start"]
+            periods[year] += 1
+            begun[year].add((claim["patient"]["reference"], start))
+            paid[year] += paid_by_claim(claim)
+            visits[year].update(
+                item["revenue"]["coding"][0]["code"].zfill(4)[:3] for item in claim["item"] if "revenue" in item
+            )
+    assert all(sum(visits[year][discipline] for year in visits) for discipline in DISCIPLINES)
+    assert query(places, asked(8)) == [
+        (year, len(begun[year]), periods[year], *(visits[year][name] for name in DISCIPLINES), paid[year])
+        for year in sorted(periods)
+    ]
+
+
+def test_periods_of_one_episode_and_visits_of_many_units(places):
+    """Two periods since one admission are an episode; a line is a visit, whatever its units; supplies and therapy elsewhere are none."""
+    start = {"admitted": "2026-01-01", "discharged": None}
+
+    def care(number, first, last, *centers):
+        claim = json.loads(bill(number, first, last, **start))
+        units = [{"url": f"{VARIABLES}rev_cntr_unit_cnt", "valueQuantity": {"value": 4}}]
+        items = [
+            {"sequence": n, "revenue": concept((f"{VARIABLES}rev_cntr", center)), "extension": units}
+            for n, center in enumerate(centers, start=1)
+        ]
+        eob_type = concept(("https://bluebutton.cms.gov/resources/codesystem/eob-type", "HHA"))
+        return json.dumps(claim | {"id": f"hha-{number}", "type": eob_type, "item": items}).encode() + b"\n"
+
+    lines = care(1, "2026-01-01", "2026-01-30", "0551", "551", "0270", "0421", "0001")
+    lines += care(2, "2026-01-31", "2026-02-25", "0571", "0552") + bill(
+        3, "2026-01-05", "2026-01-06", admitted="2026-01-05", discharged="2026-01-06", center="0420"
+    )
+    load(places, [("Patient", patient()), (EOB, lines)])
+    assert query(places, asked(8)) == [(2026, 1, 2, 3, 1, 0, 0, 0, 1, Decimal("20000.00"))]
+
+
 @pytest.mark.complete
 @pytest.mark.parametrize("version", list(ApiVersion))
 def test_every_version_gives_the_same_answers(tmp_path, version, world):
@@ -262,7 +429,7 @@ def test_every_version_gives_the_same_answers(tmp_path, version, world):
     places = Places.below(tmp_path / "home")
     files = export(World(people=25, seed=4), [str(n) for n in range(25)], week=WEEK, version=version)
     load(places, files, version=version, transaction_time=at(WEEK))
-    for number, place in ((4, 0), (4, 1), (5, 0)):
+    for number, place in ((1, 0), (2, 0), (4, 0), (4, 1), (5, 0), (8, 0), (9, 0)):
         assert query(places, asked(number, place)) == query(world[0], asked(number, place)), (number, place)
     # The simulator's v3 does not say which drugs are generic.
     drugs = [[row[:5] for row in query(home, asked(7))] for home in (places, world[0])]

@@ -10,7 +10,10 @@ from importlib.resources import files
 from bcda.storage.sql_text import literal
 
 SCHEMA_VERSION = 4
-"""Raised when a table changes; a warehouse of another version is rebuilt from the lake."""
+"""Raised when a release cannot use a present database, such as when a column goes away or a view names a new one.
+
+`python -m bcda remap` makes a database of an older version anew. A column or table that is only added needs `MAPPING_VERSION` instead.
+"""
 
 MERGE_COLUMNS = frozenset(
     {
@@ -277,6 +280,7 @@ VIEWS = (
     "claim_pending",
     "claim_in_cclf",
     "claim_line_current",
+    "claim_pass_through",
     "coverage_by_part",
     "enrollment",
     "claim_crosswalk",

@@ -241,7 +241,6 @@ class _Merge:
                 self._insert(table)
             if table.is_main:
                 self._refresh(table)
-        self._replace_months()
         if self._show("patient_identifier"):
             self._sql("merge/identifiers")
         else:
@@ -249,6 +248,8 @@ class _Merge:
         self._script("merge/patient_identifier", self._version, self._id, self._time)
         if self._show("patient"):
             self._sql("merge/roster", self._version, self._id)
+        # Lists tell up to when a period of v3 goes on.
+        self._replace_months()
 
     def _replace_months(self) -> None:
         """Replace the months of coverage that the run states; the others stay, and open periods of v3 grow."""
@@ -256,7 +257,10 @@ class _Merge:
         for table, target in (("coverage", "delivered_coverage"), (_MONTHS, "delivered_month")):
             if self._show(table):
                 self._deliver(target)
-        self._script("merge/coverage_month", self._version, self._id, self._time)
+        self._script("merge/coverage_until", self._version, {"is_before": True, "left_out_run": self._run.run_id})
+        self._script("merge/coverage_period", self._version, self._id, self._time)
+        self._script("merge/coverage_until", self._version, {"is_before": False, "left_out_run": ""})
+        self._script("merge/coverage_month", self._version)
 
     def _deliver(self, target: str) -> None:
         """Copy what `lake_rows` and a temporary table have alike; a run of an earlier release lacks columns."""

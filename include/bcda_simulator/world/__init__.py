@@ -46,7 +46,7 @@ class World:
         cms_ids: organizations that share the people.
         history_weeks: how far back claims go from the instant that is asked about.
         opted_out: person → instant at which they opted out; they are left out for 60 days from then.
-        eventful: people have the lives of `lives`, and no claims while they are not in fee-for-service Medicare; v1 is not made.
+        eventful: people have the lives of `lives`, and no claims while they are not in fee-for-service Medicare.
     """
 
     def __init__(

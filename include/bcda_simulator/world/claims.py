@@ -27,6 +27,7 @@ _LINES = {
     "HOSPICE": (2, 6),
 }
 _DAYS = {"INPATIENT": (2, 9), "SNF": (5, 28), "HOSPICE": (7, 30), "HHA": (10, 30)}
+_VISIT_CENTERS = ("420", "430", "440", "550", "560", "570")
 _ICD10 = (
     "E119",
     "I10",
@@ -92,6 +93,20 @@ class Claim:
     def paid(self) -> Decimal:
         """Sum over the lines that are no totals."""
         return sum((line.paid for line in self.lines if not line.is_total), Decimal(0))
+
+    @property
+    def days(self) -> int:
+        """Midnights of a stay, all of them covered."""
+        return (self.service_thru - self.service_from).days
+
+    @property
+    def pass_through_per_diem(self) -> Decimal:
+        """What Medicare pays a hospital for each covered day beside the claim; nothing for two hospitals in three."""
+        return Decimal(self.group % 90) + Decimal("10.25") if self.group % 3 == 0 else Decimal(0)
+
+    def visit_center(self, line: Line) -> str:
+        """Return the revenue center of a line of home health care, one of the six disciplines."""
+        return _VISIT_CENTERS[(self.group + line.number) % len(_VISIT_CENTERS)]
 
     @property
     def charge(self) -> Decimal:

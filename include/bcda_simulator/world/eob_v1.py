@@ -75,9 +75,12 @@ def _providers(resource: Json, claim: Claim) -> None:
 def _amounts(resource: Json, claim: Claim) -> None:
     extensions = resource.setdefault("extension", [])
     for balance in resource.pop("benefitBalance", []):
-        for part in balance["financial"]:
+        counts = [part for part in balance["financial"] if "usedMoney" not in part]
+        for part in (part for part in balance["financial"] if "usedMoney" in part):
             url = part["type"]["coding"][0]["code"]
             extensions.append({"url": url, "valueMoney": _money(part["usedMoney"])})
+        if counts:
+            resource["benefitBalance"] = [balance | {"financial": counts}]
     totals = resource.pop("total", [])
     if claim.kind in INSTITUTIONAL:
         resource["totalCost"] = _money(totals[0]["amount"])

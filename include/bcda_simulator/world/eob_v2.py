@@ -168,7 +168,8 @@ def _npi(roll: random.Random) -> str:
     return f"999{roll.randint(1000000, 9999999)}"
 
 
-def _balance(amounts: list[tuple[str, Decimal]]) -> list[Json]:
+def _balance(amounts: list[tuple[str, Decimal | int]]) -> list[Json]:
+    """Return amounts as money and counts as numbers."""
     return [
         {
             "category": concept(coding(f"{TERMINOLOGY}ex-benefitcategory", "1", "Medical Care")),
@@ -177,8 +178,8 @@ def _balance(amounts: list[tuple[str, Decimal]]) -> list[Json]:
                     "type": concept(
                         coding(f"{CODESYSTEM}benefit-balance", VARIABLES + name, name.replace("_", " ").title())
                     ),
-                    "usedMoney": money(amount),
                 }
+                | ({"usedUnsignedInt": amount} if isinstance(amount, int) else {"usedMoney": money(amount)})
                 for name, amount in amounts
             ],
         }
@@ -227,6 +228,8 @@ def _institutional(claim: Claim, roll: random.Random) -> Json:
                     if claim.kind in {"INPATIENT", "SNF"}
                     else [("nch_bene_ptb_ddctbl_amt", Decimal(112)), ("nch_bene_ptb_coinsrnc_amt", Decimal("175.73"))]
                 ),
+                *([("clm_pass_thru_per_diem_amt", claim.pass_through_per_diem)] if claim.kind == "INPATIENT" else []),
+                *([("clm_utlztn_day_cnt", claim.days)] if claim.kind in {"INPATIENT", "SNF"} else []),
                 ("nch_bene_blood_ddctbl_lblty_am", Decimal(0)),
                 ("prpayamt", Decimal(0)),
                 ("clm_tot_pps_cptl_amt", Decimal(roll.randint(0, 9999)) / 100),
@@ -277,9 +280,6 @@ def _institutional_information(claim: Claim, roll: random.Random, processed: str
             information(0, "clm_drg_cd", str(roll.choice((64, 194, 291, 470, 871)))),
             information(0, "nch_ptnt_status_ind_cd", "A", "Discharged"),
         ]
-        days = information(0, "clm_utlztn_day_cnt", "x")
-        del days["code"]
-        elements.append(days | {"valueQuantity": {"value": (claim.service_thru - claim.service_from).days}})
     return [element | {"sequence": place} for place, element in enumerate(elements, start=1)]
 
 
@@ -309,7 +309,8 @@ def _institutional_line(claim: Claim, line: Line, roll: random.Random, performer
     ]
     if claim.kind in {"OUTPATIENT", "HOSPICE", "HHA"}:
         amounts.append(("paidtoprovider", paid, line.paid))
-    revenue = "1" if line.is_total else f"{roll.choice((120, 250, 300, 360, 450, 636))}"
+    center = f"{roll.choice((120, 250, 300, 360, 450, 636))}"
+    revenue = "1" if line.is_total else claim.visit_center(line) if claim.kind == "HHA" else center
     item: Json = {
         "sequence": line.number,
         "revenue": {

@@ -80,7 +80,7 @@ def eob(claim: Claim, patient_id: str, *, shared: bool = False) -> Json:
         "careTeam": _care_team(claim, roll),
         "item": [_line(claim, line, roll) for line in claim.lines if not line.is_total],
         "total": _totals(claim),
-        "adjudication": [_amount(None, "CLM_BLOOD_LBLTY_AMT", Decimal(0))],
+        "adjudication": [_amount(None, "CLM_BLOOD_LBLTY_AMT", Decimal(0)), *_days(claim)],
         "supportingInfo": _facts(claim, roll, loaded),
     }
     if not claim.lines:
@@ -168,6 +168,15 @@ def _amount(category: str | None, name: str, value: Decimal) -> Json:
     return {"category": concept(*codings), "amount": money(value)}
 
 
+def _days(claim: Claim) -> list[Json]:
+    """Return what is counted or paid by the day."""
+    if claim.kind not in {"INPATIENT", "SNF"}:
+        return []
+    days = {"category": concept(coding(f"{CODES}Adjudication", "CLM_INSTNL_CVRD_DAY_CNT")), "value": claim.days}
+    rate = claim.pass_through_per_diem if claim.kind == "INPATIENT" else Decimal(0)
+    return [days, _amount(None, "CLM_INSTNL_PER_DIEM_AMT", rate)]
+
+
 def _totals(claim: Claim) -> list[Json]:
     if claim.kind == "PDE":
         return [_amount("submitted", "TOT_RX_CST_AMT", claim.charge)]
@@ -201,7 +210,8 @@ def _line(claim: Claim, line: Line, roll: random.Random) -> Json:
         ],
     }
     if claim.kind in INSTITUTIONAL:
-        code = f"0{roll.choice((250, 300, 360, 450, 636))}"
+        center = f"{roll.choice((250, 300, 360, 450, 636))}"
+        code = f"0{claim.visit_center(line) if claim.kind == 'HHA' else center}"
         item["revenue"] = concept(
             coding(f"{CODES}CLM-REV-CNTR-CD", code), coding("https://www.nubc.org/CodeSystem/RevenueCodes", code)
         )

@@ -11,12 +11,13 @@ from bcda_simulator.world.people import Person, updated_text
 
 _ALWAYS = (2000, 1), (9999, 12)
 _LISTED = {
+    0: [((2000, 1), (2025, 8))],
     1: [((2024, 10), (9999, 12))],
     2: [((2000, 1), (2025, 8))],
     4: [((2000, 1), (2024, 4)), ((2024, 10), (9999, 12))],
     5: [((2000, 1), (2024, 10)), ((2025, 10), (9999, 12))],
 }
-"""Months of lists, by what happens to a person; others are on every list."""
+"""Months of lists, by what happens to a person; others are on every list. The first one leaves and stays in Medicare."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +87,12 @@ def months_of(number: int, up_to: date) -> set[tuple[str, date, str | None]]:
 
 
 def coverages(version: str, someone: Person, first_week: int, week: int) -> list[Json]:
-    """Return what is new about somebody's coverage in the weeks from one to another, as v2 or v3 says it."""
+    """Return what is new about somebody's coverage in the weeks from one to another, as a version says it."""
     made = _coverages_v3(someone, week) if version == "v3" else _coverages_v2(someone, week)
-    return [resource for updated, resource in made if updated >= first_week]
+    new = [resource for updated, resource in made if updated >= first_week]
+    # v1 names the part beside the id; the monthly extensions are those of v2.
+    parts = [{"grouping": {"subGroup": "Medicare", "subPlan": f"Part {resource['id'][5].upper()}"}} for resource in new]
+    return [resource | part for resource, part in zip(new, parts, strict=True)] if version == "v1" else new
 
 
 def _coverages_v2(someone: Person, week: int) -> list[tuple[int, Json]]:

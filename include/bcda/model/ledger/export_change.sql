@@ -1,4 +1,5 @@
--- What the run did to the claims that count, by change, reason, claim type and service month.
+-- What the run did to the claims that count, by change, reason, claim type and service month. Records of Medicare Advantage, as
+-- claim_counted.payer_type tells them, are in a row of their own and in none of the others.
 -- Reads claim_before and touched, after the last decision on which claims count. Parameters: api_version, run_id.
 CREATE TEMP TABLE claim_change AS
 SELECT
@@ -16,6 +17,7 @@ SELECT
   coalesce(b.counted, false) AS counted_before,
   c.is_current AS counts_now,
   c.superseded_reason,
+  (c.nch_claim_type IN ('61', '62', '63') OR c.nch_claim_type LIKE '4___') IS TRUE AS is_advantage,
   b.service_month AS month_before,
   CAST(date_trunc('month', c.service_thru) AS DATE) AS month_now,
   CASE WHEN b.counted THEN coalesce(b.paid_amount, 0) ELSE 0 END AS paid_before,
@@ -47,8 +49,20 @@ SELECT
   sum(paid_before) AS paid_before,
   sum(paid_now) AS paid_now
 FROM claim_change
+WHERE NOT is_advantage
 GROUP BY GROUPING SETS ((), (change), (change, superseded_reason), (change, claim_type))
 -- Without any change the empty set would give a row of zeros.
+HAVING count(*) > 0
+UNION ALL BY NAME
+SELECT
+  $run_id AS run_id,
+  'Medicare Advantage' AS grouped_by,
+  count(*) AS claims,
+  count(DISTINCT patient_id) AS people,
+  sum(paid_before) AS paid_before,
+  sum(paid_now) AS paid_now
+FROM claim_change
+WHERE is_advantage
 HAVING count(*) > 0;
 
 -- A claim whose month changed takes its money from one month to another. Drug events have no payment: counted here, their people
@@ -67,11 +81,13 @@ FROM (
   FROM claim_change
   WHERE counted_before
     AND claim_type <> 'PDE'
+    AND NOT is_advantage
   UNION ALL
   SELECT claim_id, patient_id, month_now, 0, paid_now
   FROM claim_change
   WHERE counts_now
     AND claim_type <> 'PDE'
+    AND NOT is_advantage
 )
 GROUP BY service_month;
 

@@ -18,6 +18,13 @@ CREATE OR REPLACE TEMP TABLE delivered_coverage (
   disposed_months DATE[]
 );
 
+-- Up to which month a period without end counts, before the run and with it: see coverage_until.
+CREATE OR REPLACE TEMP TABLE coverage_until (
+  is_before BOOLEAN,
+  coverage_id VARCHAR,
+  until TIMESTAMP
+);
+
 CREATE OR REPLACE TEMP TABLE delivered_month AS
 SELECT NULL::VARCHAR AS raw_file, NULL::BIGINT AS raw_line, m.* EXCLUDE (api_version)
 FROM coverage_month AS m

@@ -52,7 +52,7 @@ CREATE TABLE ops.mapping_change (
   mapping_version INTEGER NOT NULL, -- Version of the rules from then on
   remapped_at TIMESTAMP NOT NULL, -- When the tables were made again, UTC
   measure VARCHAR NOT NULL, -- rows: of a table; paid: sum of claim.paid_amount where is_current, USD; claims: their number; drug cost: sum of claim_drug.gross_drug_cost, USD
-  name VARCHAR NOT NULL, -- The table, or API version and claim type
+  name VARCHAR NOT NULL, -- The table, or API version and claim type, with Medicare Advantage apart
   before DECIMAL(38,2), -- Before; NULL where there was none
   after DECIMAL(38,2), -- After; NULL where there is none
   differing BIGINT -- Rows that are not the same before and after; NULL for sums

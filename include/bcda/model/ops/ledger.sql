@@ -160,11 +160,11 @@ CREATE TABLE ops.setting (
 -- One row per run and group of claims that the run changed: what came new, what replaced an older content, and what began
 -- or ceased to count although it did not come again. Key: run_id, grouped_by, change, superseded_reason, claim_type,
 -- service_month. grouped_by says which table a row belongs to: `run` (one row), `change`, `reason` (change and
--- superseded_reason), `claim type` (change and claim_type) or `service month`. Never sum over two of them: people are
--- counted once in each row. Known only while a run is merged, since rows of an older content are replaced.
+-- superseded_reason), `claim type` (change and claim_type) or `service month`; or `Medicare Advantage` (one row), whose records are
+-- in none of the others. Never sum over two of them: people are counted once in each row. Known only while a run is merged, since rows of an older content are replaced.
 CREATE TABLE ops.export_change (
   run_id VARCHAR NOT NULL, -- Our export run
-  grouped_by VARCHAR NOT NULL, -- run, change, reason, claim type or service month: the table that the row belongs to
+  grouped_by VARCHAR NOT NULL, -- run, change, reason, claim type, service month or Medicare Advantage: the table that the row belongs to
   change VARCHAR, -- new; new, not counted; changed; changed, not counted; ended (counted before, no longer does); counts again; NULL where not grouped by it
   superseded_reason VARCHAR, -- Why it does not count now, as in claim; NULL when it counts and where not grouped by it
   claim_type VARCHAR, -- Type of claim; NULL where not grouped by it

@@ -1,6 +1,7 @@
--- Claims that count and their money, by API version and claim type, in one of two databases.
+-- Claims that count and their money, by API version and claim type, in one of two databases; records of Medicare Advantage apart.
 SELECT
-  c.api_version || ' ' || CASE WHEN c.claim_type IS NULL THEN 'without type' WHEN c.claim_type IN {types} THEN c.claim_type ELSE '{other}' END AS name,
+  c.api_version || ' ' || CASE WHEN c.claim_type IS NULL THEN 'without type' WHEN c.claim_type IN {types} THEN c.claim_type ELSE '{other}' END
+    || CASE WHEN c.nch_claim_type IN ('61', '62', '63') OR c.nch_claim_type LIKE '4___' THEN ' (Medicare Advantage)' ELSE '' END AS name,
   count(*) AS claims,
   sum(c.paid_amount) AS paid,
   sum(d.gross_drug_cost) AS drug_cost

@@ -1,6 +1,7 @@
 -- One row per service month and claim type with what v2 and v3 hold of the people that both have: whether a switch changes results.
 -- Key: service_month, claim_type.
--- Source: claims of both versions that count. People who left before the first load of v3 are in v2 alone, and not compared.
+-- Source: claims of both versions that count, without Medicare Advantage. People who left before the first load of v3 are in v2 alone,
+-- and not compared.
 -- Column service_month: First day of the month of the last day of service
 -- Column claim_type: Type of claim
 -- Column v2_claims: Claims of v2 that count
@@ -22,6 +23,7 @@ SELECT
   coalesce(v3_paid_amount, 0) - coalesce(v2_paid_amount, 0) AS paid_differs
 FROM main.claim_counted
 WHERE api_version IN ('v2', 'v3')
+  AND payer_type = 'FFS'
   AND person_key IN (SELECT person_key FROM main.patient WHERE api_version = 'v2' AND NOT is_stub)
   AND person_key IN (SELECT person_key FROM main.patient WHERE api_version = 'v3' AND NOT is_stub)
 GROUP BY ALL;

@@ -32,7 +32,7 @@ class ClaimChanges:
 
     Attributes:
         in_short: a few words for each kind of change, for the headline.
-        sentences: the changes in full.
+        sentences: the changes in full, and how many records of Medicare Advantage are left out.
         tables: by kind and type of claim, and by month of service.
         bars: dollars moved by month of service, oldest first.
     """
@@ -46,21 +46,33 @@ class ClaimChanges:
 def claim_changes(facts: RunFacts) -> ClaimChanges:
     """Return what changed; says so when nothing did, and nothing when claims were not asked for."""
     kinds = [row for kind in _KINDS for row in facts.changes if row["grouped_by"] == "change" and row["change"] == kind]
+    apart = _advantage(facts.changes)
     if not kinds:
         asked = "ExplanationOfBenefit" in facts.run["resource_types"]
         if asked and facts.run["is_disposed"]:
             return ClaimChanges(
                 (), ("What this run changed is no longer known, since data was disposed of later.",), (), ()
             )
-        return ClaimChanges(("no new claims",) if asked else (), ("No claim changed.",) if asked else (), (), ())
+        said = ("No claim changed.", *apart) if asked else ()
+        return ClaimChanges(("no new claims",) if asked else (), said, (), ())
     changes = _by_shown_type(facts.changes)
     counts, money = _hidden_counts(kinds, changes), _hidden_money(kinds, changes, facts.months)
     months, bars = _months(facts.months, money)
     return ClaimChanges(
         tuple(_in_short(row) for row in kinds if _KINDS[row["change"]][1]),
-        _sentences(kinds, changes, counts, money),
+        (*_sentences(kinds, changes, counts, money), *apart),
         (_by_type(changes, counts), months),
         bars,
+    )
+
+
+def _advantage(changes: Sequence[Row]) -> tuple[str, ...]:
+    """Return what came of Medicare Advantage, in words: no other number has it."""
+    return tuple(
+        f"{f'Records of {FEW}' if row['people'] < FEWEST_PEOPLE else count(row['claims'], 'record')} of Medicare Advantage came or "
+        "changed too. All numbers of claims and payments here leave them out."
+        for row in changes
+        if row["grouped_by"] == "Medicare Advantage"
     )
 
 
