@@ -12,8 +12,8 @@ from test_cases import kind_of, patient, v2, v3
 from worlds import at, export
 
 from bcda import maintenance
-from bcda.overview.snapshot import read_published
-from bcda.run_report import document_of, read_facts
+from bcda.reporting.overview.snapshot import read_published
+from bcda.reporting.run_report import document_of, read_facts
 from bcda.settings import ApiVersion
 from bcda.warehouse import merge_run, publish
 from bcda_simulator.world import World

@@ -262,7 +262,7 @@ VERSIONS = [
 @pytest.fixture(scope="module", params=VERSIONS)
 def versioned(request, tmp_path_factory):
     """The generated world in each version: version, places, and its claims that count, as JSON."""
-    from bcda.places import Places
+    from bcda.storage.places import Places
 
     version, places = request.param, Places.below(tmp_path_factory.mktemp("versioned") / "home")
     files = export(World(people=25, seed=4), [str(n) for n in range(25)], week=WEEK, version=version)

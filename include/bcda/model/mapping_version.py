@@ -6,7 +6,7 @@ from importlib.resources import files
 
 from bcda import model
 
-MAPPING_VERSION = 1
+MAPPING_VERSION = 2
 """Raise it by one when a change gives rows other values. Rows that were loaded before versions were recorded have version 0.
 
 `python -m bcda remap` derives rows of an older version again.
