@@ -85,6 +85,10 @@ def airflow_environment(home: Path, *, port: int) -> dict[str, str]:
     }
 
 
+READ_SELDOM = {"AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30"}
+"""For tests, whose DAG files nobody edits: to read all of them every ten seconds takes an eighth of a processor."""
+
+
 class AirflowProcesses:
     """Starts Airflow's components, talks to its API, and leaves nothing running.
 

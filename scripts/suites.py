@@ -78,6 +78,7 @@ class Suite:
     paths: tuple[str, ...] = ()
     select: str = ""
     processes: int = 2
+    distribution: str = "loadfile"
     needs: tuple[Need, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     may_skip: str = ""
@@ -86,7 +87,7 @@ class Suite:
     @property
     def arguments(self) -> list[str]:
         """What pytest is given."""
-        return ["-m", self.select, "-n", str(self.processes), *self.paths]
+        return ["-m", self.select, "-n", str(self.processes), "--dist", self.distribution, *self.paths]
 
     @property
     def missing(self) -> list[Need]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 from public_samples import SAMPLES
+from schema_once import schema_made_once
 
 from bcda.settings import ConnectionSettings, Tuning
 from bcda.storage.places import Places
@@ -59,6 +60,13 @@ FAST = Tuning(
     max_attempts=4,
     file_attempts=3,
 )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def each_schema_is_made_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Make the schema of new warehouses once in a process; `schema_once` says why, and what is made as always."""
+    with schema_made_once(tmp_path_factory.mktemp("schema")):
+        yield
 
 
 @pytest.fixture
@@ -118,7 +126,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
     return gate
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def settings_for() -> Callable[..., ConnectionSettings]:
     """Settings for a simulator, with short waits."""
 

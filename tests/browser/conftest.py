@@ -7,7 +7,7 @@ import pytest
 from browsing import log_in
 from playwright.sync_api import sync_playwright
 
-from airflow_processes import USER, AirflowProcesses
+from airflow_processes import READ_SELDOM, USER, AirflowProcesses
 from simulator_process import POLL_SECONDS, SimulatorProcess
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -34,6 +34,7 @@ def stage(tmp_path_factory):
     home = tmp_path_factory.mktemp("browser")
     with SimulatorProcess(home, "--people", "120", "--clock", "2026-11-10T12:00:00+00:00") as simulator:
         environment = {
+            **READ_SELDOM,
             "AIRFLOW_CONN_BCDA_DEFAULT": simulator.connection(
                 poll_seconds=POLL_SECONDS, poll_max_seconds=1, credentials_made_on="2026-09-01", concurrent_downloads=2
             ),

@@ -5,7 +5,7 @@ import json
 import pytest
 from browsing import keep
 
-from airflow_processes import AirflowProcesses
+from airflow_processes import READ_SELDOM, AirflowProcesses
 from simulator_process import POLL_SECONDS, SimulatorProcess
 
 pytestmark = pytest.mark.processes
@@ -43,7 +43,7 @@ def stage(tmp_path_factory):
     """An Airflow without a connection, and BCDA; the second connection is one that version 1.0 saved."""
     home = tmp_path_factory.mktemp("form")
     with SimulatorProcess(home, "--people", "40", "--clock", "2026-11-10T12:00:00+00:00") as simulator:
-        environment = {"BCDA_HOME": str(home / "data"), "BCDA_SOURCES": "bcda_default,saved_by_1_0"}
+        environment = {**READ_SELDOM, "BCDA_HOME": str(home / "data"), "BCDA_SOURCES": "bcda_default,saved_by_1_0"}
         with AirflowProcesses(home / "airflow", environment=environment) as airflow:
             yield airflow, simulator, home / "data"
 

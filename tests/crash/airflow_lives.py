@@ -23,7 +23,7 @@ import httpx  # noqa: E402
 import lives  # noqa: E402
 from canaries import PLANTED, canaries, leaks_below  # noqa: E402
 
-from airflow_processes import COMPONENTS, SECRET_FILES, AirflowProcesses  # noqa: E402
+from airflow_processes import COMPONENTS, READ_SELDOM, SECRET_FILES, AirflowProcesses  # noqa: E402
 from bcda.storage.commit_points import CommitPoint  # noqa: E402
 from bcda.storage.places import Places  # noqa: E402
 from bcda_simulator import Fault, FaultKind, SimulatorServer  # noqa: E402
@@ -75,6 +75,7 @@ class Storm:
                 }
             )
             environment = {
+                **READ_SELDOM,
                 "AIRFLOW_CONN_CALM": connection,
                 "AIRFLOW_CONN_STORM": connection,
                 "BCDA_SOURCES": f"{CALM},{STORM}",

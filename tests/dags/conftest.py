@@ -2,7 +2,9 @@
 
 import json
 import os
+import sys
 import tempfile
+import time
 from pathlib import Path
 
 import duckdb
@@ -26,10 +28,45 @@ os.environ.update(
 
 @pytest.fixture(scope="session")
 def airflow_database():
-    """The metadata database, migrated once."""
+    """The metadata database, migrated once, into which `dag.test` writes the DAGs when they differ from those there.
+
+    It reads all DAG files and writes them before each run, which takes a second. What a file gives depends on the environment. And it
+    sleeps for a second whenever it has just found out how many instances a mapped task has, as two or three times in an export.
+    """
+    from airflow.dag_processing import dagbag
+    from airflow.sdk import DAG
     from airflow.utils.db import initdb
 
     initdb()
+    read, write = dagbag.BundleDagBag, dagbag.sync_bag_to_db
+    there, bags = [], {}
+
+    def read_once(*, bundle_path, **given):
+        key = (str(bundle_path), *sorted(f"{name}={os.environ[name]}" for name in os.environ if is_read_by_dags(name)))
+        if key not in bags:
+            bags[key] = read(bundle_path=bundle_path, **given)
+        return bags[key]
+
+    def write_once(bag, *given, **more):
+        if there != [bag]:
+            write(bag, *given, **more)
+            there[:] = [bag]
+
+    sleep = time.sleep
+
+    def sleep_less(seconds):
+        sleep(0.02 if sys._getframe(1).f_code is DAG.test.__code__ else seconds)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dagbag, "BundleDagBag", read_once)
+        patch.setattr(dagbag, "sync_bag_to_db", write_once)
+        patch.setattr(time, "sleep", sleep_less)
+        yield
+
+
+def is_read_by_dags(variable):
+    """Tell whether a DAG file may read an environment variable; the home is for tasks, and each test has its own."""
+    return variable.startswith(("AIRFLOW__", "BCDA_")) and variable != "BCDA_HOME"
 
 
 @pytest.fixture(scope="session", autouse=True)

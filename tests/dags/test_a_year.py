@@ -1,6 +1,5 @@
 """A year of an ACO, week by week, with the real DAGs: whatever happens, the tables hold what is true of the people attributed."""
 
-import json
 import re
 import threading
 from datetime import UTC, datetime, timedelta
@@ -33,37 +32,6 @@ FAULTS = {
     36: Fault(FaultKind.ANSWER, "data", status=404, body="text"),
 }
 """Week → what goes wrong in it."""
-
-
-@pytest.fixture
-def quick(monkeypatch):
-    """Read the DAG files once, and prove the schema of each param once: `dag.test` does both anew for each run."""
-    from airflow.dag_processing import dagbag
-    from jsonschema import Draft202012Validator
-
-    sync, known = dagbag.sync_bag_to_db, []
-
-    def once(*given, **more):
-        if not known:
-            known.append(sync(*given, **more))
-
-    monkeypatch.setattr(dagbag, "sync_bag_to_db", once)
-    read, bags = dagbag.BundleDagBag, []
-
-    def once_read(**given):
-        if not bags:
-            bags.append(read(**given))
-        return bags[0]
-
-    monkeypatch.setattr(dagbag, "BundleDagBag", once_read)
-    prove, proved = Draft202012Validator.check_schema, set()
-
-    def prove_once(schema, **given):
-        if (text := json.dumps(schema, sort_keys=True)) not in proved:
-            prove(schema, **given)
-            proved.add(text)
-
-    monkeypatch.setattr(Draft202012Validator, "check_schema", prove_once)
 
 
 def named(server):
@@ -124,7 +92,7 @@ def check_runout(server, ask):
 
 
 @pytest.mark.complete
-def test_a_year_of_exports_holds_the_truth_each_week(serve, connect, quick, run_dag, ask, logged):
+def test_a_year_of_exports_holds_the_truth_each_week(serve, connect, run_dag, ask, logged):
     # The clock jumps by weeks while a run waits, which no token would outlive.
     server = serve(WORLD, start=FIRST, settings=SimulatorSettings(token_seconds=10**9))
     connect(server, extra={"list_wait_seconds": 0.3, "failed_grace_seconds": 0.1, "max_attempts": 2})

@@ -9,7 +9,7 @@ import pytest
 from relay import Relay
 from waiting import wait_until
 
-from airflow_processes import AirflowProcesses
+from airflow_processes import READ_SELDOM, AirflowProcesses
 from simulator_process import POLL_SECONDS, SimulatorProcess
 
 UNSEEN = "\u200b"
@@ -31,6 +31,7 @@ def stage(tmp_path_factory):
         tuning = {"poll_seconds": POLL_SECONDS, "poll_max_seconds": 2, "backoff_initial_seconds": 0.1}
         connection = json.loads(simulator.connection(**tuning, failed_grace_seconds=1))
         environment = {
+            **READ_SELDOM,
             "BCDA_RETRY_SCALE": "0.2",
             "AIRFLOW_CONN_BCDA_DEFAULT": json.dumps(connection | {"host": f"http://127.0.0.1:{relay.port}"}),
             "BCDA_HOME": str(home / "data"),

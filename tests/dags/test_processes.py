@@ -17,7 +17,7 @@ from canaries import leaks_below, people_of
 from metric_sink import MetricSink
 from waiting import wait_until
 
-from airflow_processes import SECRET_FILES, AirflowProcesses
+from airflow_processes import READ_SELDOM, SECRET_FILES, AirflowProcesses
 from bcda_simulator.world import World
 from simulator_process import POLL_SECONDS, SimulatorProcess
 
@@ -64,6 +64,7 @@ def stage(tmp_path_factory, chat):
         SimulatorProcess(home, "--people", "6", "--clock", "2026-11-10T12:00:00+00:00") as simulator,
     ):
         environment = {
+            **READ_SELDOM,
             **sink.environment,
             **chat,
             "BCDA_LATE_HOURS": "0.001",

@@ -16,7 +16,7 @@ import weak_dice
 from earlier_code import code_of
 from waiting import wait_until
 
-from airflow_processes import AirflowProcesses
+from airflow_processes import READ_SELDOM, AirflowProcesses
 from bcda.doctor.check import Status
 from bcda.doctor.storage import check_storage
 from bcda.maintenance import change_key
@@ -98,7 +98,7 @@ class Stage:
         self.runs = {}
 
     def start(self, code, **more):
-        environment = {"BCDA_HOME": str(self.data), **environment_of(code), **more}
+        environment = {**READ_SELDOM, "BCDA_HOME": str(self.data), **environment_of(code), **more}
         self.airflow = AirflowProcesses(self.home / "airflow", environment=environment)
         return self.airflow
 

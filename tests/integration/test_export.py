@@ -30,7 +30,7 @@ from bcda.runs.plan import GapWish, NotNeeded
 from bcda.runs.run import read_run
 from bcda.storage.files import remove_dead
 from bcda.storage.places import Places
-from bcda_simulator import Fault, FaultKind, SimulatorSettings
+from bcda_simulator import Fault, FaultKind, SimulatorServer, SimulatorSettings
 from bcda_simulator.world import World
 
 TABLES = [table.relation for table in model.core_tables()]
@@ -91,16 +91,17 @@ def run_columns(connection, table):
     return [name for name in columns if name.endswith("run_id")]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def world():
     return World(people=8, seed=3, history_weeks=30)
 
 
-@pytest.fixture
-def undisturbed(serve, settings_for, world, tmp_path):
+@pytest.fixture(scope="module")
+def undisturbed(settings_for, world, tmp_path_factory):
     """Tables of the same export when nothing goes wrong."""
-    places = Places.below(tmp_path / "undisturbed")
-    run_export(settings_for(serve(world, settings=MANY_FILES)), places)
+    places = Places.below(tmp_path_factory.mktemp("undisturbed") / "home")
+    with SimulatorServer(world, settings=MANY_FILES) as server:
+        run_export(settings_for(server), places)
     return contents(places)
 
 

@@ -1,6 +1,7 @@
 """Retention, compaction, vacuum, health and rebuilding, on exports that really ran."""
 
 import asyncio
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -19,20 +20,28 @@ from bcda.runs.landed import read_accounts, read_landed, write_landed
 from bcda.runs.run import amend_run
 from bcda.storage.places import Places
 from bcda.warehouse import StatusRow
+from bcda_simulator import SimulatorServer
 from bcda_simulator.world import World
 
 NOW = datetime.now(UTC)
 
 
+@pytest.fixture(scope="module")
+def two_weeks(settings_for, tmp_path_factory):
+    """A home with two weeks of exports of a small world, two batches each."""
+    places = Places.below(tmp_path_factory.mktemp("two-weeks") / "home")
+    with SimulatorServer(World(people=12, seed=4, history_weeks=60)) as server:
+        settings = settings_for(server)
+        run_export(settings, places)
+        server.clock.advance(7 * 86_400)
+        run_export(settings, places)
+    return places.raw.parent
+
+
 @pytest.fixture
-def loaded(serve, settings_for, places):
-    """Two weeks of exports of a small world, two batches each."""
-    server = serve(World(people=12, seed=4, history_weeks=60))
-    settings = settings_for(server)
-    run_export(settings, places)
-    server.clock.advance(7 * 86_400)
-    run_export(settings, places)
-    return settings
+def loaded(two_weeks, places):
+    """A copy of that home, which a test may change."""
+    shutil.copytree(two_weeks, places.raw.parent, symlinks=True)
 
 
 def lake_rows(places):

@@ -138,8 +138,9 @@ def relation(name: str) -> str:
     return name.replace("partial_", "partial.", 1)
 
 
+@cache
 def sql(name: str) -> str:
-    """Return the text of one SQL file.
+    """Return the text of one SQL file; a load needs each of them many times.
 
     Args:
         name: path below this package without suffix, such as `tables/claim` or `merge/stage`.
@@ -237,6 +238,7 @@ def view_relation(view: str) -> str:
     return view.replace("partial_", "partial.", 1) if view.startswith("partial_") else f"main.{view}"
 
 
+@cache
 def column_comment(view: str, column: str) -> str:
     """Return what a column of a view means: what the view's own file says, else the table the view takes it from.
 
