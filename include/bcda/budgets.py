@@ -24,11 +24,11 @@ TOKEN_BYTES = 64 << 10
 """Bytes of the token endpoint's answer; a token has one or two kilobytes."""
 
 JOB_LIST_BYTES = 16 << 20
-"""Bytes of the list of jobs. BCDA lists all jobs since ever, with half a kilobyte each (wire contract §13): 30,000 jobs."""
+"""Bytes of the list of jobs. BCDA lists all jobs since ever, with half a kilobyte each (docs/bcda.md#job-list): 30,000 jobs."""
 
 MANIFEST_MEGABYTES = 32.0
 """Default of the setting for the answer to a status request. A file takes about 130 bytes of a manifest: 250,000 files, of
-which each holds the claims of up to 50 people (wire contract §9)."""
+which each holds the claims of up to 50 people (docs/bcda.md#job-states)."""
 
 MOST_JSON_VALUES = 1_000_000
 """Values in one answer of a server. A value of a few bytes takes a hundred in memory; a manifest has three for each file."""
@@ -49,7 +49,7 @@ LONGEST_WAITS_SECONDS = 86_400.0
 """Once the tries of a task would have waited so long in all at a server's wish, the task fails instead of waiting on."""
 
 LIST_WAITS_SECONDS = 90 * 86_400.0
-"""How long a run waits in all for an attribution list. The closure of January takes a month and a half (wire contract §19)."""
+"""How long a run waits in all for an attribution list. The closure of January takes a month and a half (docs/bcda.md#calendar)."""
 
 GIVE_UP_SECONDS = 1_800.0
 """How long a job is tried to be canceled after its deadline; BCDA's troubles are mostly shorter."""
@@ -64,7 +64,7 @@ BURST_SHARE = 0.8
 
 FILE_MEGABYTES = 4_096.0
 """Default of the setting for one file as it comes over the network. Fifty people with 2,000 claims each of 45 kB are 4.5 GB of
-NDJSON, which is 0.1 to 0.45 GB compressed (wire contract §16)."""
+NDJSON, which is 0.1 to 0.45 GB compressed (docs/bcda.md#data-files)."""
 
 UNPACKED_TIMES = 20
 """How many times the setting for one file its content may be."""
@@ -86,7 +86,7 @@ FIRST_BYTES = 64
 """Bytes of the content of a file by which it is told from a page or another format, as soon as they are there."""
 
 LEAST_BYTES_PER_SECOND = 1_024.0
-"""Default of the setting for the least average speed of a download. BCDA ends a transfer after 15 minutes (wire contract §1)."""
+"""Default of the setting for the least average speed of a download. BCDA ends a transfer after 15 minutes (docs/bcda.md#downloads)."""
 
 SPEED_SECONDS = 60.0
 """Over so long the speed of a download is averaged."""

@@ -100,7 +100,7 @@ class UntrustedServerError(ActionNeededError):
 
 
 class MissingList(StrEnum):
-    """Why BCDA has no attribution list for an export (wire contract §6.3, rows 19 to 21)."""
+    """Why BCDA has no attribution list for an export (docs/bcda.md#kick-off-refusals)."""
 
     NO_LIST = "no list from the last weeks"
     RUNOUT_GONE = "runout data is gone"
@@ -172,7 +172,10 @@ class RateLimitedError(TransientError):
 
 
 class TokenLimitError(RateLimitedError):
-    """429 of the token endpoint: the organization has asked for too many tokens (wire contract §4); no job is in the way."""
+    """429 of the token endpoint: the organization has asked for too many tokens; no job is in the way.
+
+    Source: docs/bcda.md#token.
+    """
 
 
 class ServerError(TransientError):

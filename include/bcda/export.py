@@ -85,7 +85,7 @@ def plan(
         AttributionMissingError: runout data is gone.
         WarehouseLockedError: a load held the warehouse for too long.
 
-    Source: design §2.4, §5.
+    Source: docs/architecture.md#coverage-by-interval-instead-of-one-watermark, docs/concepts.md#population-and-scope.
     """
     parquet_files.check_library(places.key)
     warehouse.correct_gap_types(places)

@@ -54,24 +54,26 @@ class Tuning:
         backoff_initial_seconds: first wait between tries; doubles, with jitter.
         backoff_max_seconds: longest own wait between tries. A longer Retry-After of the server is honoured, up to a day.
         concurrent_downloads: files fetched at the same time by one batch.
-        requests_per_five_minutes: budget of one process. BCDA's edge allows 3,000 per address (wire contract §7),
+        requests_per_five_minutes: budget of one process. BCDA's edge allows 3,000 per address (docs/bcda.md#request-limit),
             token requests included, so processes that run side by side must share it.
         poll_seconds: first wait between two status requests; grows to `poll_max_seconds`.
         poll_max_seconds: longest wait between two status requests.
-        job_deadline_seconds: a job that is not done by then is cancelled. Nothing at BCDA ends a stuck job (§9).
+        job_deadline_seconds: a job that is not done by then is cancelled. Nothing at BCDA ends a stuck job
+            (docs/bcda.md#stuck-and-returning-jobs).
         failed_grace_seconds: how long a job may answer 500 before it counts as failed, if it was never In Progress. BCDA
-            repeats a failed preparation for about an hour (§9); a job that fails later never heals (§26, row 4).
+            repeats a failed preparation for about an hour; a job that fails later never heals (docs/bcda.md#stuck-and-returning-jobs).
         pending_restart_seconds: a job that is still Pending by then is canceled and started again, once in a run. All of
-            BCDA's tries to prepare it take 78 minutes, and nothing ends it after that (§26, row 2).
+            BCDA's tries to prepare it take 78 minutes, and nothing ends it after that (docs/bcda.md#stuck-and-returning-jobs).
         file_attempts: downloads of one file before it counts as damaged at the source.
         list_wait_seconds: wait before asking again when BCDA has no attribution list yet; lists come monthly.
-        parallel_jobs: whether jobs of disjoint resource types may run side by side; BCDA allows it (§7).
-        shared_system: whether v3 asks for unfinished claims of the shared systems too; GUIDE entities may not (§6.3).
-        manifest_megabytes: largest answer to a status request; a file takes about 130 bytes of it (§11).
+        parallel_jobs: whether jobs of disjoint resource types may run side by side; BCDA allows it (docs/bcda.md#overlapping-jobs).
+        shared_system: whether v3 asks for unfinished claims of the shared systems too; GUIDE entities may not
+            (docs/bcda.md#resource-types).
+        manifest_megabytes: largest answer to a status request; a file takes about 130 bytes of it (docs/bcda.md#manifest).
         file_megabytes: largest file as it comes over the network. Its content may be 20 times as large.
         least_bytes_per_second: a download that is slower on the average of a minute is broken off and tried again.
         free_disk_megabytes: what downloads leave free on the file system of the raw folder.
-        credentials_made_on: day on which the client secret was made, YYYY-MM-DD; secrets end after 90 days (§4). Empty when
+        credentials_made_on: day on which the client secret was made, YYYY-MM-DD; secrets end after 90 days (docs/bcda.md#token). Empty when
             not known.
     """
 

@@ -137,7 +137,7 @@ class BcdaClient:
         """Start an export.
 
         Sent once: after a 429 the caller waits without holding a worker, and after a 500 the job may exist all the
-        same, so the caller looks at the job list before it asks again (wire contract §6.3).
+        same, so the caller looks at the job list before it asks again (docs/bcda.md#kick-off-refusals).
 
         Returns:
             BCDA's job number, as text.
@@ -174,7 +174,7 @@ class BcdaClient:
         """Return the entity's jobs of every version.
 
         Args:
-            states: BCDA's own names of states (wire contract §13), such as `In Progress`; none for all.
+            states: BCDA's own names of states (docs/bcda.md#job-list), such as `In Progress`; none for all.
 
         Raises:
             InvalidRequestError: a name is not one of them; nothing was sent.
@@ -204,7 +204,7 @@ class BcdaClient:
     async def status(self, job_id: str) -> JobStatus:
         """Return where a job stands.
 
-        A failed job is a state, not an error: BCDA may heal it for about an hour (wire contract §9).
+        A failed job is a state, not an error: BCDA may heal it for about an hour (docs/bcda.md#stuck-and-returning-jobs).
 
         Raises:
             CredentialsError: 401 after a renewal.
@@ -240,7 +240,9 @@ class BcdaClient:
     async def cancel(self, job_id: str) -> bool:
         """Cancel a job; return False when it was over already or is not there.
 
-        A canceled job is not gone for good: it can complete all the same, or come back (wire contract §26, rows 3 and 17).
+        A canceled job is not gone for good: it can complete all the same, or come back.
+
+        Source: docs/bcda.md#cancellation, docs/bcda.md#stuck-and-returning-jobs.
 
         Raises:
             ServerError: BCDA cannot cancel it now, and it is not over.
@@ -269,7 +271,7 @@ class BcdaClient:
         return None if status.state is JobState.FAILED and not status.says_that_the_job_failed else status.state
 
     async def attribution_status(self) -> AttributionStatus:
-        """Return the dates of the newest lists; each can be missing (wire contract §14)."""
+        """Return the dates of the newest lists; each can be missing (docs/bcda.md#attribution-status)."""
 
         async def ask() -> AttributionStatus:
             response = await self._send("GET", f"/api/{self.settings.api_version}/attribution_status")
@@ -282,7 +284,7 @@ class BcdaClient:
         return await self._patiently(ask)
 
     async def health(self) -> dict[str, str]:
-        """Return BCDA's parts with their states, `ok` when well; sent without a token (wire contract §18).
+        """Return BCDA's parts with their states, `ok` when well; sent without a token (docs/bcda.md#open-endpoints).
 
         Raises:
             ServerError: the connection failed, or something else than BCDA answers.
@@ -298,7 +300,7 @@ class BcdaClient:
         return await self._patiently(ask)
 
     async def version(self) -> str:
-        """Return BCDA's release, such as `r297`; sent without a token (wire contract §18).
+        """Return BCDA's release, such as `r297`; sent without a token (docs/bcda.md#open-endpoints).
 
         Raises:
             ServerError: the connection failed, or something else than BCDA answers.
@@ -313,7 +315,7 @@ class BcdaClient:
         return await self._patiently(ask)
 
     async def welcome(self) -> None:
-        """Ask for nothing but whether the token is accepted (wire contract §5).
+        """Ask for nothing but whether the token is accepted (docs/bcda.md#token-check).
 
         Raises:
             CredentialsError: the token endpoint refuses the credentials, or BCDA the token.
@@ -327,7 +329,7 @@ class BcdaClient:
         await self._patiently(ask)
 
     async def metadata(self) -> dict[str, Any]:
-        """Return the CapabilityStatement; sent without a token (wire contract §2).
+        """Return the CapabilityStatement; sent without a token (docs/bcda.md#endpoints).
 
         Raises:
             ServerError: the connection failed, or something else than BCDA answers.

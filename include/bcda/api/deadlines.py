@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 SECRET_LASTS = timedelta(days=90)
-"""BCDA refuses secrets that are older (wire contract §4)."""
+"""BCDA refuses secrets that are older (docs/bcda.md#token)."""
 
 SECRET_WARNING = timedelta(days=75)
 
 LIST_LASTS = timedelta(days=50)
-"""BCDA refuses exports when its newest attribution list is older (wire contract §6.3, row 19)."""
+"""BCDA refuses exports when its newest attribution list is older (docs/bcda.md#kick-off-refusals)."""
 
 LIST_WARNING = timedelta(days=40)
 """Lists come monthly, so one of this age has been followed by none for more than a week."""
@@ -31,7 +31,7 @@ class Finding:
 
 
 def is_closed(now: datetime) -> bool:
-    """Tell whether BCDA may be without a list of the year, which keeps all but runout exports waiting (wire contract §19)."""
+    """Tell whether BCDA may be without a list of the year, which keeps all but runout exports waiting (docs/bcda.md#calendar)."""
     return (now.month, now.day) <= _CLOSURE_ENDS
 
 
@@ -42,7 +42,7 @@ def check_secret(made_on: str, *, today: date) -> Finding | None:
         made_on: day on which it was made, YYYY-MM-DD; empty when not known.
         today: present day.
 
-    Source: wire contract §4.
+    Source: docs/bcda.md#token.
     """
     if not made_on:
         return None
@@ -64,7 +64,7 @@ def check_list(newest: datetime | None, *, as_of: datetime) -> Finding | None:
         newest: date of that list; None when BCDA names none.
         as_of: present instant, by BCDA's clock.
 
-    Source: wire contract §6.3 rows 19 and 20, §19.
+    Source: docs/bcda.md#kick-off-refusals, docs/bcda.md#calendar.
     """
     if newest is None:
         return Finding(

@@ -13,14 +13,14 @@ RESOURCE_TYPES: dict[ApiVersion, tuple[str, ...]] = {
     ApiVersion.V2: ("Patient", "Coverage", "ExplanationOfBenefit", "Claim", "ClaimResponse"),
     ApiVersion.V3: ("Patient", "Coverage", "ExplanationOfBenefit"),
 }
-"""Types that each version can export (wire contract §1)."""
+"""Types that each version can export (docs/bcda.md#hosts-and-versions)."""
 
 DEFAULT_RESOURCE_TYPES = ("Patient", "Coverage", "ExplanationOfBenefit")
-"""Types that every entity may ask for; Claim and ClaimResponse need an entitlement (wire contract §6.4)."""
+"""Types that every entity may ask for; Claim and ClaimResponse need an entitlement (docs/bcda.md#resource-types)."""
 
 
 class Scope(StrEnum):
-    """Which endpoint an export uses, and so whom it covers (wire contract §8)."""
+    """Which endpoint an export uses, and so whom it covers (docs/bcda.md#attribution-lists)."""
 
     PATIENT = "patient"
     GROUP_ALL = "group-all"
@@ -41,7 +41,7 @@ _REFUSED = {
     "coverage": "BCDA removed /api/v1/Coverage/$export. Export patient with the resource type Coverage.",
     "": "BCDA has no export of the whole system. Choose patient, group-all, or group-runout.",
 }
-"""Endpoints that older documentation and the Bulk Data specification name (wire contract §2, §20, §21)."""
+"""Endpoints that older documentation and the Bulk Data specification name (docs/bcda.md#where-documentation-differs)."""
 
 
 def scope_of(text: str) -> Scope:
@@ -50,7 +50,7 @@ def scope_of(text: str) -> Scope:
     Raises:
         InvalidRequestError: BCDA has no such endpoint; the message says what to use instead.
 
-    Source: wire contract §2, §6.3 row 16.
+    Source: docs/bcda.md#endpoints, docs/bcda.md#kick-off-refusals.
     """
     path = text.strip().strip("/").removesuffix("$export").rstrip("/").lower()
     for version in ApiVersion:
@@ -71,7 +71,7 @@ class ExportRequest:
         api_version: version of the API.
         scope: endpoint.
         resource_types: FHIR type names, in the order they are sent; never empty, since a request without
-            `_type` collides with every other job of the entity (wire contract §7).
+            `_type` collides with every other job of the entity (docs/bcda.md#overlapping-jobs).
         since: aware instant; only resources updated after it. None asks for everything.
         type_filter: which claims of v3; None on v1 and v2, which ignore the parameter without notice.
     """
@@ -89,7 +89,7 @@ class ExportRequest:
             InvalidRequestError: no type, a type named twice, a type the version does not have, a `since` without
                 zone, or a type filter that would be ignored.
 
-        Source: wire contract §6.1, §6.3 rows 7 to 9 and 18, §17.
+        Source: docs/bcda.md#kick-off-request, docs/bcda.md#kick-off-refusals, docs/bcda.md#type-filter.
         """
         if not self.resource_types:
             raise InvalidRequestError("Name at least one resource type.")
@@ -146,7 +146,7 @@ def parse_instant(text: str) -> datetime:
     Raises:
         InvalidRequestError: no date and time, or no zone.
 
-    Source: wire contract §6.1, `_since`.
+    Source: docs/bcda.md#kick-off-request, `_since`.
     """
     try:
         value = datetime.fromisoformat(text.strip())

@@ -1,4 +1,4 @@
-"""The request budget of one process: BCDA's edge allows 3,000 requests per five minutes and address (§7)."""
+"""The request budget of one process: BCDA's edge allows 3,000 requests per five minutes and address (docs/bcda.md#request-limit)."""
 
 import asyncio
 from collections import deque

@@ -16,7 +16,7 @@ from bcda.storage.documents import read_fields, read_json, read_text
 
 _NAME = re.compile(r"[0-9]{5,}-[A-Za-z]{1,64}\.ndjson\.gz")
 _ERRORS, _DATA = "-error.ndjson", ".ndjson"
-"""How the addresses of a part's error file and of its data file end (wire contract §26, row 6)."""
+"""How the addresses of a part's error file and of its data file end (docs/bcda.md#manifest)."""
 
 
 class FileKind(StrEnum):
@@ -46,7 +46,7 @@ class OutputFile:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The answer of a completed job (wire contract §11).
+    """The answer of a completed job (docs/bcda.md#manifest).
 
     Attributes:
         job_id: BCDA's number of the job, as text.
@@ -73,7 +73,7 @@ class Manifest:
         BCDA gives an error file the name of its part's data file: `{uuid}.ndjson` and `{uuid}-error.ndjson`. Our names are
         numbers, so the addresses tell. An error file without a data file of that name is left out.
 
-        Source: wire contract §26, row 6.
+        Source: docs/bcda.md#manifest.
         """
         data = {file.url: file.resource_type for file in self.files if file.kind is FileKind.OUTPUT}
         errors = [file for file in self.files if file.kind is FileKind.ERROR and file.url.endswith(_ERRORS)]

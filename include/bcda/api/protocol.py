@@ -35,7 +35,7 @@ from bcda.settings import ApiVersion
 from bcda.storage.documents import read_json, read_text
 
 EXPORT_HEADERS = {"Accept": "application/fhir+json", "Prefer": "respond-async"}
-"""Sent exactly so: releases before August 2026 compare the whole value (wire contract §6.1)."""
+"""Sent exactly so: releases before August 2026 compare the whole value (docs/bcda.md#kick-off-request)."""
 
 _ENDPOINTS = {Scope.PATIENT: "Patient", Scope.GROUP_ALL: "Group/all", Scope.GROUP_RUNOUT: "Group/runout"}
 _MISSING_LISTS = (
@@ -55,29 +55,32 @@ _NEXT_STEPS = {
     MissingList.UNKNOWN: "Look at the attribution status and the job list.",
 }
 _LISTS = {"last_attribution_update": "current", "last_runout_update": "runout"}
-"""BCDA's names of the lists, and ours (wire contract §14)."""
+"""BCDA's names of the lists, and ours (docs/bcda.md#attribution-status)."""
 
 TOKEN_PATH = "/auth/token"  # noqa: S105 - a path, no secret
 
 _TOKEN_REFUSED = b"Unauthorized"
-"""All that the token endpoint says with 401, as plain text (wire contract §4)."""
+"""All that the token endpoint says with 401, as plain text (docs/bcda.md#token)."""
 
 _TOKEN_SERVICE_DOWN = "Internal Error"  # noqa: S105 - an answer, no secret
-"""What BCDA says with 500 or 503 when it cannot check a token (wire contract §5; §26, row 12)."""
+"""What BCDA says with 500 or 503 when it cannot check a token (docs/bcda.md#token-check)."""
 
 _NOT_OF_THE_JOB = frozenset({_TOKEN_SERVICE_DOWN, "Database Error"})
 """Reasons of a 500 that are BCDA's own trouble, whatever was asked for."""
 
 _FOREIGN_TOKEN = "Request Error"  # noqa: S105 - an answer, no secret
-"""What BCDA says with 400 to a token that it did not issue (wire contract §5)."""
+"""What BCDA says with 400 to a token that it did not issue (docs/bcda.md#token-check)."""
 
 _PARTS = frozenset({"database", "ssas", "ssas_introspect"})
-"""Parts of BCDA that its health names (wire contract §18)."""
+"""Parts of BCDA that its health names (docs/bcda.md#open-endpoints)."""
 
 _JOB_FAILED = "Service encountered numerous errors"
 
 _BLOCKS_FOR = timedelta(hours=24)
-"""Age from which on BCDA does not look at a job any more (wire contract §7), and nothing ends one that is stuck (§9)."""
+"""Age from which on BCDA does not look at a job any more, and nothing ends one that is stuck.
+
+Source: docs/bcda.md#overlapping-jobs, docs/bcda.md#stuck-and-returning-jobs.
+"""
 
 _PARAMETERS = ("_type", "_since", "_typeFilter")
 """What a kick-off asks with."""
@@ -85,10 +88,13 @@ _PARAMETERS = ("_type", "_since", "_typeFilter")
 _FIELDS = frozenset(
     {"transactionTime", "request", "requiresAccessToken", "outputFormat", "output", "deleted", "error", "link", "JobID"}
 )
-"""Fields of a manifest that are known: BCDA's, and those of the Bulk Data specification that change what it means (§11)."""
+"""Fields of a manifest that are known: BCDA's, and those of the Bulk Data specification that change what it means.
+
+Source: docs/bcda.md#manifest.
+"""
 
 _FORMATS = frozenset({"ndjson", "application/ndjson", "application/fhir+ndjson"})
-"""Formats of files that can be read (wire contract §6.1)."""
+"""Formats of files that can be read (docs/bcda.md#kick-off-request)."""
 
 _ENTRY_FIELDS = frozenset({"type", "url"})
 
@@ -105,7 +111,7 @@ _TOKEN = re.compile(r"[!-~]+")
 
 
 class JobState(StrEnum):
-    """State of a job as far as a client can tell (wire contract §9, §10)."""
+    """State of a job as far as a client can tell (docs/bcda.md#job-states, docs/bcda.md#job-status)."""
 
     PENDING = "pending"
     IN_PROGRESS = "in-progress"
@@ -129,7 +135,7 @@ JOB_STATUSES = (
     "FailedExpired",
     "CancelledExpired",
 )
-"""BCDA's own names of job states, by which its job list can be filtered (wire contract §13)."""
+"""BCDA's own names of job states, by which its job list can be filtered (docs/bcda.md#job-list)."""
 
 _TASK_STATES = {
     "accepted": JobState.PENDING,
@@ -146,7 +152,7 @@ class JobStatus:
 
     Attributes:
         state: where the job stands.
-        progress: `X-Progress` as it may be shown; its percentage says nothing (wire contract §10).
+        progress: `X-Progress` as it may be shown; its percentage says nothing (docs/bcda.md#job-status).
         manifest: of a completed job, else None.
         reason: the server's text of a failure, as it may be shown (`server_text`).
     """
@@ -158,7 +164,7 @@ class JobStatus:
 
     @property
     def says_that_the_job_failed(self) -> bool:
-        """Whether the text is that of a failed job; BCDA answers 500 for other reasons too (wire contract §10; §26, row 12)."""
+        """Whether the text is that of a failed job (docs/bcda.md#job-status); BCDA answers 500 for other reasons too."""
         return self.state is JobState.FAILED and self.reason.startswith(_JOB_FAILED)
 
 
@@ -256,7 +262,7 @@ def differs(came: str, request: ExportRequest) -> str:
         came: the kick-off URL as the manifest shows it; empty when it shows none.
         request: what was asked.
 
-    Source: wire contract §11; §26, row 10.
+    Source: docs/bcda.md#manifest, docs/bcda.md#kick-off-request.
     """
     if not came:
         return "the manifest names no request"
@@ -303,7 +309,7 @@ def is_in_force(job: ListedJob, now: datetime) -> bool:
         job: of the list.
         now: by BCDA's clock.
 
-    Source: wire contract §7, §9.
+    Source: docs/bcda.md#overlapping-jobs, docs/bcda.md#stuck-and-returning-jobs.
     """
     return job.state in LIVE_STATES and (job.created_at is None or now - job.created_at < _BLOCKS_FOR)
 
@@ -320,7 +326,7 @@ def refuses(running: ListedJob, request: ExportRequest, now: datetime) -> bool:
         request: what is to be asked.
         now: by BCDA's clock; jobs older than a day do not count.
 
-    Source: wire contract §7.
+    Source: docs/bcda.md#overlapping-jobs.
     """
     if not is_in_force(running, now) or running.api_version != request.api_version:
         return False
@@ -383,7 +389,7 @@ def check_origin(url: str, base_url: str) -> str:
     """Return a URL that lies on the configured server.
 
     Raises:
-        ManifestError: it lies elsewhere; the bearer token must not go there (design §3, P6).
+        ManifestError: it lies elsewhere; the bearer token must not go there (docs/guarantees.md#privacy-and-security).
     """
     if origin(url) != origin(base_url):
         scheme, host, port = origin(url)
@@ -401,7 +407,7 @@ def request_of(manifest: Manifest) -> ExportRequest:
     Raises:
         InvalidRequestError: the manifest names no request that this library could have made.
 
-    Source: wire contract §6.1, §11.
+    Source: docs/bcda.md#kick-off-request, docs/bcda.md#manifest.
     """
     parts = urlsplit(manifest.request_url)
     version, _, rest = parts.path.removeprefix("/api/").partition("/")
@@ -462,14 +468,14 @@ def expires_in_seconds(expires: str | None, date: str | None) -> float | None:
         date: `Date` of the same answer.
 
     Returns:
-        Seconds, possibly negative, or None when either header cannot be read (wire contract §22, rule 10).
+        Seconds, possibly negative, or None when either header cannot be read (docs/bcda.md#rules-for-a-client, rule 10).
     """
     end, start = lenient_instant(expires), lenient_instant(date)
     return (end - start).total_seconds() if end and start else None
 
 
 def token_of(body: bytes) -> tuple[str, float]:
-    """Return token and lifetime in seconds from the token endpoint's answer; the lifetime may be text (§4).
+    """Return token and lifetime in seconds from the token endpoint's answer; the lifetime may be text (docs/bcda.md#token).
 
     Raises:
         ServerError: the answer holds no token.
@@ -508,7 +514,7 @@ def is_misrouted(path: str, status: int, headers: Mapping[str, str], body: bytes
         headers: of the answer; names in any case.
         body: of the answer; looked at only when the token endpoint answers 401.
 
-    Source: wire contract §26, row 1.
+    Source: docs/bcda.md#connections.
     """
     is_text = headers.get("content-type", "").partition(";")[0].strip().lower() == "text/plain"
     if path == TOKEN_PATH and status == 401:  # noqa: PLR2004
@@ -545,7 +551,7 @@ def status_of(
     Raises:
         ManifestError: a completed job's manifest cannot be trusted.
 
-    Source: wire contract §10; §26, rows 1 and 12.
+    Source: docs/bcda.md#job-status, docs/bcda.md#connections, docs/bcda.md#token-check.
     """
     # A manifest is read once, within its budget.
     said = reason_of(body) if status != 200 else ""  # noqa: PLR2004
@@ -587,7 +593,7 @@ def manifest_of(
         ServerError: not JSON, so cut short or not from BCDA; asked again it may be whole.
         ManifestError: a field is missing or of the wrong type, or an address lies elsewhere.
 
-    Source: wire contract §11.
+    Source: docs/bcda.md#manifest.
     """
     try:
         document = _read(body)
@@ -709,7 +715,7 @@ def status_names(names: Iterable[str]) -> tuple[str, ...]:
     Raises:
         InvalidRequestError: one is not a state; BCDA would refuse it.
 
-    Source: wire contract §13.
+    Source: docs/bcda.md#job-list.
     """
     known = {_letters(name): name for name in JOB_STATUSES} | {
         "canceled": "Cancelled",
@@ -748,7 +754,7 @@ def jobs_of(body: bytes, *, as_of: datetime) -> list[ListedJob]:
     Raises:
         ServerError: the body is no job list at all.
 
-    Source: wire contract §13.
+    Source: docs/bcda.md#job-list.
     """
     try:
         document = _read(body)
@@ -780,7 +786,7 @@ def attribution_of(body: bytes, *, as_of: datetime) -> AttributionStatus:
     Raises:
         ServerError: the body cannot be read.
 
-    Source: wire contract §14.
+    Source: docs/bcda.md#attribution-status.
     """
     try:
         sent = {read_text(entry, "type"): entry.get("timestamp") for entry in _read(body)["ingestion_dates"]}
@@ -807,7 +813,7 @@ def health_of(body: bytes) -> dict[str, str]:
     Raises:
         ServerError: the body is not BCDA's, so something else answers for it.
 
-    Source: wire contract §18.
+    Source: docs/bcda.md#open-endpoints.
     """
     parts = _open_answer(body, "Health")
     return {
@@ -824,7 +830,7 @@ def unwell(parts: Mapping[str, str]) -> str:
     Args:
         parts: of `health_of`.
 
-    Source: wire contract §18; §26, row 12.
+    Source: docs/bcda.md#open-endpoints, docs/bcda.md#token-check.
     """
     ill = {part: state for part, state in parts.items() if state != "ok"}
     if not ill:
@@ -839,7 +845,7 @@ def version_of(body: bytes) -> str:
     Raises:
         ServerError: the body is not BCDA's, so something else answers for it.
 
-    Source: wire contract §18.
+    Source: docs/bcda.md#open-endpoints.
     """
     return server_text.version(_open_answer(body, "Version").get("version"))
 
@@ -850,7 +856,7 @@ def metadata_of(body: bytes) -> dict[str, Any]:
     Raises:
         ServerError: the body is not BCDA's, so something else answers for it.
 
-    Source: wire contract §18.
+    Source: docs/bcda.md#open-endpoints.
     """
     return _open_answer(body, "Metadata")
 
@@ -887,7 +893,7 @@ def reason_of(body: bytes) -> str:
     It is what the server sent, in one line, and decides what an answer means; `server_text.shown` says what of it a message may
     hold. Only for answers of the API itself: texts of data and error files name people and are never read with this.
 
-    Source: wire contract §3; two documents in one body occur (§10, §12, §13).
+    Source: docs/bcda.md#error-bodies, also of the two documents that a body can hold.
     """
     try:
         document, _ = json.JSONDecoder().raw_decode(body.decode("utf-8").lstrip())
@@ -918,7 +924,7 @@ def unknown_text(status: int, headers: Mapping[str, str], body: bytes) -> bytes:
 
 
 def missing_list(reason: str) -> MissingList:
-    """Return which case of a missing attribution list a kick-off's reason means (wire contract §6.3, rows 19 to 21)."""
+    """Return which case of a missing attribution list a kick-off's reason means (docs/bcda.md#kick-off-refusals)."""
     return next((case for start, case in _MISSING_LISTS if start in reason), MissingList.UNKNOWN)
 
 
@@ -932,7 +938,7 @@ def error_for(status: int, body: bytes, *, what: str, retry_after: float | None,
         retry_after: seconds the server asked to wait, or None.
         kept: name of the file that keeps what `unknown_text` returns of the answer; empty for none.
 
-    Source: wire contract §5, §6.3.
+    Source: docs/bcda.md#token-check, docs/bcda.md#kick-off-refusals.
     """
     reason = reason_of(body)
     shown = server_text.shown(reason, kept=kept)
@@ -973,7 +979,7 @@ def _instead(body: bytes, kept: str) -> str:
 
 
 def _token_outage(trouble: ServerError, what: str) -> ServerError:
-    """Return what trouble of the token service is; no job has failed then (wire contract §26, row 12)."""
+    """Return what trouble of the token service is; no job has failed then (docs/bcda.md#token-check)."""
     return ServerError(
         f'{what}: {trouble.status}, BCDA said "Internal Error", as it does when its token service is slow or down. Jobs continue '
         "meanwhile, and the credentials are not the cause.",
@@ -983,7 +989,10 @@ def _token_outage(trouble: ServerError, what: str) -> ServerError:
 
 
 def _access_step(reason: str) -> str:
-    """Return what to do about a refusal of the organization, its token or its version (wire contract §5; §6.3 rows 2, 3)."""
+    """Return what to do about a refusal of the organization, its token or its version.
+
+    Source: docs/bcda.md#token-check, docs/bcda.md#kick-off-refusals.
+    """
     if reason == _FOREIGN_TOKEN:
         return "It does not take the token for one of its own: base URL and credentials must be of one environment."
     if "access not enabled" in reason:

@@ -2,7 +2,7 @@
 
 BCDA chooses between its API, its data and its token handlers once per connection, by the first request on it. When it refuses
 a token it leaves the connection open, so whatever comes next on it meets the same handler: a token request is refused, a file
-is not found (wire contract §26, row 1). A client that closes each connection never sees this, unless a proxy between here and
+is not found (docs/bcda.md#connections). A client that closes each connection never sees this, unless a proxy between here and
 BCDA keeps connections and shares them among requests.
 """
 

@@ -12,7 +12,7 @@ _SYSTEMS = "https://bluebutton.cms.gov/fhir/CodeSystem"
 
 
 class SystemType(StrEnum):
-    """Where a claim of v3 comes from (wire contract §16)."""
+    """Where a claim of v3 comes from (docs/bcda.md#data-files)."""
 
     NCH = "NationalClaimsHistory"
     DDPS = "DDPS"
@@ -59,7 +59,7 @@ class TypeFilter:
             InvalidRequestError: no system, one named twice, drug events alone with a final action, or days in the wrong
                 order.
 
-        Source: wire contract §17.
+        Source: docs/bcda.md#type-filter.
         """
         if not self.systems or len(set(self.systems)) < len(self.systems):
             raise InvalidRequestError(
@@ -85,7 +85,7 @@ class TypeFilter:
         )
 
     def to_parameter(self) -> str:
-        """Return the value of `_typeFilter`, encoded once for the filter and once for the URL (wire contract §17).
+        """Return the value of `_typeFilter`, encoded once for the filter and once for the URL (docs/bcda.md#type-filter).
 
         Bounds are full days with `ge` and `le`: a year or month would mean its first day, and BCDA drops times of day.
         """

@@ -126,7 +126,7 @@ def _request(
 ) -> ExportRequest:
     narrow = None
     if settings.api_version is ApiVersion.V3 and "ExplanationOfBenefit" in resource_types:
-        # Without a filter BCDA leaves the unfinished claims out (wire contract §17).
+        # Without a filter BCDA leaves the unfinished claims out (docs/bcda.md#type-filter).
         systems = [system for system in SystemType if settings.tuning.shared_system or system is not SystemType.SHARED]
         narrow = TypeFilter(tuple(systems))
     start = parse_instant(since) if isinstance(since, str) else since

@@ -26,7 +26,7 @@ def count_gaps(manifest: Manifest, folder: Path) -> dict[str, int]:
         manifest: of the job.
         folder: with its files, proved complete.
 
-    Source: wire contract §16, §26 row 6.
+    Source: docs/bcda.md#error-files, docs/bcda.md#manifest.
     """
     types = {_stem(file): file.resource_type for file in manifest.files if file.kind is FileKind.OUTPUT}
     found: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""Questions about one job: BCDA answers 401 about another organization's, as it does to bad credentials (wire contract §10)."""
+"""Questions about one job: BCDA answers 401 about another organization's, as it does to bad credentials (docs/bcda.md#job-status)."""
 
 from collections.abc import Coroutine
 from typing import Any, TypeVar

@@ -17,7 +17,7 @@ _SOON_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """How a job that stays Pending is replaced by another, once (wire contract §26, row 2).
+    """How a job that stays Pending is replaced by another, once (docs/bcda.md#stuck-and-returning-jobs).
 
     Attributes:
         seconds: how long it may stay Pending from now on.
@@ -49,7 +49,7 @@ async def wait_for_job(
         ExportExpiredError: BCDA does not have the job or its files any more.
         CredentialsError: BCDA refuses the credentials.
 
-    Source: wire contract §9, §10, §26 rows 2 and 4.
+    Source: docs/bcda.md#job-states, docs/bcda.md#job-status, docs/bcda.md#stuck-and-returning-jobs.
     """
     tuning, shown = client.settings.tuning, ""
     watch = JobWatch(tuning.failed_grace_seconds, time.monotonic() + restart.seconds if restart else None)

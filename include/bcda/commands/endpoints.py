@@ -311,7 +311,7 @@ def _status_document(job_id: str, status: JobStatus) -> dict[str, object]:
 
 
 def _operations(statement: dict[str, Any]) -> Iterator[str]:
-    """Return the names of the operations. Each API version lists them in a different place (wire contract §18)."""
+    """Return the names of the operations. Each API version lists them in a different place (docs/bcda.md#open-endpoints)."""
     for rest in statement.get("rest") or []:
         for holder in (rest, *(rest.get("resource") or [])):
             kind = holder.get("type")

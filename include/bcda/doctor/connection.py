@@ -241,7 +241,7 @@ async def _token(visit: _Visit) -> list[Check]:
 
 
 async def _version(visit: _Visit) -> list[Check]:
-    """Ask what the version is, and for the job list, which is refused like a kick-off (wire contract §13)."""
+    """Ask what the version is, and for the job list, which is refused like a kick-off (docs/bcda.md#job-list)."""
     version = visit.settings.api_version
     try:
         fhir_version = server_text.version((await visit.client.metadata()).get("fhirVersion"))

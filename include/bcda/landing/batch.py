@@ -105,7 +105,7 @@ def land_files(
         StorageError: the lake cannot be written.
         EncryptionError: the key is not that of the lake, or this machine cannot encrypt.
 
-    Source: wire contract §16; table model §3; design §3, P1.
+    Source: docs/bcda.md#data-files, docs/table-model.md#from-elements-to-rows, docs/guarantees.md#data.
     """
     folder = places.run_folder(run.run_id)
     private_folder(places.lake)

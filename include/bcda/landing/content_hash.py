@@ -12,7 +12,7 @@ _CREATED = b'"created":"'
 def content_hash(buffer: bytearray, start: int, stop: int, *, last_updated: str | None, created: str | None) -> str:
     """Hash a resource without `meta.lastUpdated` and `created`, which move on every load.
 
-    BCDA writes keys in alphabetical order and without blanks (wire contract §16), so the bytes of a line are its
+    BCDA writes keys in alphabetical order and without blanks (docs/bcda.md#data-files), so the bytes of a line are its
     canonical form already and only the two values are cut out. They are looked for where that order puts them, and
     the cut is checked against the parsed values; a line for which that fails is parsed, sorted and hashed in full. What
     Python cannot parse within bounds, such as a line nested a thousand times or of several MiB, is hashed as it stands.
@@ -27,7 +27,7 @@ def content_hash(buffer: bytearray, start: int, stop: int, *, last_updated: str 
     Returns:
         SHA-256, 64 hexadecimal digits.
 
-    Source: table model §4, rule 1.
+    Source: docs/table-model.md#content-hash.
     """
     cuts: list[tuple[int, int]] = []
     if created is not None:

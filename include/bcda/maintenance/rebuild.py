@@ -65,7 +65,7 @@ def rebuild_warehouse(places: Places, target: Path) -> Rebuilt:
         ManifestError: the file exists, or the account of a run is missing.
         CountMismatchError, StorageError: see `warehouse.merge_run`.
 
-    Source: design §1.
+    Source: docs/concepts.md#where-the-data-is.
     """
     if target.exists():
         raise ManifestError(f"{target} exists already; move it away or name another.")
@@ -188,7 +188,7 @@ def rebuild_lake(places: Places, target: Path) -> Rebuilt:
         ManifestError: the folder exists, or a receipt is missing.
         CountMismatchError, ManifestError, StorageError: see `landing.land_files`.
 
-    Source: design §1.
+    Source: docs/concepts.md#where-the-data-is.
     """
     if target.exists():
         raise ManifestError(f"{target} exists already; move it away or name another.")

@@ -3,6 +3,8 @@
 The crosswalk files (`cclf/crosswalk_v*.csv`) say which columns a layout has, in order, with type and meaning, and where
 each version of BCDA has its value; the recipe says from which column of ours a view takes it. A change of the layout is a
 change of data.
+
+Source: docs/cclf.md#the-crosswalk, docs/table-model.md#cclf-views.
 """
 
 import csv

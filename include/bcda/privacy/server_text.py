@@ -24,7 +24,7 @@ KEPT_FILES: Final = 20
 RESOURCE_TYPES: Final = frozenset(
     {"Patient", "Coverage", "ExplanationOfBenefit", "Claim", "ClaimResponse", "Observation", "OperationOutcome"}
 )
-"""Types that BCDA names (wire contract §1, §6.4)."""
+"""Types that BCDA names (docs/bcda.md#hosts-and-versions, docs/bcda.md#resource-types)."""
 
 _TYPE = "(?:" + "|".join(sorted(RESOURCE_TYPES)) + ")"
 _FORMAT = r"(?:ndjson|application/(?:fhir\+)?ndjson)"
@@ -40,7 +40,7 @@ _SLOTS = {
 """What the places of a known sentence can hold; `any` is never shown."""
 
 _SENTENCES = (
-    # Wire contract §4 and §5.
+    # docs/bcda.md#token, docs/bcda.md#token-check.
     "Invalid Token",
     "Expired Token",
     "Request Error",
@@ -51,7 +51,7 @@ _SENTENCES = (
     "Bad Request",
     "Internal Server Error",
     "Service Unavailable",
-    # §6.3.
+    # docs/bcda.md#kick-off-refusals.
     "Database Error",
     "v1 nor v2 access not enabled for this ACO",
     "V3 access not enabled for this ACO",
@@ -82,7 +82,7 @@ _SENTENCES = (
         "'{cms_id}'. Usually this is due to awaiting new attribution information at the beginning of a Performance Year"
     ),
     "No up-to-date attribution information is available for ACOID '{cms_id}'.{any}",
-    # §10, §12, §13, §15.
+    # docs/bcda.md#job-status, docs/bcda.md#cancellation, docs/bcda.md#job-list, docs/bcda.md#downloads.
     "Service encountered numerous errors. Job failed to complete.",
     "Service encountered numerous errors{any}",
     "Job has been cancelled.",
@@ -94,7 +94,7 @@ _SENTENCES = (
     "Repeated status type {any}",
     "invalid status type {any}",
     "no Jobs found for acoID {any}",
-    # §17; §26, row 18.
+    # docs/bcda.md#type-filter.
     "failed to process request given more that one _typeFilter parameter",
     "missing question mark {any}",
     "invalid _typeFilter Resource Type (Only EOBs valid): {any}",
@@ -105,7 +105,7 @@ _SENTENCES = (
     "invalid outcome value: {any}. Supported outcome values are 'complete' and 'partial'",
     "invalid service-date value: {any}. Pass a valid FHIR date parameter",
     "failed to unescape {any}",
-    # §18; §26, row 12.
+    # docs/bcda.md#open-endpoints, docs/bcda.md#token-check.
     "ok",
     "error",
     "Cannot connect to SSAS",
@@ -185,7 +185,7 @@ def where(kept: str) -> str:
 
 
 def progress(text: str, *, kept: str = "") -> str:
-    """Return `X-Progress` as it may be shown (wire contract §10)."""
+    """Return `X-Progress` as it may be shown (docs/bcda.md#job-status)."""
     text = one_line(text)
     return text if not text or _PROGRESS.fullmatch(text) else described(text, kept=kept)
 

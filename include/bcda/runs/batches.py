@@ -1,4 +1,7 @@
-"""Batches: the unit of work that is spread over workers. A batch holds many files (design §2.2)."""
+"""Batches: the unit of work that is spread over workers. A batch holds many files.
+
+Source: docs/architecture.md#batches-not-files-are-the-unit-of-work.
+"""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Jobs that were canceled from here: canceling them, and canceling again those that come back (wire contract §26, row 3)."""
+"""Jobs that were canceled from here: canceling them, and canceling again those that come back (docs/bcda.md#stuck-and-returning-jobs)."""
 
 import asyncio
 import logging

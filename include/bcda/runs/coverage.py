@@ -1,8 +1,8 @@
 """Arithmetic of what is covered: which changes the warehouse holds, and so what to ask for next.
 
-An interval is half-open, (since, until]: BCDA's `_since` is exclusive and `transactionTime` inclusive (wire
-contract §8). `since` None means from the beginning. Everything here is about one API version, one population (the
-people on the current lists, or those of the runout list) and one resource type; nothing does I/O.
+An interval is half-open, (since, until]: BCDA's `_since` is exclusive and `transactionTime` inclusive
+(docs/bcda.md#time-windows). `since` None means from the beginning. Everything here is about one API version, one population
+(the people on the current lists, or those of the runout list) and one resource type; nothing does I/O.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +19,7 @@ FLOORS: Mapping[ApiVersion, datetime] = {
 """Before these instants `lastUpdated` says nothing: all that was loaded earlier carries one old date, or a later one."""
 
 OVERLAP = timedelta(days=4)
-"""Asked for again where `transactionTime` is no load time, so that data loaded late is not missed (wire contract §8)."""
+"""Asked for again where `transactionTime` is no load time, so that data loaded late is not missed (docs/bcda.md#time-windows)."""
 
 GAP_TRIES = 3
 """After so many runs that failed for the same person and type runs no longer request a gap automatically; it stays listed.
@@ -150,8 +150,8 @@ def loaded_list(covered: Iterable[Covered]) -> datetime | None:
     """Return the date of the newest attribution list all of whose people are loaded with their history, or None.
 
     A run from the beginning loads its list. A Group run with `_since` brings the history of those who are not on the
-    newest list dated at or before `_since`, so it loads its list only if `_since` is the date of a loaded one (wire
-    contract §8).
+    newest list dated at or before `_since`, so it loads its list only if `_since` is the date of a loaded one
+    (docs/bcda.md#attribution-lists).
     """
     loaded: set[datetime] = {c.list_at for c in covered if c.since is None and c.list_at is not None}
     waiting = sorted(

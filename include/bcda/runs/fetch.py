@@ -112,7 +112,7 @@ async def fetch_batch(
         OversizedFileError: a file is larger than its budget.
         FileFormatError: a file is not NDJSON in UTF-8.
 
-    Source: design §2.1; wire contract §15, §22 rules 9 and 16.
+    Source: docs/architecture.md#raw-bytes-first, docs/bcda.md#downloads, docs/bcda.md#rules-for-a-client, rules 9 and 16.
     """
     private_folder(folder)
     at_once = client.settings.tuning.concurrent_downloads
@@ -247,7 +247,7 @@ class _Download:
     def _drop_beyond(self, content_range: str, held: int) -> None:
         """Cut off what was held beyond the end of the stored file.
 
-        BCDA appends an empty gzip member that ranges do not count, so a transfer can break off inside it (wire contract §26, row 8).
+        BCDA appends an empty gzip member that ranges do not count, so a transfer can break off inside it (docs/bcda.md#downloads).
         """
         size = content_range.removeprefix("bytes */")
         if re.fullmatch(r"[0-9]{1,18}", size) and 0 < held - int(size) < _EMPTY_MEMBER_BYTES:
@@ -322,7 +322,7 @@ class _Download:
         if response.status_code in {401, 403, 404, 410}:
             status = await self._client.status(self._job_id)
             if status.state is JobState.FAILED:
-                # A complete job cannot fail any more: BCDA answers so too when its check of the token fails (contract §5).
+                # A complete job cannot fail any more: BCDA answers so too when its check of the token fails (docs/bcda.md#token-check).
                 raise ServerError(
                     f"{self._file.name}: {response.status_code}, and asked for job {self._job_id} BCDA answers 500 and says "
                     f'"{status.reason}".',
@@ -413,7 +413,7 @@ class _Download:
 
     def _remember(self, response: httpx.Response) -> None:
         last_modified = response.headers.get("Last-Modified")
-        # Ranges count compressed bytes, so only a stored gzip stream can be resumed (wire contract §15); the file of warnings is
+        # Ranges count compressed bytes, so only a stored gzip stream can be resumed (docs/bcda.md#downloads); the file of warnings is
         # stored plain and compressed on the way.
         is_stored_plain = self._file.url.endswith(_STORED_PLAIN)
         if (
@@ -478,7 +478,7 @@ def verify_gzip(path: Path, *, most_bytes: int = _MOST_CONTENT_BYTES) -> Proof:
     """Read a gzip file to its very end, every member with its CRC and length.
 
     Args:
-        path: any number of members; BCDA appends an empty one (wire contract §15).
+        path: any number of members; BCDA appends an empty one (docs/bcda.md#downloads).
         most_bytes: that the content may have.
 
     Returns:

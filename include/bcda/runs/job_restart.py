@@ -1,4 +1,4 @@
-"""Another job in place of one that stays Pending, once in a run, whatever crashes when (wire contract §26, row 2)."""
+"""Another job in place of one that stays Pending, once in a run, whatever crashes when (docs/bcda.md#stuck-and-returning-jobs)."""
 
 import logging
 

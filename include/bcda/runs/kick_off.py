@@ -59,7 +59,7 @@ async def kick_off(
         AttributionMissingError: BCDA has no list for the export; `.case` says which of the cases.
         ActionNeededError: see `BcdaClient.kick_off`.
 
-    Source: wire contract §7, §22 rules 3 to 5.
+    Source: docs/bcda.md#overlapping-jobs, docs/bcda.md#rules-for-a-client, rules 3 to 5.
     """
     folder = run_folder(places, run_id)
     client.keep_texts_in(folder.path)
@@ -125,7 +125,7 @@ async def _list_date(client: BcdaClient, scope: Scope) -> datetime | None:
 
 
 async def _cancel_stuck(client: BcdaClient, places: Places, run: ExportRun, jobs: list[ListedJob]) -> None:
-    """Cancel jobs with this request that have been live for more than a day: BCDA never ends them (contract §9).
+    """Cancel jobs with this request that have been live for more than a day: BCDA never ends them (docs/bcda.md#stuck-and-returning-jobs).
 
     Only BCDA's clock tells: by ours, which can jump, a job that has just begun could look so old.
     """
@@ -190,7 +190,7 @@ async def _start(client: BcdaClient, places: Places, run: ExportRun, known: set[
 
 
 async def _cancel_phantom(client: BcdaClient, places: Places, run: ExportRun, known: set[str]) -> str | None:
-    """Cancel the Pending job that a kick-off answered with 500 may have left, and return its number (contract §6.3)."""
+    """Cancel the Pending job that a kick-off answered with 500 may have left, and return its number (docs/bcda.md#kick-off-refusals)."""
     path = protocol.kick_off_path(run.request)
     for job in await client.live_jobs():
         if job.job_id not in known and job.state is JobState.PENDING and protocol.same_request(job.request_url, path):

@@ -21,7 +21,7 @@ def check_manifest(manifest: Manifest, run: ExportRun, job_id: str, *, is_of_run
         ManifestError: it is of another job or another request, or its `transactionTime` lies in the future, or before that
             of the export that this one continues.
 
-    Source: wire contract §8, §11; §26, row 10.
+    Source: docs/bcda.md#time-windows, docs/bcda.md#manifest, docs/bcda.md#kick-off-request.
     """
     if int(manifest.job_id) != int(job_id):
         raise ManifestError(

@@ -53,7 +53,7 @@ async def save_manifest(
     client.keep_texts_in(places.run_folder(run_id))
     status = await client.status(job_id)
     if status.state is JobState.FAILED:
-        # A complete job cannot fail any more: BCDA answers so too when its check of the token fails (wire contract §5).
+        # A complete job cannot fail any more: BCDA answers so too when its check of the token fails (docs/bcda.md#token-check).
         raise ServerError(
             f'Job {job_id} was complete, and BCDA now answers 500 and says "{status.reason}"; its manifest is asked for again.',
             status=500,

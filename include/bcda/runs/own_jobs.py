@@ -14,7 +14,7 @@ from bcda.storage.places import Places
 log = logging.getLogger(__name__)
 
 _FILES_LAST = timedelta(hours=20)
-"""Age up to which a completed job is adopted: its files live for 24 hours and have to be fetched too (contract §9)."""
+"""Age up to which a completed job is adopted: its files live for 24 hours and have to be fetched too (docs/bcda.md#job-states)."""
 
 
 def serves(job: ListedJob, run: ExportRun, now: datetime) -> bool:

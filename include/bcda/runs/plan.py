@@ -12,7 +12,7 @@ from bcda.runs.coverage import Interval, TypeLedger
 from bcda.settings import ApiVersion
 
 RUNOUT_KEPT = timedelta(days=180)
-"""How long BCDA keeps runout data after its last list (wire contract §6.3, row 19)."""
+"""How long BCDA keeps runout data after its last list (docs/bcda.md#kick-off-refusals)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,8 @@ def decide(wish: Wish, ledger: Ledger, lists: ListDates) -> Decision | NotNeeded
         InvalidRequestError: the wish contradicts itself.
         AttributionMissingError: runout data is gone.
 
-    Source: design §2.4, §5; wire contract §8, §22 rules 13 and 14.
+    Source: docs/architecture.md#coverage-by-interval-instead-of-one-watermark, docs/concepts.md#population-and-scope,
+        docs/bcda.md#attribution-lists, docs/bcda.md#time-windows.
     """
     if wish.full and wish.since is not None:
         raise InvalidRequestError("Set either `full` or `since`, not both.")

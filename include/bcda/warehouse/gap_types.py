@@ -38,7 +38,7 @@ def correct_gap_types(places: Places, *, wait_seconds: float = LOCK_WAIT_SECONDS
     Raises:
         WarehouseLockedError, StorageError: see `open_warehouse`.
 
-    Source: wire contract §26, row 6.
+    Source: docs/bcda.md#manifest.
     """
     check_place(places)
     if not places.warehouse.exists() or _is_done(places, wait_seconds):

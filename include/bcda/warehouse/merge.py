@@ -89,7 +89,8 @@ def merge_run(
         InvalidRequestError: the warehouse holds the data of another source.
         WarehouseLockedError, StorageError: see `open_warehouse`.
 
-    Source: design §2.3, §2.5, P1 to P3; table model §4.
+    Source: docs/architecture.md#the-ledger-lies-in-the-database-in-the-transaction-that-commits-the-rows,
+        docs/architecture.md#the-newest-version-wins-children-are-replaced-as-a-set, docs/guarantees.md#data, docs/table-model.md#merge.
     """
     _check_complete(manifest, batches)
     server_now = distrust.time_at_bcda(run, manifest, now)

@@ -75,7 +75,7 @@ def publish(
         WarehouseLockedError: a load held the warehouse, or another publication its target, for too long.
         StorageError: no space for the copy, the copy cannot be read back, or the readers' group cannot be given it.
 
-    Source: design §2.9; table model §6.
+    Source: docs/architecture.md#analysts-open-a-copy, docs/reference/checks.md#level-error.
     """
     check_readers(places)
     with publication_held(places.published, wait_seconds=lock_wait_seconds):

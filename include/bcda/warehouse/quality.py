@@ -32,7 +32,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check of the table model's §6.
+    """One check, as docs/reference/checks.md lists them.
 
     Attributes:
         check_id: its name and that of its file.
@@ -127,7 +127,7 @@ def checks() -> tuple[Check, ...]:
 
 
 def threshold(check_id: str) -> float:
-    """Return what a check allows; reconciliation stops at the share that `vanished` allows (table model §4, rule 8)."""
+    """Return what a check allows; reconciliation stops at the share that `vanished` allows (docs/table-model.md#reconciliation)."""
     return next(check.threshold for check in checks() if check.check_id == check_id)
 
 
@@ -143,7 +143,7 @@ def run_checks(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[Check
     Returns:
         What each check found, by check and scope.
 
-    Source: table model §6.
+    Source: docs/reference/checks.md#level-error.
     """
     version = connection.execute(
         "SELECT api_version FROM ops.export_run WHERE run_id = $run_id", {"run_id": run_id}

@@ -1,6 +1,6 @@
 -- Macros that the mapping declarations (*.toml beside this file) use to read FHIR elements.
 -- Input is the struct a shape (shapes/*.json) makes of a resource: numbers arrive as the text they had in the JSON,
--- so that money never passes through a binary float (table model §2, conventions).
+-- so that money never passes through a binary float (docs/table-model.md#values).
 
 -- An empty text is no value.
 CREATE OR REPLACE MACRO text_of(value) AS nullif(trim(value), '');

@@ -1,7 +1,7 @@
 -- People whose data BCDA could not retrieve: they are missing from the run although it completed.
 -- The type is that of the data file beside the error file, and that which the text names. Without either, all requested types
 -- count, but for a failed look-up of a person: parts of Claim and ClaimResponse look nobody up.
--- Source: wire contract §16, error files; §26, row 6.
+-- Source: docs/bcda.md#error-files, docs/bcda.md#manifest.
 -- Whom an earlier full run of the type has brought lacks only what came after that run, whatever this one asked for.
 -- From a Group run with `_since` a new person would have got everything, so two things are missing then.
 -- Reads outcome. Parameters: run columns, resource_types, brings_history, error_files and error_types (names of error files, and

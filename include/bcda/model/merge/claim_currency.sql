@@ -1,6 +1,6 @@
 -- Whether each claim counts now. Looked at: claims of the people whose claims came in this run, for whom others may have
 -- taken a claim's place, and unfinished claims, which may have expired. Parameters: api_version.
--- Sources: table model §4, rule 6; CMS's data dictionary, CLM_ADJSTMT_TYPE_CD (0 original, 1 void, 2 adjustment).
+-- Sources: docs/concepts.md#which-claims-count; CMS's data dictionary, CLM_ADJSTMT_TYPE_CD (0 original, 1 void, 2 adjustment).
 -- A claim that is missing from a full pull is dealt with afterwards.
 CREATE TEMP TABLE weighed AS
 WITH newest AS (

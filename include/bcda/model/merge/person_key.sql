@@ -2,7 +2,7 @@
 -- A member's own key is what an earlier release gave it, else the hash of the smallest MBI of its first export. What two
 -- groups could claim, because they had a key or an MBI in common, belongs to the oldest who could; the other group takes
 -- the next in place, at last the hash of its oldest member's version and id. All of it follows from identifiers and
--- transactionTimes, never from the order in which runs were merged. Source: table model §3, person_key.
+-- transactionTimes, never from the order in which runs were merged. Source: docs/table-model.md#persons.
 CREATE TEMP TABLE person_candidate AS
 SELECT l.own, l.label, 1 AS place, e.person_key
 FROM person_label AS l

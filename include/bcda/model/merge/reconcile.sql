@@ -1,7 +1,7 @@
 -- Claims of people on the roster of a full pull that the pull did not bring no longer count, unless so many would go that
 -- the pull itself is in doubt. Asked again for every full pull with each merge, so that the order of runs makes no
 -- difference. Parameters: api_version, vanished_share (largest share of a claim type that may go, 0 to 1).
--- Source: table model §4, rule 8; checked by `vanished`.
+-- Source: docs/table-model.md#reconciliation; checked by `vanished`.
 CREATE TEMP TABLE missing AS
 SELECT f.run_id, c.claim_type, c.claim_id
 FROM ops.full_pull AS f

@@ -3,7 +3,7 @@
 -- A meta.lastUpdated after `latest` cannot be true and counts as none: nothing that comes later could replace such a line.
 -- Within a run the newest line of a resource counts. Across runs the content that was delivered with the greatest
 -- (meta.lastUpdated, transactionTime) counts. The greatest content hash settles a draw, so that neither the order of files
--- and lines nor that in which runs are merged makes a difference. Source: table model §4, rules 2 to 5.
+-- and lines nor that in which runs are merged makes a difference. Source: docs/table-model.md#versions-of-a-resource.
 CREATE TEMP TABLE staged AS
 WITH incoming AS (
   SELECT
