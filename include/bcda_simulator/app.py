@@ -1,4 +1,4 @@
-"""The simulated server: paths, order of checks, answers (wire contract §§1 to 18)."""
+"""The simulated server: paths, order of checks, answers (docs/bcda.md#endpoints)."""
 
 import asyncio
 import gzip
@@ -38,7 +38,7 @@ _SECURITY = {
     "Pragma": "no-cache",
     "X-Content-Type-Options": "nosniff",
 }
-"""Of every answer over TLS, but those of the token check (wire contract §1; §26, row 1)."""
+"""Of every answer over TLS, but those of the token check (docs/bcda.md#connections)."""
 _STATES = (
     "Archived",
     "Cancelled",
@@ -156,7 +156,7 @@ class Simulator:
         return self._connections.choose(connection, path)
 
     def _finish_headers(self, response: Response, request: Request) -> None:
-        """Close the connection, but after a refusal by the token check, which comes before what does that (§26, row 1)."""
+        """Close the connection, but after a refusal by the token check, which comes before what does that (docs/bcda.md#connections)."""
         if isinstance(response, _TokenRefusal) and self.settings.quirks.refusals_keep_connections:
             return
         response.headers["Connection"] = "close"
@@ -251,7 +251,7 @@ class Simulator:
         """Return who asks.
 
         Raises:
-            BearerError: the token is not accepted, or the token service is gone (§26, row 12).
+            BearerError: the token is not accepted, or the token service is gone (docs/bcda.md#token-check).
         """
         if self.faults.strike(FaultKind.TOKEN_SERVICE_GONE, "check", _target(request)):
             raise BearerError(500, "Internal Error")
@@ -298,7 +298,7 @@ class Simulator:
         return Response(outcome(version, 401) + self._second_outcome(version), 401, _FHIR)
 
     def _second_outcome(self, version: str) -> bytes:
-        """Return what follows the answer for an archived or foreign job (§26, row 14)."""
+        """Return what follows the answer for an archived or foreign job (docs/bcda.md#job-status)."""
         return outcome(version, 401, code="forbidden") if self.settings.quirks.second_outcome_forbidden else b""
 
     async def _status(self, request: Request, version: str, number: str) -> Response:
@@ -354,7 +354,7 @@ class Simulator:
             "requiresAccessToken": True,
             "output": entries["output"],
             "error": entries["error"],
-            # BCDA itself has no such field (wire contract §10).
+            # BCDA itself has no such field (docs/bcda.md#job-status).
             **({"deleted": entries["deleted"]} if entries["deleted"] else {}),
             "JobID": job.number,
             **(changed.fields if changed else {}),

@@ -1,4 +1,4 @@
-"""Sending stored files: compressed as they lie, Range on the compressed form (wire contract §15)."""
+"""Sending stored files: compressed as they lie, Range on the compressed form (docs/bcda.md#downloads)."""
 
 import email.utils
 import gzip
@@ -18,7 +18,7 @@ EMPTY_MEMBER = bytes.fromhex("1f8b08000000000000ff010000ffff0000000000000000")
 
 _NO_OVERLAP = b"invalid range: failed to overlap\n"
 _LENGTH_BELOW = 2048
-"""The server's language gives a shorter answer a length by itself, the empty member included (wire contract §26, row 7)."""
+"""The server's language gives a shorter answer a length by itself, the empty member included (docs/bcda.md#downloads)."""
 
 _CHUNK = 1 << 20
 _SHARED_CHUNK = 1 << 18
@@ -106,7 +106,7 @@ def _plain(content: bytes, headers: dict[str, str], range_header: str | None, *,
     wanted = re.fullmatch(r"bytes=(\d+)-", range_header or "")
     start, status = int(wanted.group(1)) if wanted else 0, 206 if wanted else 200
     if start >= len(content):
-        # Compressed like any answer, and without the header that says so (wire contract §26, row 8).
+        # Compressed like any answer, and without the header that says so (docs/bcda.md#downloads).
         text = gzip.compress(_NO_OVERLAP, mtime=0) if is_packed else _NO_OVERLAP
         return _text(text, 416, {"Content-Range": f"bytes */{len(content)}"})
     if wanted:

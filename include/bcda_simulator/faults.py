@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class FaultKind(StrEnum):
-    """Everything that can be made to go wrong (wire contract §23)."""
+    """Everything that can be made to go wrong (docs/bcda.md#simulated-server)."""
 
     ANSWER = "answer"  # answer with `status`, `retry_after`, `location`, `progress`, `text`; `body` outcome, text, html or none
     DROP = "drop"  # reset the connection without an answer

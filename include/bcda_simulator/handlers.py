@@ -1,4 +1,4 @@
-"""The three servers behind BCDA's one port: chosen once per connection, by its first request (wire contract §26, row 1)."""
+"""The three servers behind BCDA's one port: chosen once per connection, by its first request (docs/bcda.md#connections)."""
 
 from enum import StrEnum
 from typing import Any

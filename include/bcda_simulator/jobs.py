@@ -1,4 +1,4 @@
-"""Jobs: accepted, prepared, in progress, complete, archived (wire contract §9), and the files they make."""
+"""Jobs: accepted, prepared, in progress, complete, archived (docs/bcda.md#job-states), and the files they make."""
 
 import gzip
 import logging
@@ -20,13 +20,13 @@ from bcda_simulator.source import Source
 log = logging.getLogger(__name__)
 
 PREPARATIONS = 8
-"""Tries to prepare a job; when all have failed, it stays Pending (wire contract §26, row 2)."""
+"""Tries to prepare a job; when all have failed, it stays Pending (docs/bcda.md#stuck-and-returning-jobs)."""
 
 _PREPARED_AFTER = tuple(timedelta(seconds=sum(n**4 for n in range(1, tries + 1))) for tries in range(PREPARATIONS))
 """When each try is, from the creation of the job on: the n-th pause is n to the power of four, in seconds."""
 
 _LOOKING_NOBODY_UP = frozenset({"Claim", "ClaimResponse"})
-"""Types whose parts ask with the MBI itself (wire contract §26, row 6)."""
+"""Types whose parts ask with the MBI itself (docs/bcda.md#error-files)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ class JobStore:
             return max(self.jobs, default=0) + 1
 
     def state(self, job: Job) -> str:
-        """Return the internal state at the present instant: one of the nine names of §13."""
+        """Return the internal state at the present instant: one of the nine names that BCDA has (docs/bcda.md#job-states)."""
         now = self.clock.now()
         self._prepare(job, now)
         if job.cancelled_at:
@@ -137,7 +137,7 @@ class JobStore:
                 if at > now or (job.cancelled_at is not None and not self.settings.cancelled_jobs_return):
                     return
                 job.preparations += 1
-                # On v3 preparing asks nothing of the upstream; the job fails later instead (wire contract §26, row 13).
+                # On v3 preparing asks nothing of the upstream; the job fails later instead (docs/bcda.md#stuck-and-returning-jobs).
                 if job.version != "v3" and self.faults.strike(FaultKind.UPSTREAM_GONE, "kick-off", job.path_and_query):
                     continue
                 # Of several tries that are due at once, the one of the present finds the upstream as it is.
@@ -170,7 +170,7 @@ class JobStore:
         return f"In Progress ({100 // max(1, len(job.parts)) if job.files else 0}%)"
 
     def overlapping(self, entity: Entity, version: str, path_and_query: str, types: Sequence[str]) -> Job | None:
-        """Return a running job that makes the server refuse this request (§7)."""
+        """Return a running job that makes the server refuse this request (docs/bcda.md#overlapping-jobs)."""
         for job in self.jobs.values():
             if job.entity != entity or job.version != version or self.state(job) not in {"Pending", "In Progress"}:
                 continue
@@ -251,7 +251,7 @@ class JobStore:
                 fault.struck += 1
                 failed |= {part.people[number % len(part.people)]: fault for number in fault.people}
         for person in part.people:
-            # The server sends a failed request again without its body, which cannot succeed (wire contract §26, row 5).
+            # The server sends a failed request again without its body, which cannot succeed (docs/bcda.md#error-files).
             outage = self.faults.strike(FaultKind.SHORT_OUTAGE, "upstream", resource_type=part.resource_type)
             if outage is not None:
                 failed[person] = outage

@@ -1,4 +1,4 @@
-"""Starting an export: the refusals in the server's order, then the job (wire contract §6, §8)."""
+"""Starting an export: the refusals in the server's order, then the job (docs/bcda.md#kick-off-request, docs/bcda.md#attribution-lists)."""
 
 import re
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _BASE_TYPES = ("Patient", "ExplanationOfBenefit", "Coverage")
 
 
-class Refusal(Exception):  # noqa: N818 - the contract's word
+class Refusal(Exception):  # noqa: N818 - the word of docs/bcda.md#kick-off-refusals
     """An answer instead of a job."""
 
     def __init__(self, status: int, text: str = "", *, retry_after: str | None = None, has_body: bool = True) -> None:
@@ -48,7 +48,7 @@ class KickOff:
 
 
 def read_query(text: str) -> list[tuple[str, str]]:
-    """Return the parameters of a query; one with a bad `%` escape or a `;` is dropped whole, without a word (§26, row 10).
+    """Return the parameters of a query; one with a bad `%` escape or a `;` is dropped whole (docs/bcda.md#kick-off-request).
 
     Args:
         text: of the query, as it was received.
@@ -202,7 +202,7 @@ def _job(
     older: AttributionList | None,
 ) -> Job:
     now = store.clock.now()
-    # Who opted out is left out without a word (wire contract §8).
+    # Who opted out is left out without a word (docs/bcda.md#attribution-lists).
     gone = store.source.opted_out(now)
     known_before = set(older.people) if older else set(current.people)
     known = [person for person in current.people if person in known_before and person not in gone]
@@ -214,7 +214,7 @@ def _job(
             parts += [Part(name, tuple(people[i : i + size]), after) for i in range(0, len(people), size)]
     loaded = now if asked.version == "v3" else store.source.last_load_at(now)
     filters = [value for key, value in asked.query if key == "_typeFilter"]
-    # A job without parts is never begun, and nothing ends it (wire contract §26, row 15).
+    # A job without parts is never begun, and nothing ends it (docs/bcda.md#resource-types).
     stays_pending = not types or _strikes(store, FaultKind.STUCK_PENDING, asked) is not None
     return Job(
         number=store.next_number(),
@@ -240,7 +240,7 @@ def _job(
 
 
 def _fails_after(store: JobStore, asked: KickOff, types: tuple[str, ...]) -> float | None:
-    """Return how long the job is In Progress before it fails, which ends it for good (wire contract §26, rows 4 and 13)."""
+    """Return how long the job is In Progress before it fails, which ends it for good (docs/bcda.md#stuck-and-returning-jobs)."""
     fault = _strikes(store, FaultKind.JOB_FAILS, asked)
     if fault is None and asked.version == "v3":
         fault = _strikes(store, FaultKind.UPSTREAM_GONE, asked)

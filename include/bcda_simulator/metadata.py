@@ -1,4 +1,4 @@
-"""The CapabilityStatement and the other open endpoints (wire contract §18)."""
+"""The CapabilityStatement and the other open endpoints (docs/bcda.md#open-endpoints)."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""Error bodies, byte for byte as BCDA writes them (wire contract §3)."""
+"""Error bodies, byte for byte as BCDA writes them (docs/bcda.md#error-bodies)."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Settings and quirk switches of the simulated server (wire contract §23), with the contract's defaults."""
+"""Settings and quirk switches of the simulated server (docs/bcda.md#simulated-server), with the defaults of that page."""
 
 from dataclasses import dataclass, field
 from datetime import date
@@ -9,13 +9,13 @@ class Entity:
     """One organization with its credentials.
 
     Attributes:
-        cms_id: such as `A9999`; its form decides the model (wire contract §6.4).
+        cms_id: such as `A9999`; its form decides the model (docs/bcda.md#resource-types).
         client_id: for the token endpoint.
         client_secret: for the token endpoint.
         has_partially_adjudicated: whether v2 Claim and ClaimResponse are exported.
-        is_exempt: test entities are exempt from the refusal of overlapping jobs (§7).
+        is_exempt: test entities are exempt from the refusal of overlapping jobs (docs/bcda.md#overlapping-jobs).
         has_adjudicated: whether Patient, Coverage and ExplanationOfBenefit are exported when no type is named. Without them a
-            job on v1 or v3 that names no type has no parts and stays Pending (§26, row 15).
+            job on v1 or v3 that names no type has no parts and stays Pending (docs/bcda.md#resource-types).
     """
 
     cms_id: str = "A9999"
@@ -31,19 +31,19 @@ class Quirks:
     """Odd habits of the real server, on but where it says otherwise, so that clients meet them.
 
     Attributes:
-        double_bodies: two documents in one body (§10, §12, §13).
-        meaningless_percentage: `X-Progress` as the real server computes it (§10).
-        extra_gzip_member: an empty gzip member at the end of a full compressed body (§15).
-        archived_is_404: archived jobs answer 404 instead of 410 (§10).
-        unsplit_type: `_type` of a running job is compared unsplit (§7).
-        unlisted_errors: an error file without a data file stands in no manifest (§11).
-        odd_expires: `Expires` in a private format (§10).
-        text_expires_in: `expires_in` as text (§4).
-        drops_service_date: service dates with a time of day are accepted and dropped (§17).
+        double_bodies: two documents in one body (docs/bcda.md#error-bodies).
+        meaningless_percentage: `X-Progress` as the real server computes it (docs/bcda.md#job-status).
+        extra_gzip_member: an empty gzip member at the end of a full compressed body (docs/bcda.md#downloads).
+        archived_is_404: archived jobs answer 404 instead of 410 (docs/bcda.md#job-status).
+        unsplit_type: `_type` of a running job is compared unsplit (docs/bcda.md#overlapping-jobs).
+        unlisted_errors: an error file without a data file stands in no manifest (docs/bcda.md#manifest).
+        odd_expires: `Expires` in a private format (docs/bcda.md#job-status).
+        text_expires_in: `expires_in` as text (docs/bcda.md#token).
+        drops_service_date: service dates with a time of day are accepted and dropped (docs/bcda.md#type-filter).
         refusals_keep_connections: a refused token leaves the connection open, and each connection has one handler, chosen by
-            its first request (§26, row 1).
+            its first request (docs/bcda.md#connections).
         second_outcome_forbidden: what follows the answer for an archived or foreign job is an outcome of code `forbidden`
-            (§26, row 14); off.
+            (docs/bcda.md#job-status); off.
     """
 
     double_bodies: bool = True
@@ -61,7 +61,7 @@ class Quirks:
 
 @dataclass(frozen=True, slots=True)
 class SimulatorSettings:
-    """Everything that differs between deployments (wire contract §23).
+    """Everything that differs between deployments (docs/bcda.md#simulated-server).
 
     Attributes:
         token_seconds: lifetime of a token.
@@ -69,17 +69,17 @@ class SimulatorSettings:
         token_window_seconds: fixed window of that limit.
         file_hours: hours after completion until files may be cleaned up.
         cleanup_hours: hours of the day, UTC, at which clean-up runs.
-        refuse_duplicates: whether overlapping jobs are refused (§7).
+        refuse_duplicates: whether overlapping jobs are refused (docs/bcda.md#overlapping-jobs).
         kick_off_retry_after: `Retry-After` of that refusal.
         attribution_days: age at which the newest attribution list is too old.
         runout_days: the same for the runout list.
         runout_cap: runout claims with a later service date are left out.
-        chunk_people: people per part, by type (§9).
+        chunk_people: people per part, by type (docs/bcda.md#job-states).
         failure_threshold: share of failed people of a part that fails the job.
         v3_entities: entities that may use v3; None for all.
         pending_seconds: how long a job stays Pending.
         cancelled_jobs_return: whether a job that was cancelled while its preparation fails is prepared at the next try, and so
-            comes back (§26, row 3).
+            comes back (docs/bcda.md#stuck-and-returning-jobs).
         parts_per_second: how fast parts are done after that.
         seed: makes file names repeatable.
         gzip_level: of the stored files.

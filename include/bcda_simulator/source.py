@@ -14,7 +14,7 @@ ListKind = Literal["all", "runout"]
 
 @dataclass(frozen=True, slots=True)
 class AttributionList:
-    """One attribution list of an entity (wire contract §8).
+    """One attribution list of an entity (docs/bcda.md#attribution-lists).
 
     Attributes:
         kind: `all` for the monthly list, `runout` for last year's people.

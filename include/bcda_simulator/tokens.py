@@ -1,4 +1,4 @@
-"""Tokens: the endpoint's rules and the bearer check (wire contract §4, §5)."""
+"""Tokens: the endpoint's rules and the bearer check (docs/bcda.md#token, docs/bcda.md#token-check)."""
 
 import base64
 import binascii

@@ -1,4 +1,4 @@
-"""The rules of `_typeFilter` (wire contract §17); v1 and v2 ignore the parameter."""
+"""The rules of `_typeFilter` (docs/bcda.md#type-filter); v1 and v2 ignore the parameter."""
 
 import json
 import re

@@ -207,7 +207,7 @@ def day(name: str, value: Any) -> date | None:
     """Return a day, or None where nothing is given: a `date`, or a text such as 2026-03-31.
 
     Raises:
-        InvalidRequestError: it is none; a timestamp is refused, since BCDA drops times of day (wire contract §17).
+        InvalidRequestError: it is none; a timestamp is refused, since BCDA drops times of day (docs/bcda.md#type-filter).
     """
     if _is_empty(value):
         return None

@@ -229,7 +229,7 @@ def _open_error(settings: ConnectionSettings, way: Network, error: Exception) ->
 
 
 def _check_health(open_hook: OpenEndpointsHook) -> None:
-    """Raise what BCDA says of itself when it is not well (wire contract §18).
+    """Raise what BCDA says of itself when it is not well (docs/bcda.md#open-endpoints).
 
     Raises:
         ServerError: with BCDA's own words of which part of it is not well.

@@ -66,7 +66,7 @@ class OpenEndpointsHook(HttpHook):
         return session
 
     def ask(self, path: str, *, timeout_seconds: float | None = None) -> "OpenAnswer":
-        """Return the answer of an open endpoint; one of another handler only when it came twice (wire contract §26, row 1).
+        """Return the answer of an open endpoint; one of another handler only when it came twice (docs/bcda.md#connections).
 
         Args:
             path: of the endpoint.

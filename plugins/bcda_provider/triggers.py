@@ -112,7 +112,7 @@ class BcdaJobTrigger(BaseTrigger):
             status = await self._ask(client, deadline - self._clock.now())
             if status is not None:
                 if (now_shown := shortened(status.progress or status.state, LONGEST_PROGRESS)) != shown:
-                    # The percentage is printed as sent; it is not a progress (wire contract §10).
+                    # The percentage is printed as sent; it is not a progress (docs/bcda.md#job-status).
                     shown = now_shown
                     self.log.info("job %s: %s", self.job_id, shown)
                 if event := await self._judge(watch, status, client):
@@ -178,7 +178,7 @@ class BcdaJobTrigger(BaseTrigger):
             accepted: whether BCDA has accepted a cancellation.
             is_late: whether it has been tried for long enough.
 
-        Source: wire contract §5, §26 row 17.
+        Source: docs/bcda.md#token-check, docs/bcda.md#cancellation.
         """
         if status.state is JobState.COMPLETED:
             # It ended while we tried: a cancellation in the last moment can end well.

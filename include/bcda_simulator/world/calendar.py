@@ -19,7 +19,7 @@ def week_of(instant: datetime) -> int:
 def list_dates(year: int, month: int, kind: str) -> datetime | None:
     """Return the date of a month's attribution list, or None for a month without one.
 
-    The first list of a year comes in mid February; runout lists end in July (wire contract §19).
+    The first list of a year comes in mid February; runout lists end in July (docs/bcda.md#calendar).
     """
     if kind == "runout":
         return datetime(year, month, 10, 11, 2, 3, tzinfo=UTC) if month <= 7 else None  # noqa: PLR2004

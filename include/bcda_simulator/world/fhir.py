@@ -13,7 +13,7 @@ Json = dict[str, Any]
 
 
 def line(resource: Json) -> bytes:
-    """Return a resource as a line: keys sorted, no blanks, a newline at the end (wire contract §16)."""
+    """Return a resource as a line: keys sorted, no blanks, a newline at the end (docs/bcda.md#data-files)."""
     text = json.dumps(resource, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026").encode() + b"\n"
 

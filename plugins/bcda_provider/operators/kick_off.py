@@ -96,7 +96,7 @@ class BcdaKickOffOperator(BcdaTask, BaseOperator):
             raise
         except AttributionMissingError as error:
             if waits_for_list and error.case in {MissingList.NO_LIST, MissingList.WRONG_YEAR}:
-                # BCDA looks for running jobs before it looks for a list (contract §6.3), so none is in the way any more.
+                # BCDA looks for running jobs before it looks for a list (docs/bcda.md#kick-off-refusals), so none is in the way any more.
                 store.delete(f"waits:{attempt}")
                 since = float(str(store.get(f"list:{attempt}") or time.time()))
                 store.set(f"list:{attempt}", since)

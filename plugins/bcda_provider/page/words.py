@@ -43,7 +43,7 @@ def duration(seconds: float | None) -> str:
 
 
 def address(scope: str) -> str:
-    """Return whose data an export asks for, as BCDA's addresses say it (wire contract §6)."""
+    """Return whose data an export asks for, as BCDA's addresses say it (docs/bcda.md#kick-off-request)."""
     return {"patient": "/Patient", "group-all": "/Group/all", "group-runout": "/Group/runout"}.get(scope, scope)
 
 
