@@ -138,7 +138,7 @@ def test_the_first_check_trusts_what_doctor_and_client_trust(
 
 
 def test_each_question_has_a_connection_of_its_own(serve, settings_for, monkeypatch):
-    """A refusal leaves a connection to its handler, and a proxy shares it with whoever comes next (wire contract §26, row 1)."""
+    """A refusal leaves a connection to its handler, and a proxy shares it with whoever comes next (docs/bcda.md#connections)."""
     from bcda.errors import ServerError
     from bcda_provider.hooks import BcdaHook
     from bcda_provider.open_endpoints import OpenEndpointsHook

@@ -127,7 +127,7 @@ async def test_by_bcdas_clock_too_a_wait_has_an_end(airflow_database, serve, set
 
 @pytest.mark.parametrize("ends", [True, False])
 async def test_a_cancellation_at_the_deadline_is_looked_after(airflow_database, serve, trigger_for, monkeypatch, ends):
-    """It can be lost, and then the job ends well or goes on (wire contract §26, row 17)."""
+    """It can be lost, and then the job ends well or goes on (docs/bcda.md#cancellation)."""
     monkeypatch.setattr(budgets, "GIVE_UP_SECONDS", 0.5)
     server = serve(settings=SimulatorSettings(pending_seconds=60), faults=[Fault(FaultKind.CANCEL_LOST, "cancel")])
     waiting = asyncio.ensure_future(event_of(await trigger_for(server, deadline_seconds=0.3)))
@@ -182,7 +182,7 @@ async def test_a_job_that_ends_well_before_it_can_be_cancelled_is_taken(airflow_
     while server.jobs() != {1: "Completed"}:
         await asyncio.sleep(0.05)
     server.faults.clear()
-    # As BCDA answers for a complete job, too, while it cannot check tokens (wire contract §5).
+    # As BCDA answers for a complete job, too, while it cannot check tokens (docs/bcda.md#token-check).
     server.faults.add(Fault(FaultKind.ANSWER, "status", status=500, text="Internal Error", times=1))
     assert (await waiting).outcome is Outcome.COMPLETED
 

@@ -219,7 +219,7 @@ STAGES = ("kick-off", "wait", "fetch")
 
 
 def _connections() -> Iterator[Row]:
-    """Return rows of connections that outlive a request, and of a token service in trouble (wire contract §26, rows 1 and 12)."""
+    """Return rows of connections that outlive a request (docs/bcda.md#connections), and of a token service in trouble (docs/bcda.md#token-check)."""
     text = {"body": "text", "text": "404 page not found\n", "status": 404}
     shared = {"arrange": a.share_connections}
     for phase in ENDPOINTS[1:]:

@@ -1,4 +1,7 @@
-"""What lies on the disk while a source lives: modes whatever the umask is, and bytes with and without a key (design §3, P6)."""
+"""What lies on the disk while a source lives: modes whatever the umask is, and bytes with and without a key.
+
+Source: docs/guarantees.md#privacy-and-security.
+"""
 
 import json
 import re

@@ -321,7 +321,7 @@ async def test_all_versions_export(serve, settings_for, version):
         job_id = await client.kick_off(ExportRequest(version, Scope.GROUP_ALL, ("ExplanationOfBenefit", "Patient")))
         assert await wait_for(client, job_id) is JobState.COMPLETED
         manifest = (await client.status(job_id)).manifest
-    # v3 lists a warning beside the data unless the request names a source system (contract §11).
+    # v3 lists a warning beside the data unless the request names a source system (docs/bcda.md#manifest).
     warnings = [file for file in manifest.files if file.kind == "error"]
     assert len(warnings) == (1 if version == "v3" else 0)
     assert {file.resource_type for file in manifest.files if file.kind == "output"} == {

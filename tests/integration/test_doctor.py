@@ -437,7 +437,7 @@ def test_too_many_token_requests(serve, settings_for):
     ],
 )
 def test_an_outage_of_the_token_service(serve, settings_for, place, name, said):
-    """Each of the three signs alone (wire contract §26, row 12)."""
+    """Each of the three signs alone (docs/bcda.md#token-check)."""
     checks = examine(settings_for(serve(faults=[Fault(FaultKind.TOKEN_SERVICE_GONE, place)])))
     expect(checks, name, Status.FAILED, said)
     assert "the credentials are not the cause" in checks[name].text or name == "health"

@@ -134,7 +134,7 @@ async def test_a_cut_download_is_resumed_by_range_and_no_byte_comes_twice(serve,
 
 @pytest.mark.parametrize("kind", [FaultKind.CUT, FaultKind.RESET])
 async def test_a_transfer_that_breaks_off_in_the_empty_member_is_whole(serve, settings_for, places, kind):
-    """Ranges do not count the 23 bytes of that member, so that BCDA answers 416 (wire contract §26, rows 7 and 8)."""
+    """Ranges do not count the 23 bytes of that member, so that BCDA answers 416 (docs/bcda.md#downloads)."""
     server = serve()
     async with BcdaClient(settings_for(server)) as client:
         manifest, folder = await manifest_of(client, places, settings_for(server))
@@ -147,7 +147,7 @@ async def test_a_transfer_that_breaks_off_in_the_empty_member_is_whole(serve, se
 
 @pytest.mark.parametrize(("name", "is_resumed"), [("a.ndjson", True), ("warnings-and-info.ndjson", False)])
 def test_the_file_of_warnings_is_never_resumed(tmp_path, name, is_resumed):
-    """It is stored plain and compressed on the way, so that ranges would count other bytes than came (wire contract §15)."""
+    """It is stored plain and compressed on the way, so that ranges would count other bytes than came (docs/bcda.md#downloads)."""
     file = OutputFile("00001-X.ndjson.gz", FileKind.ERROR, "X", f"https://x/data/1/{name}")
     one = fetch._Download(None, file, tmp_path, "1", asyncio.Semaphore(1))
     one._part = open_own(tmp_path / file.name, "part")
@@ -237,7 +237,7 @@ async def test_a_fetch_that_has_just_begun_is_patient_too(serve, settings_for, p
 
 @pytest.mark.parametrize("status", [401, 404])
 async def test_a_failing_check_of_the_token_is_no_end_of_the_job(serve, settings_for, places, status):
-    """BCDA then answers 500 for the job too, but not in the words for one that failed (wire contract §5; §26, row 12)."""
+    """BCDA then answers 500 for the job too, but not in the words for one that failed (docs/bcda.md#token-check)."""
     server = serve()
     async with BcdaClient(settings_for(server)) as client:
         manifest, folder = await manifest_of(client, places, settings_for(server))

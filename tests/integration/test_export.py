@@ -320,7 +320,7 @@ async def complete_job(client, places, run):
 
 
 def test_a_failing_check_of_the_token_is_no_end_of_a_complete_job(serve, settings_for, places):
-    """BCDA then answers 500 for the job, as for one that failed (wire contract §5; §26, row 12)."""
+    """BCDA then answers 500 for the job, as for one that failed (docs/bcda.md#token-check)."""
     server = serve()
     settings = settings_for(server)
     run = planned(settings, places)
@@ -343,7 +343,7 @@ def test_a_failing_check_of_the_token_is_no_end_of_a_complete_job(serve, setting
 
 
 def test_a_job_of_another_request_than_the_runs_is_not_fetched(serve, settings_for, places):
-    """As when something between here and BCDA rewrites the address, so that BCDA drops a parameter (wire contract §26, row 10)."""
+    """As when something between here and BCDA rewrites the address, so that BCDA drops a parameter (docs/bcda.md#kick-off-request)."""
     server = serve()
     settings = settings_for(server)
     run = planned(settings, places)

@@ -1,4 +1,4 @@
-"""Jobs that get stuck, are replaced by others, and come back after they were canceled (wire contract §26, rows 2, 3, 17)."""
+"""Jobs that get stuck, are replaced by others, and come back after they were canceled (docs/bcda.md#stuck-and-returning-jobs)."""
 
 import asyncio
 import json

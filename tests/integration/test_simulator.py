@@ -1,4 +1,4 @@
-"""The simulator against the wire contract, over plain HTTP and without the library."""
+"""The simulator against docs/bcda.md, over plain HTTP and without the library."""
 
 import gzip
 import http.client
@@ -285,7 +285,7 @@ def test_downloads_compressed_plain_and_in_part(call):
         packed = b"".join(answer.iter_raw())
     assert answer.headers["content-encoding"] == "gzip"
     assert packed.endswith(MEMBER)
-    # Short answers have a length, which counts the empty member; long ones come in chunks (wire contract §26, row 7).
+    # Short answers have a length, which counts the empty member; long ones come in chunks (docs/bcda.md#downloads).
     assert len(packed) < 2048
     assert answer.headers["content-length"] == str(len(packed))
     plain = call("GET", url, {"Accept-Encoding": "identity"})
@@ -325,7 +325,7 @@ def test_the_file_of_warnings_is_compressed_on_the_way(serve):
     assert gzip.decompress(beyond.content) == b"invalid range: failed to overlap\n"
 
 
-# Corrections from running the real server (wire contract §26)
+# What running the real server has shown
 
 
 REFUSED = {"Authorization": "Bearer a.b.c"}

@@ -1,4 +1,4 @@
-"""A refused token and what comes after it, direct and behind a proxy that shares connections (wire contract §26, row 1)."""
+"""A refused token and what comes after it, direct and behind a proxy that shares connections (docs/bcda.md#connections)."""
 
 import asyncio
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""A run behind a real proxy that keeps its connections to BCDA and shares them (wire contract §26, row 1)."""
+"""A run behind a real proxy that keeps its connections to BCDA and shares them (docs/bcda.md#connections)."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""The cases of the table model's §8 that no public sample holds, made by hand."""
+"""Cases that no public sample holds, made by hand (docs/table-model.md#cases-that-no-sample-holds)."""
 
 import json
 from datetime import timedelta

@@ -1,7 +1,7 @@
 """CCLF views against the crosswalk: every value computed a second time, from the JSON by FHIRPath, without our mapping.
 
 The crosswalk says in `fhir_path` and `fallback_path` where a value is and in `transform`, in words, what becomes of it; the
-words are written out here once more, in Python.
+words are written out here once more, in Python. Source: docs/cclf.md#the-crosswalk.
 """
 
 import json

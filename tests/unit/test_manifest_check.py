@@ -19,7 +19,7 @@ BASE = "http://x"
 
 
 def sent(**changes):
-    """A manifest with the fields of the real server in every version (wire contract §11), and some others."""
+    """A manifest with the fields of the real server in every version (docs/bcda.md#manifest), and some others."""
     document = {
         "transactionTime": "2026-11-10T12:00:00Z",
         "request": f"{BASE}/api/v2/Patient/$export?_type=Patient",
@@ -79,7 +79,7 @@ def test_a_manifest_of_another_job_or_request_is_refused(run):
 
 
 def test_an_export_that_continues_another_cannot_end_before_it(run, places):
-    """BCDA answers a `since` after its last load of data with the time of that load (wire contract §8)."""
+    """BCDA answers a `since` after its last load of data with the time of that load (docs/bcda.md#time-windows)."""
     since = NOON + timedelta(days=1)
     request = replace(run.request, since=since)
     chosen, follows = replace(run, request=request), replace(run, request=request, follows_coverage=True)

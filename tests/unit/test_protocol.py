@@ -106,7 +106,7 @@ def test_expires_in_seconds_by_the_servers_clock(expires, seconds):
 
 @pytest.mark.parametrize("digits", range(10))
 def test_expires_has_as_many_digits_as_it_needs(digits):
-    """BCDA drops trailing zeros, down to no fraction at all (wire contract §26, row 9)."""
+    """BCDA drops trailing zeros, down to no fraction at all (docs/bcda.md#job-status)."""
     fraction = "123456789"[:digits]
     expires = f"2026-08-22 12:00:01{'.' if fraction else ''}{fraction} +0000 UTC"
     found = protocol.expires_in_seconds(expires, "Sat, 22 Aug 2026 12:00:00 GMT")
@@ -152,7 +152,7 @@ CAME = f"https://another-name{protocol.kick_off_path(ASKED)}"
     ],
 )
 def test_what_came_is_compared_with_what_was_asked(came, said):
-    """BCDA drops a parameter that it cannot read, and exports without it (wire contract §26, row 10)."""
+    """BCDA drops a parameter that it cannot read, and exports without it (docs/bcda.md#kick-off-request)."""
     found = protocol.differs(came, ASKED)
     assert found.startswith(said)
     assert bool(found) is bool(said)
