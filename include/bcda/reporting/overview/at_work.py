@@ -15,7 +15,7 @@ from bcda.storage.places import Places
 
 
 class Phase(StrEnum):
-    """Stages of a run, in their order (docs/concepts.md#where-the-data-is)."""
+    """Stages of a run, in their order."""
 
     KICK_OFF = "kick-off"
     WAIT = "waiting for BCDA"
