@@ -16,10 +16,12 @@ from bcda.runs.run import Wait, note_wait
 from bcda.settings import ConnectionSettings
 from bcda_provider import arguments, metrics
 from bcda_provider.arguments import Asked
+from bcda_provider.clients import client_of
+from bcda_provider.data_home import raw_places
 from bcda_provider.events import JobEvent, Outcome
-from bcda_provider.hooks import client_of, raw_places, settings_of_run
 from bcda_provider.links import BcdaJobLink, BcdaPageLink
 from bcda_provider.notes import leave_note
+from bcda_provider.planned_runs import settings_of_run
 from bcda_provider.retry import BcdaRetryPolicy
 from bcda_provider.tasks import BcdaTask
 from bcda_provider.triggers import BcdaJobTrigger

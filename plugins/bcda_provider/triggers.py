@@ -17,8 +17,10 @@ from bcda.api.wait_clock import WaitClock
 from bcda.bounds import LONGEST_PROGRESS, shortened
 from bcda.errors import BcdaError, NotAllowListedError, TransientError
 from bcda.settings import ConnectionSettings
+from bcda_provider.clients import client_of
+from bcda_provider.data_home import raw_places
 from bcda_provider.events import JobEvent, Outcome
-from bcda_provider.hooks import BcdaHook, client_of, raw_places
+from bcda_provider.hooks import BcdaHook
 
 _PASSING = (TransientError, NotAllowListedError)
 """Errors that end no wait: the job goes on without us. BCDA gave it to this address, so that no connection in a triggerer that

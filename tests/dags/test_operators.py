@@ -343,7 +343,7 @@ def test_the_result_of_a_plan_that_was_skipped_is_no_run(connect, serve, airflow
 
 
 def test_runout_does_not_wait_for_a_list_and_the_version_is_that_of_the_run(serve, connect, airflow_database):
-    from bcda_provider.hooks import is_runout, settings_of_run
+    from bcda_provider.planned_runs import is_runout, settings_of_run
 
     connect(serve(), extra={"api_version": "v2"})
     runout = "20261110T060000Z-group-runout-v3-abcdef"

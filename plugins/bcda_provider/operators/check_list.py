@@ -11,7 +11,9 @@ from bcda.runs.plan import ListDates, NotNeeded, Wish, decide
 from bcda.settings import server_of
 from bcda_provider.arguments import Asked, types_of
 from bcda_provider.assets import list_asset
-from bcda_provider.hooks import BcdaHook, list_dates, places
+from bcda_provider.clients import list_dates
+from bcda_provider.data_home import places
+from bcda_provider.hooks import BcdaHook
 from bcda_provider.tasks import BcdaTask, known_source, together
 
 

@@ -10,7 +10,7 @@ from bcda.privacy.suppression import rows
 from bcda_provider import arguments, metrics
 from bcda_provider.arguments import Asked
 from bcda_provider.assets import table_assets
-from bcda_provider.hooks import places, raw_places
+from bcda_provider.data_home import places, raw_places
 from bcda_provider.links import BcdaPageLink
 from bcda_provider.notes import leave_note
 from bcda_provider.tasks import BcdaTask, known_source, together

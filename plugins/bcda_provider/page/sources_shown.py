@@ -13,7 +13,7 @@ from bcda.errors import InvalidRequestError
 from bcda.reporting.overview import Overview
 from bcda.storage.places import Places
 from bcda_provider.connections import remark_on, settings_of, unknown
-from bcda_provider.hooks import places
+from bcda_provider.data_home import places
 from bcda_provider.shadowed import shadowed
 
 V2_ENDS = date(2027, 7, 30)
