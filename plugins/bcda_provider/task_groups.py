@@ -103,7 +103,7 @@ def api_version_param() -> Param:
     return Param(
         None,
         type=["null", "string"],
-        enum=[None, "v1", "v2", "v3"],
+        enum=[None, *(version.value for version in ApiVersion)],
         title="API version",
         description="Empty: the version of the connection.",
     )

@@ -9,7 +9,7 @@ import duckdb
 
 from bcda import model, warehouse
 from bcda.errors import InvalidRequestError, WarehouseError
-from bcda.reporting.run_report.phases import Phase, phases_of
+from bcda.reporting.run_report.phases import PhaseTime, phases_of
 from bcda.storage import duckdb_files
 from bcda.storage.places import Places
 from bcda.storage.query_files import Row, rows_of
@@ -43,7 +43,7 @@ class RunFacts:
     gaps: list[Row]
     checks: list[Row]
     asks_from: datetime | None
-    phases: tuple[Phase, ...]
+    phases: tuple[PhaseTime, ...]
 
 
 def read_facts(places: Places, run_id: str) -> RunFacts:
