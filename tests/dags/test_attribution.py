@@ -18,7 +18,7 @@ CHECK, EXPORT, WEEKLY, RUNOUT = (
 @pytest.fixture
 def world():
     """A world in which people join and leave within a few months."""
-    return World(people=60, seed=12, history_weeks=400)
+    return World(people=30, seed=4, history_weeks=400)
 
 
 @pytest.fixture

@@ -519,6 +519,7 @@ def note_of(dag_id):
 def test_every_operator_mapped_by_itself_loads_two_organizations(theirs, monkeypatch):
     import told
 
+    told.messages.clear()
     monkeypatch.setenv("BCDA_NOTIFIERS", json.dumps([{"notifier": "told.Told"}]))
     state, tasks = theirs.run("everything_mapped", MAPPED)
     assert state == "success", tasks
