@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
-from exporting import planned
+from plain_export import planned
 
 from bcda import budgets, export
 from bcda.api.client import BcdaClient

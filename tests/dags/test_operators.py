@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 from code_blocks import blocks
-from exporting import planned
+from plain_export import planned
 
 from bcda_simulator.world import World
 

@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from exporting import run_export
+from plain_export import run_export
 
 from bcda.storage import home
 from bcda.storage.places import Places

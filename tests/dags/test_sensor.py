@@ -5,7 +5,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from exporting import planned
+from plain_export import planned
 
 from bcda import export
 from bcda.api.client import BcdaClient

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from exporting import planned
+from plain_export import planned
 
 from bcda import budgets
 from bcda.api.client import BcdaClient

@@ -19,8 +19,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
-from driver import Export
 from pooling_proxy import pooling_proxy
+from retried_export import Export
 
 from bcda import budgets, export
 from bcda.api.client import BcdaClient

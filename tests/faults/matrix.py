@@ -100,7 +100,7 @@ DAY = 86_400.0
 """Seconds of the longest wait that a server can ask for."""
 
 BACK_OFF = 0.02
-"""Seconds of the shortest wait before another try (driver.FAST)."""
+"""Seconds of the shortest wait before another try (retried_export.FAST)."""
 
 ENDPOINTS = ("token", "kick-off", "jobs", "attribution", "status", "data")
 LOUD = "loud" * 750_000

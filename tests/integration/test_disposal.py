@@ -14,14 +14,14 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import duckdb
+import duckdb_cryptography
 import pytest
-import weak_dice
-from exporting import fetch, planned, run_export
+from duckdb_cryptography import KEY
 from isal import igzip
 from object_server import S3Server
+from plain_export import fetch, planned, run_export
 from rawfiles import land, load
 from typer.testing import CliRunner
-from weak_dice import KEY
 
 from bcda import export, maintenance, model, warehouse
 from bcda.__main__ import app
@@ -463,7 +463,7 @@ def test_a_disk_without_space_for_a_copy_is_told_before_anything_is_written(plac
 
 @pytest.mark.complete
 def test_compacted_runs_and_a_home_with_a_key_lose_a_person_too(places, tmp_path, monkeypatch):
-    monkeypatch.setattr(duckdb_files, "LOAD_CRYPTOGRAPHY", weak_dice.statement())
+    monkeypatch.setattr(duckdb_files, "LOAD_CRYPTOGRAPHY", duckdb_cryptography.statement())
     _, mbi, needles = somebody(places)
     maintenance.compact_lake(places, warehouse.merged_runs(places))
     maintenance.change_key(places, KEY)

@@ -17,7 +17,7 @@ from pathlib import Path
 import duckdb
 import pyarrow.parquet as pq
 import pytest
-from exporting import TYPES, fetch, load, planned, run_export, wish
+from plain_export import TYPES, fetch, load, planned, run_export, wish
 
 from bcda import export, maintenance, model
 from bcda.api.client import BcdaClient

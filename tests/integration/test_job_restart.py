@@ -5,12 +5,12 @@ import json
 import time
 
 import pytest
-from exporting import TYPES, fetch, load, planned
+from plain_export import TYPES, fetch, load, planned
 
 from bcda import export
 from bcda.api.client import BcdaClient
 from bcda.errors import RateLimitedError, ServerError
-from bcda.runs import canceled_jobs, job_records, job_restart
+from bcda.runs import canceled_jobs, job_records, job_restart, kick_off
 from bcda.runs.run import read_run
 from bcda.storage.commit_points import CommitPoint, RestartPoint
 from bcda_simulator import Fault, FaultKind, SimulatorSettings
@@ -92,7 +92,7 @@ def test_a_restart_that_is_killed_and_repeated_leaves_one_job(arrange, places, m
             raise KilledError
 
     with monkeypatch.context() as patch:
-        for module in (job_restart, export):
+        for module in (job_restart, kick_off):
             patch.setattr(module, "reached", die)
         with pytest.raises(KilledError):
             one.restart()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from exporting import fetch, load, planned, run_export, wish
+from plain_export import fetch, load, planned, run_export, wish
 
 from bcda import export, maintenance, warehouse
 from bcda.errors import CountMismatchError, ManifestError, StorageError

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from exporting import planned
+from plain_export import planned
 
 from bcda import export
 from bcda.api import protocol

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
+import duckdb_cryptography
 import pytest
-import weak_dice
 from packaging.requirements import Requirement
 from pyarrow.parquet import encryption
 
@@ -79,7 +79,7 @@ def test_a_pyarrow_that_cannot_encrypt_is_refused_before_anything_is_asked_for(p
     monkeypatch.delattr(encryption, "create_encryption_properties")
     wish = Wish(ApiVersion.V2, Scope.PATIENT, ("Patient",))
     with pytest.raises(InvalidRequestError, match="needs pyarrow 25 or newer; this is "):
-        export.plan(replace(places, key=weak_dice.KEY), wish, now=datetime.now(UTC))
+        export.plan(replace(places, key=duckdb_cryptography.KEY), wish, now=datetime.now(UTC))
     assert not places.raw.exists()
     assert export.plan(places, wish, now=datetime.now(UTC)).run_id
 

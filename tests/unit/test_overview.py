@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import duckdb
 import pytest
-from exporting import TYPES, fetch, planned
+from plain_export import TYPES, fetch, planned
 from rawfiles import load
 from worlds import at, export
 

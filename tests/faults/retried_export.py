@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from exporting import wish
+from plain_export import wish
 from pooling_proxy import Pool
 
 from bcda import export

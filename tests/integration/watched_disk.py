@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import duckdb
-from exporting import run_export
+from plain_export import run_export
 
 from bcda import maintenance, warehouse
 from bcda.landing import land_files
