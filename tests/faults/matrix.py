@@ -194,7 +194,14 @@ def _tokens() -> Iterator[Row]:
     for phase in ENDPOINTS[1:]:
         yield Row("401, token expired", phase, (Fault(K.EXPIRE_TOKENS, phase, times=1),))
         refused = Fault(K.ANSWER, phase, status=401, times=99)
-        yield fails("401 with every token", phase, refused, error=errors.BcdaError, says="401|deadline")
+        yield fails(
+            "401 with every token",
+            phase,
+            refused,
+            error=errors.BcdaError,
+            says="401|deadline",
+            tuning={"job_deadline_seconds": 4.0},
+        )
     unknown = Fault(K.ANSWER, "token", status=401, body="text", text="Unauthorized\n")
     yield fails("401, wrong or expired client secret", "token", unknown, error=errors.CredentialsError, says="90 days")
     slow = Fault(K.ANSWER, "token", status=503, retry_after="1", body="text", text="Service Unavailable\n", times=2)
