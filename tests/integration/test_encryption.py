@@ -331,7 +331,7 @@ def test_a_merge_killed_after_its_commit_is_found_in_the_encrypted_log(exported,
 
 
 def command(places, *arguments, **environment):
-    load = f"from bcda import duckdb_files; duckdb_files.LOAD_CRYPTOGRAPHY = {duckdb_cryptography.statement()!r}"
+    load = f"from bcda.storage import duckdb_files; duckdb_files.LOAD_CRYPTOGRAPHY = {duckdb_cryptography.statement()!r}"
     return subprocess.run(
         [sys.executable, "-c", f"{load}; from bcda.__main__ import main; main()", *arguments],
         env={"BCDA_HOME": str(places.raw.parent), "PATH": "/usr/bin", **environment},
