@@ -2,7 +2,7 @@
 run := .venv/bin/python
 suite := $(run) scripts/suites.py run
 
-.PHONY: help demo up airflow env secrets setup clean lint fuzz bench setup-dev docs docs-serve screenshots reference lock pin audit licences test test-library test-dags test-faults test-crash test-docs test-fuzz test-processes test-setup test-install test-network test-readers test-browser test-celery test-storm test-samples
+.PHONY: help demo up airflow env secrets setup clean lint fuzz bench setup-dev docs docs-serve screenshots reference lock pin audit licenses test test-library test-dags test-faults test-crash test-docs test-fuzz test-processes test-setup test-install test-network test-readers test-browser test-celery test-storm test-samples
 
 ##@ To try it and to use it
 
@@ -110,10 +110,10 @@ screenshots: setup-dev ## run the browser tests and take their pictures of the p
 reference: setup-dev ## write docs/reference from the code
 	@$(run) scripts/reference.py
 
-licences:   ## write docs/licences.md from the metadata of everything that is installed with the project
-	@$(or $(PYTHON),python3) -m venv var/licences
-	@var/licences/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.txt -r requirements-production.txt
-	@var/licences/bin/python scripts/licences.py
+licenses:   ## write docs/licenses.md from the metadata of everything that is installed with the project
+	@$(or $(PYTHON),python3) -m venv var/licenses
+	@var/licenses/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.txt -r requirements-production.txt
+	@var/licenses/bin/python scripts/licenses.py
 
 ##@ Dependencies
 

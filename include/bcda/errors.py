@@ -22,7 +22,7 @@
     │    ├─ StoreUnavailableError     the object store does not answer
     │    └─ IncompleteFileError       a file ended early or is damaged; .file_name .bytes_received
     └─ TerminalError                this run is over; a new one may be asked for
-         ├─ ExportFailedError         the job failed, was cancelled, or passed its deadline; .job_id
+         ├─ ExportFailedError         the job failed, was canceled, or passed its deadline; .job_id
          ├─ ExportExpiredError        the job's files are gone; .job_id
          ├─ ManifestError             the manifest, or an address in it, cannot be trusted
          ├─ OversizedFileError        a file, or what it unpacks to, is larger than an export's; .file_name
@@ -220,7 +220,7 @@ class TerminalError(BcdaError):
 
 
 class ExportFailedError(TerminalError):
-    """The job failed, was cancelled, or passed its deadline.
+    """The job failed, was canceled, or passed its deadline.
 
     Attributes:
         job_id: BCDA's number of the job, as text.

@@ -35,7 +35,7 @@ class BcdaJobTrigger(BaseTrigger):
         bcda_conn_id: connection of type `bcda`; credentials are read in the triggerer and never serialized.
         api_version: version of the API.
         job_id: BCDA's number, as text.
-        deadline_epoch_seconds: wall-clock instant after which the job is cancelled; a restart keeps it.
+        deadline_epoch_seconds: wall-clock instant after which the job is canceled; a restart keeps it.
         run_id: of the export run, whose folder keeps what a restart of the triggerer would forget; empty for a wait that an
             earlier release began.
         restart_at_epoch_seconds: wall-clock instant after which a job that is still Pending is stuck; None for never, as in an
@@ -96,8 +96,8 @@ class BcdaJobTrigger(BaseTrigger):
             return
         async with client_of(self._settings, self.bcda_conn_id) as client:
             await self._note("cancelled", client)
-            cancelled = await client.cancel(self.job_id)
-        self.log.info("job %s %s", self.job_id, "cancelled at BCDA" if cancelled else "was over already")
+            canceled = await client.cancel(self.job_id)
+        self.log.info("job %s %s", self.job_id, "canceled at BCDA" if canceled else "was over already")
 
     async def _wait(self, client: BcdaClient, settings: ConnectionSettings) -> JobEvent:
         interval, shown = settings.tuning.poll_seconds, ""
@@ -149,7 +149,7 @@ class BcdaJobTrigger(BaseTrigger):
         """Cancel a job that is past its deadline, and try for a while when BCDA does not answer or the job goes on."""
         await self._note("cancelled", client)
         self.log.warning(
-            "job %s is past its deadline, cancelling it for up to %.0f s", self.job_id, budgets.GIVE_UP_SECONDS
+            "job %s is past its deadline, canceling it for up to %.0f s", self.job_id, budgets.GIVE_UP_SECONDS
         )
         until, accepted = time.monotonic() + budgets.GIVE_UP_SECONDS, False
         while True:
@@ -162,15 +162,15 @@ class BcdaJobTrigger(BaseTrigger):
                     return JobEvent(self.job_id, Outcome.DEADLINE, state)
                 if not isinstance(error, _PASSING) or time.monotonic() >= until:
                     return JobEvent(self.job_id, Outcome.DEADLINE, state, str(error))
-                self.log.warning("job %s is past its deadline, cancelling it again: %s", self.job_id, error)
+                self.log.warning("job %s is past its deadline, canceling it again: %s", self.job_id, error)
             else:
                 if event := self._given_up(status, state, accepted=accepted, is_late=time.monotonic() >= until):
                     return event
-                self.log.warning("job %s is past its deadline and still %s, cancelling it", self.job_id, status.state)
+                self.log.warning("job %s is past its deadline and still %s, canceling it", self.job_id, status.state)
             await asyncio.sleep(settings.tuning.poll_max_seconds)
 
     def _given_up(self, status: JobStatus, state: JobState, *, accepted: bool, is_late: bool) -> JobEvent | None:
-        """Return what became of a job that was to be cancelled; None to try on.
+        """Return what became of a job that was to be canceled; None to try on.
 
         Args:
             status: after the cancellation.

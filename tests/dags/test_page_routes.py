@@ -73,7 +73,7 @@ def paths():
 
     found = [route.path.replace("{run_id}", "r1") for route in app.routes if isinstance(route, APIRoute)]
     assert {"/", "/runs", "/data", "/reports/r1"} <= set(found)
-    return [path for path in found if path != "/colours.css"]
+    return [path for path in found if path != "/colors.css"]
 
 
 def test_who_may_see_no_run_sees_nothing(get):

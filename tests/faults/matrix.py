@@ -283,7 +283,7 @@ def _jobs() -> Iterator[Row]:
     )  # fmt: skip
     yield fails(
         "job canceled by someone else", "status", stuck, before={"wait": a.cancel_the_job},
-        error=errors.ExportFailedError, says="cancelled",
+        error=errors.ExportFailedError, says="canceled",
     )  # fmt: skip
     yield Row("500 that leaves a phantom job", "kick-off", (Fault(K.PHANTOM, **one),))
     yield Row("overlapping job of someone else", "kick-off", arrange=a.start_a_foreign_job)

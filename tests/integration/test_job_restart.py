@@ -236,7 +236,7 @@ def test_a_job_that_bcda_cannot_cancel_is_not_taken_for_over(arrange):
         pending_seconds=60,
     )
     one.kick_off()
-    with pytest.raises(ServerError, match="Cancelling job 1: 500"):
+    with pytest.raises(ServerError, match="Canceling job 1: 500"):
         one.cancel()
 
 

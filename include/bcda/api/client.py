@@ -253,7 +253,7 @@ class BcdaClient:
                 return response.status_code == 202  # noqa: PLR2004
             if response.status_code == 500 and (state := await self._ended_as(job_id)):  # noqa: PLR2004
                 return state is JobState.CANCELLED
-            raise await self._error(response, f"Cancelling job {job_id}")
+            raise await self._error(response, f"Canceling job {job_id}")
 
         return await self._patiently(ask)
 
