@@ -80,8 +80,9 @@ test-storm: setup-dev ## kill scheduler, triggerer and workers of a real Airflow
 test-samples: setup-dev ## test the tables against the public sample resources; needs their folder in BCDA_SAMPLES
 	@$(suite) $@
 
-lint: setup-dev ## check style, formatting, types and import contracts
-	@$(run) -m ruff check . && $(run) -m ruff format --check . && $(run) -m mypy && $(run) -c "from importlinter.cli import lint_imports_command as run; run()" --no-logo
+lint: setup-dev ## check style, formatting, types, import contracts, spelling and phrases
+	@$(run) -m ruff check . && $(run) -m ruff format --check . && $(run) -m mypy && $(run) -c "from importlinter.cli import lint_imports_command as run; run()" --no-logo \
+	  && $(run) -m codespell_lib && $(run) scripts/phrases.py
 
 fuzz: setup-dev ## fuzz what comes from BCDA, SECONDS=600 for each of the two fuzzers
 	@$(run) tests/fuzz/fuzz_documents.py --seconds $(or $(SECONDS),600)

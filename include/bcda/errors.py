@@ -14,7 +14,7 @@
     │    ├─ StorageError              a folder is read-only, the disk is full, or the object store refuses
     │    │    └─ EngineMemoryError      the landing engine has neither memory nor disk space for a table
     │    └─ EncryptionError           the key is missing or another one, or this machine cannot encrypt
-    ├─ TransientError               the same call may work later; .retry_after_seconds
+    ├─ TransientError               the same call may succeed later; .retry_after_seconds
     │    ├─ RateLimitedError          429: too many requests, or an overlapping job
     │    │    └─ TokenLimitError        429 of the token endpoint
     │    ├─ ServerError               5xx, broken connection, timeout
@@ -148,7 +148,7 @@ class EngineMemoryError(StorageError):
 
 
 class EncryptionError(ActionNeededError):
-    """A store is encrypted and the key is missing or another one, or it is not and there is a key; nothing was changed."""
+    """A store is encrypted and the key is missing or wrong, or a key is set and the store is not encrypted. No changes were made."""
 
 
 class ExportInterrupted(KeyboardInterrupt):
@@ -156,7 +156,7 @@ class ExportInterrupted(KeyboardInterrupt):
 
 
 class TransientError(BcdaError):
-    """The same call may work later.
+    """The same call may succeed later.
 
     Attributes:
         retry_after_seconds: how long the server asked us to wait, or None when it did not say.
@@ -279,7 +279,7 @@ class CountMismatchError(TerminalError):
     Attributes:
         lines_read: lines in the file.
         rows_landed: resources written.
-        lines_quarantined: lines set aside.
+        lines_quarantined: lines quarantined.
     """
 
     def __init__(self, message: str, *, lines_read: int, rows_landed: int, lines_quarantined: int) -> None:

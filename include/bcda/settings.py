@@ -100,7 +100,7 @@ class Tuning:
         """Refuse values that cannot work.
 
         Raises:
-            InvalidRequestError: a count below one, a duration that is not positive, or a day that is none.
+            InvalidRequestError: a count below one, a duration that is not positive, or an invalid date.
         """
         if self.credentials_made_on:
             try:
@@ -174,7 +174,7 @@ class ConnectionSettings:
         Args:
             environment: such as `os.environ`, which is the default. Reads BCDA_ADDRESS, BCDA_CLIENT_ID, BCDA_CLIENT_SECRET or
                 BCDA_CLIENT_SECRET_FILE, BCDA_API_VERSION, and BCDA_ADVANCED; an empty value counts as not set.
-            needs_credentials: False for endpoints that are open to everybody: credentials are not read.
+            needs_credentials: False for endpoints that are open to everyone: credentials are not read.
 
         Raises:
             InvalidRequestError: a variable is missing or malformed, or the file with the secret cannot be read.

@@ -103,7 +103,7 @@ class BcdaJobTrigger(BaseTrigger):
         interval, shown = settings.tuning.poll_seconds, ""
         has_begun, self._clock = await self._has_begun(), WaitClock(await self._asked_at())
         watch = JobWatch(settings.tuning.failed_grace_seconds, self.restart_at_epoch_seconds, has_begun)
-        # A deadline that was written down before our clock was set back ends all the same.
+        # A deadline that was written down before our clock was set back ends anyway.
         deadline = min(self.deadline_epoch_seconds, self._clock.now() + settings.tuning.job_deadline_seconds)
         # An event that comes before the scheduler has noticed the deferral costs a try: it takes the worker's exit for a
         # failure of the resumed task. So the first question waits too.
@@ -245,7 +245,7 @@ class BcdaJobTrigger(BaseTrigger):
         return job_records.read(raw_places(self.bcda_conn_id), self.run_id, self.job_id, Fact.BEGUN)
 
     async def _note(self, fact: str, client: BcdaClient) -> None:
-        """Record what a restart, or a later kick-off, has to know; a triggerer that cannot write there waits all the same."""
+        """Record what a restart, or a later kick-off, has to know; a triggerer that cannot write there waits anyway."""
         from bcda.runs import job_records
         from bcda.runs.job_records import Fact
 

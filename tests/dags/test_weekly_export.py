@@ -56,7 +56,7 @@ def test_claims_of_unknown_people_are_published_and_suspect(serve, connect, week
 
 @pytest.mark.samples
 def test_real_samples_arrive_with_every_claim_line_and_diagnosis(serve, connect, weekly, places, samples, tmp_path):
-    folder = with_everybody(samples / "v2" / "ndjson", tmp_path / "everybody")
+    folder = with_everybody(samples / "v2" / "ndjson", tmp_path / "everyone")
     connect(serve(FolderSource({"v2": folder})))
     state, tasks = weekly(resource_types=["Patient", "Coverage", "ExplanationOfBenefit", "Claim", "ClaimResponse"])
     assert state == "success", tasks

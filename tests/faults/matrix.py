@@ -429,7 +429,7 @@ def _dates() -> Iterator[Row]:
         error=errors.ManifestError,
         says="every later one empty",
     )
-    for named, text in (("in the future", far), ("that is no timestamp", "soon")):
+    for named, text in (("in the future", far), ("that is not a valid timestamp", "soon")):
         dated = Fault(K.LIST_DATE, "attribution", text=text)
         yield Row(f"attribution list with a date {named}", "attribution", (dated,))
         yield fails(

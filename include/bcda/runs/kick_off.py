@@ -54,7 +54,7 @@ async def kick_off(
 
     Raises:
         InvalidRequestError: the run is loaded; nothing was asked of BCDA.
-        RateLimitedError: an overlapping job is running, ours or somebody else's; wait and call again.
+        RateLimitedError: an overlapping job is running, ours or someone else's; wait and call again.
         ServerError: the kick-off failed. A job that it left behind has been canceled, or is found by the next call.
         AttributionMissingError: BCDA has no list for the export; `.case` says which of the cases.
         ActionNeededError: see `BcdaClient.kick_off`.
@@ -85,7 +85,7 @@ async def kick_off(
     if run.newest_job_before is None:
         newest = max((int(job.job_id) for job in jobs), default=0)
         run = folder.amend(newest_job_before=newest)
-    # Asked anew with each attempt: a run can have waited weeks for the list that its job is then made from.
+    # Asked again with each attempt: a run can have waited weeks for the list that its job is then made from.
     list_at = await _list_date(client, run.request.scope)
     run = folder.amend(list_at=list_at)
     job_id = await _start(client, places, run, {job.job_id for job in live})
