@@ -75,7 +75,7 @@ class BcdaHook(BaseHook):
         """Ask `/_health` and the version's metadata, which need no token; return the FHIR version.
 
         What `/_health` answers counts only if BCDA itself says there that it is not well. A server without it, or one that
-        redirects it or hangs, can export all the same.
+        redirects it or hangs, can export anyway.
 
         Raises:
             InvalidRequestError: the environment names a proxy or a trust store that cannot be used.

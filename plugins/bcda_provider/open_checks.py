@@ -27,7 +27,7 @@ def check_open_endpoints(settings: ConnectionSettings) -> str:
     """Ask `/_health` and the version's metadata, which need no token; return the FHIR version.
 
     What `/_health` answers counts only if BCDA itself says there that it is not well. A server without it, or one that
-    redirects it or hangs, can export all the same.
+    redirects it or hangs, can export.
 
     Args:
         settings: of the connection.

@@ -30,7 +30,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 COMMIT_OF_1_0 = "7d75af7"
 WEEKLY, RUNOUT, LIST_CHECK = "bcda_weekly_export", "bcda_runout_export", "bcda_attribution_check"
 PENDING_SECONDS = 600
-"""By the simulator's clock, which only goes on by itself as fast as ours: a job is done when a test moves the clock."""
+"""By the simulator's clock, which otherwise runs as fast as ours: a job is done when a test moves the clock."""
 
 EXTRA = {
     "api_version": "v2",

@@ -238,7 +238,7 @@ def check_conflict(places, row, *, is_over):
 
 
 def check_shared(places, row, *, is_over):
-    """Two people are one person while they share an MBI; everybody else keeps the key."""
+    """Two people are one person while they share an MBI; everyone else keeps the key."""
     with duckdb.connect(str(places.published), read_only=True) as connection:
         people, persons = connection.execute("SELECT count(*), count(DISTINCT person_key) FROM patient").fetchall()[0]
         changes = connection.execute("SELECT change FROM ops.person_change ORDER BY run_id").fetchall()

@@ -290,7 +290,7 @@ def _jobs() -> Iterator[Row]:
     )  # fmt: skip
     yield fails(
         "job canceled by someone else", "status", stuck, before={"wait": a.cancel_the_job},
-        error=errors.ExportFailedError, says="cancelled",
+        error=errors.ExportFailedError, says="canceled",
     )  # fmt: skip
     yield Row("500 that leaves a phantom job", "kick-off", (Fault(K.PHANTOM, **one),))
     yield Row("overlapping job of someone else", "kick-off", arrange=a.start_a_foreign_job)
@@ -436,7 +436,7 @@ def _dates() -> Iterator[Row]:
         error=errors.ManifestError,
         says="every later one empty",
     )
-    for named, text in (("in the future", far), ("that is no timestamp", "soon")):
+    for named, text in (("in the future", far), ("that is not a valid timestamp", "soon")):
         dated = Fault(K.LIST_DATE, "attribution", text=text)
         yield Row(f"attribution list with a date {named}", "attribution", (dated,))
         yield fails(

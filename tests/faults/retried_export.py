@@ -163,7 +163,7 @@ class Export:
                 watch, started = JobWatch(tuning.failed_grace_seconds), time.monotonic()
             if now - started > tuning.job_deadline_seconds:
                 await client.cancel(self.job_id)
-                raise ExportFailedError("the job passed its deadline and was cancelled", job_id=self.job_id)
+                raise ExportFailedError("the job passed its deadline and was canceled", job_id=self.job_id)
             await asyncio.sleep(0.05)
 
     async def _status(self, client: BcdaClient) -> object:

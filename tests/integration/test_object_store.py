@@ -305,7 +305,7 @@ def test_retention_works_in_the_bucket_and_receipts_stay(copied, s3):
     purged = maintenance.purge_raw(merger, now=killed_exports.datetime.now(killed_exports.UTC) + timedelta(days=31))
     assert (purged.runs, purged.files) == (2, len(raw))
     assert s3.names(merger.store.prefix) == before - raw
-    # A purged run that somebody clears is not landed or merged again.
+    # A purged run that someone clears is not landed or merged again.
     for run in merged_runs(merger):
         export.land_batch(copied(LANDER), run, 0, stage_process.BATCHES)
 

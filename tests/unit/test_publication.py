@@ -1,4 +1,4 @@
-"""What analysts open: its settings, who may read it, what becomes of another process's log, and dated copies."""
+"""The published database: its settings, who may read it, what becomes of another process's log, and dated copies."""
 
 import lzma
 import multiprocessing
@@ -291,7 +291,7 @@ def test_the_key_is_changed_of_what_was_published_not_of_a_writers_log(places, m
     encrypted = replace(here, key=duckdb_cryptography.KEY)
     before = here.warehouse.stat().st_ino
     publish(encrypted)
-    assert here.warehouse.stat().st_ino == before, "a working database in order is not written anew"
+    assert here.warehouse.stat().st_ino == before, "a working database in order is not rewritten"
 
 
 @pytest.mark.complete

@@ -33,7 +33,7 @@ _WHEN = frozenset({"finished_at", "batch"})
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """A store that was built anew beside the old one.
+    """A store that was rebuilt beside the old one.
 
     Attributes:
         path: where it is.
@@ -52,7 +52,7 @@ class Rebuilt:
 
 @guarded("rebuild the working database")
 def rebuild_warehouse(places: Places, target: Path) -> Rebuilt:
-    """Merge every loaded run anew from the lake into a new database and compare it with the working one.
+    """Merge every loaded run again from the lake into a new database and compare it with the working one.
 
     What is in the object store only is brought from there. When the working database is gone too, the store tells which runs
     were loaded, and there is nothing to compare with.
@@ -129,7 +129,7 @@ def merge_anew(places: Places, fresh: Places, merged_at: Mapping[str, datetime])
             with warehouse.open_warehouse(fresh.warehouse, key=fresh.key) as connection:
                 set_disposed(connection, run_id, disposed)
         warehouse.merge_run(fresh, run, manifest, batches, now=finished_at, believes_no_future=True)
-        log.info("merged run %s anew", run_id)
+        log.info("merged run %s again", run_id)
 
 
 _CHANGES = "ops.export_change"
@@ -178,11 +178,11 @@ def keep_person_keys(connection: duckdb.DuckDBPyConnection, *, of: str = "", to:
 
 @guarded("rebuild the lake")
 def rebuild_lake(places: Places, target: Path) -> Rebuilt:
-    """Land every loaded run anew from its raw files into a new lake and compare it with the present one.
+    """Land every loaded run again from its raw files into a new lake and compare it with the current one.
 
     Args:
         places: of the source; nothing in them is changed.
-        target: folder of the new lake; must not exist. Move it into the place of the present one to use it.
+        target: folder of the new lake; must not exist. Move it into the place of the current one to use it.
 
     Raises:
         ManifestError: the folder exists, or a receipt is missing.
@@ -205,7 +205,7 @@ def rebuild_lake(places: Places, target: Path) -> Rebuilt:
                 gone.append(run_id)
                 continue
             landed = _land_anew(fresh, folder, accounts)
-            log.info("landed run %s anew", run_id)
+            log.info("landed run %s again", run_id)
             counted, unequal = _compare_run(fresh, places.lake, accounts, landed)
             rows, differing = rows + counted, differing | unequal
             for path in brought:
@@ -214,7 +214,7 @@ def rebuild_lake(places: Places, target: Path) -> Rebuilt:
 
 
 def _bring_raw(places: Places, folder: RunFolder) -> list[Path]:
-    """Bring what a run needs to be landed anew, and the lake files to compare with; return the raw files that came."""
+    """Bring what a run needs to be landed again, and the lake files to compare with; return the raw files that came."""
     accounts = finish_begun(places, folder.run_id)
     files = [file.name for account in accounts for file in account.files]
     missing = [folder.path / name for name in files if not (folder.path / name).exists()]
@@ -233,7 +233,7 @@ def _land_anew(fresh: Places, folder: RunFolder, accounts: Sequence[LandedBatch]
         for file in account.files:
             receipt = read_receipt(folder.path, file.name)
             if receipt is None:
-                raise ManifestError(f"{file.name} of run {folder.run_id} has no receipt; it cannot be landed anew.")
+                raise ManifestError(f"{file.name} of run {folder.run_id} has no receipt; it cannot be landed again.")
             (copy / file.name).symlink_to((folder.path / file.name).absolute())
             receipts.append(receipt)
         landed.append(

@@ -59,7 +59,7 @@ class Covered:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """An interval in which somebody is missing whom BCDA could not retrieve.
+    """An interval in which someone is missing whom BCDA could not retrieve.
 
     Attributes:
         since: start of the interval; None for the beginning.

@@ -134,7 +134,7 @@ def threshold(check_id: str) -> float:
 def run_checks(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[CheckResult]:
     """Run every check for the version of a loaded run and keep the results; those the run had are replaced.
 
-    The suspect claims of the version are listed anew.
+    The suspect claims of the version are listed again.
 
     Args:
         connection: to the working database.

@@ -28,7 +28,7 @@ class BcdaMergeOperator(BcdaTask, BaseOperator):
         batches: how many batches the run has at most, as its `BcdaJobSensor` was told; by default the DAG's param `batches`,
             else 2.
         source: connection whose assets are updated; by default `bcda_conn_id`. The assets are outlets of the task when the DAG
-            is read only if this is known then; a task that is mapped over connections updates them all the same.
+            is read only if this is known then; a task that is mapped over connections updates them anyway.
         kwargs: arguments of Airflow's `BaseOperator`; `outlets` come on top of the tables' assets.
     """
 

@@ -35,7 +35,7 @@ class RunProgress:
         files: files of its manifest; None before there is one.
         files_received: those with a receipt.
         bytes_received: their size as received.
-        lines_landed: lines that have been landed or set aside.
+        lines_landed: lines that have been landed or quarantined.
         bytes_per_second: of what was received so far; None before two files are here.
         seconds_left: of fetching, if the other files are like those received; None while that cannot be told.
         changed_at: when the newest of this was committed, UTC.

@@ -23,7 +23,7 @@ class RunFacts:
         run: what it asked for (queries/run.sql).
         is_published: whether analysts have it.
         received: what came, per type (queries/received.sql).
-        quarantined: why lines were set aside (queries/quarantined.sql).
+        quarantined: why lines were quarantined (queries/quarantined.sql).
         changes: what it did to the claims that count (queries/changes.sql).
         months: dollars moved by month of service (queries/months.sql).
         roster: who joined and left; None for a run that is not about a list, or the first of its kind.

@@ -27,7 +27,7 @@ class PhaseTime:
 def phases_of(places: Places, run: Mapping[str, Any]) -> tuple[PhaseTime, ...]:
     """Return the phases of a loaded run whose ends are known, in order.
 
-    The end of a phase is the time of the last file that it wrote. Compacting the lake writes the accounts of landing anew, so
+    The end of a phase is the time of the last file that it wrote. Compacting the lake rewrites the accounts of landing, so
     a later report of an old run leaves that phase out; how long loading took is known of the newest run. Files that came
     through an object store have the time at which they came, so there all phases before the merge are one.
 
