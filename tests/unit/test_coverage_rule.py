@@ -106,3 +106,13 @@ def test_a_gap_is_given_up_after_the_tries_of_the_rule(database, tries):
     write(database, runs)
     found = database.execute("SELECT DISTINCT tries, is_tried_again FROM ops.open_gap").fetchall()
     assert found == [(tries, tries < coverage.GAP_TRIES)]
+
+
+def test_a_database_of_a_release_with_another_constant_gets_that_of_this_one(database, monkeypatch):
+    with monkeypatch.context() as earlier:
+        earlier.setattr(coverage, "GAP_TRIES", 1)
+        renew_views(database)
+    write(database, [(*KINDS[0], "patient", INSTANTS[0], INSTANTS[1], None, False, ["changes"])])
+    assert database.execute("SELECT is_tried_again FROM ops.open_gap").fetchall() == [(False,)]
+    renew_views(database)
+    assert database.execute("SELECT is_tried_again FROM ops.open_gap").fetchall() == [(True,)]
