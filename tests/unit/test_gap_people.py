@@ -9,12 +9,13 @@ import pytest
 from rawfiles import NOON, land
 from test_warehouse import EOB, claim, patient
 
-from bcda import maintenance, model
+from bcda import maintenance
 from bcda.landing.whose import Whose, whose
 from bcda.maintenance.disposal import Period, Person
 from bcda.reporting.overview import read_overview
 from bcda.storage.places import Places
 from bcda.warehouse import merge_run, open_warehouse, publish
+from bcda.warehouse.views import view_statements
 
 WEEK = timedelta(days=7)
 CUT = b'{"resourceType":"ExplanationOfBenefit","patient":{"reference":"Patient/-1"}\n'
@@ -163,7 +164,7 @@ def test_a_home_of_an_earlier_release_gets_the_column_and_its_gaps_when_it_is_op
     for path in (places.warehouse, earlier):
         with duckdb.connect(str(path)) as connection:
             connection.execute(EARLIER)
-            status = model.sql("views/data_status")
+            status = next(s for s in view_statements() if "VIEW ops.data_status AS" in s and "CREATE" in s)
             connection.execute(
                 status.replace("coalesce(person, '')", "coalesce(mbi, '')").replace("person IS", "mbi IS")
             )

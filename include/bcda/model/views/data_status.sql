@@ -151,10 +151,7 @@ status AS (
     k.population,
     k.resource_type,
     c.covered_until,
-    c.covered_until - CASE
-      WHEN k.api_version = 'v3' OR k.resource_type IN ('Claim', 'ClaimResponse') THEN INTERVAL 4 DAY
-      ELSE INTERVAL 0 DAY
-    END AS begin_ts,
+    c.covered_until - CASE k.api_version || ' ' || k.resource_type {overlaps} END AS begin_ts,
     l.list_loaded,
     k.list_newest,
     p.people_on_list,
@@ -181,7 +178,7 @@ SELECT
   resource_type,
   covered_until,
   CASE
-    WHEN covered_until IS NULL OR begin_ts < CASE WHEN api_version = 'v3' THEN TIMESTAMP '2026-03-26' ELSE TIMESTAMP '2020-02-12' END
+    WHEN covered_until IS NULL OR begin_ts < CASE api_version {floors} END
       THEN NULL
     ELSE begin_ts
   END AS asks_from,
