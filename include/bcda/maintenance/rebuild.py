@@ -11,12 +11,14 @@ from pathlib import Path
 import duckdb
 
 from bcda import landing, model, warehouse
+from bcda.api.manifest import Manifest
 from bcda.errors import ManifestError
 from bcda.maintenance.compaction import compact_lake, finish_begun, is_compacted
 from bcda.runs.disposed_runs import read_disposed, set_disposed
 from bcda.runs.folder import RunFolder
 from bcda.runs.folders import folders_of, run_folder
 from bcda.runs.landed import LandedBatch, read_accounts
+from bcda.runs.names import MANIFEST
 from bcda.runs.receipts import read_receipt
 from bcda.storage import duckdb_files, parquet_files
 from bcda.storage.encryption import lake_key_name
@@ -122,7 +124,7 @@ def merge_anew(places: Places, fresh: Places, merged_at: Mapping[str, datetime])
     for run_id, finished_at in merged_at.items():
         folder = run_folder(places, run_id)
         batches = finish_begun(places, run_id)
-        run, manifest = folder.read_run(), folder.read_manifest()
+        run, manifest = folder.read_run(), _manifest(folder)
         folders_of(places).bring_lake(batches)
         disposed = read_disposed(places, run_id)
         if disposed is not None:
@@ -237,7 +239,7 @@ def _land_anew(fresh: Places, folder: RunFolder, accounts: Sequence[LandedBatch]
             (copy / file.name).symlink_to((folder.path / file.name).absolute())
             receipts.append(receipt)
         landed.append(
-            landing.land_files(folder.read_run(), folder.read_manifest(), receipts, batch=account.batch, places=fresh)
+            landing.land_files(folder.read_run(), _manifest(folder), receipts, batch=account.batch, places=fresh)
         )
     if is_compacted(accounts):
         # The accounts, which stay, name the files of a compacted run otherwise.
@@ -287,3 +289,9 @@ def _files(lake: Path, batches: Sequence[LandedBatch]) -> dict[str, list[str]]:
 
 def _qualified(name: str) -> str:
     return name if "." in name else f"main.{name}"
+
+
+def _manifest(folder: RunFolder) -> Manifest:
+    if not folder.has_manifest():
+        raise ManifestError(f"{folder.path / MANIFEST} is missing; the run cannot be rebuilt.")
+    return folder.read_manifest()
