@@ -7,7 +7,7 @@ ARG PYTHON_IMAGE=python:3.12.12-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build
 WORKDIR /project
-# Tasks would compile each module anew in a file system that they may not write to.
+# Tasks would compile each module again in a file system that they may not write to.
 ENV PYTHONDONTWRITEBYTECODE=
 COPY requirements.txt requirements-production.txt requirements-site*.txt ./
 RUN python -m venv .venv \

@@ -2,7 +2,7 @@
 run := .venv/bin/python
 suite := $(run) scripts/suites.py run
 
-.PHONY: help demo up airflow env secrets setup clean lint fuzz bench setup-dev docs docs-serve screenshots reference lock pin audit licences test test-library test-dags test-faults test-crash test-docs test-fuzz test-processes test-setup test-install test-network test-readers test-browser test-celery test-storm test-samples
+.PHONY: help demo up airflow env secrets setup clean lint fuzz bench setup-dev docs docs-serve screenshots reference lock pin audit licenses test test-library test-dags test-faults test-crash test-docs test-fuzz test-processes test-setup test-install test-network test-readers test-browser test-celery test-storm test-samples
 
 ##@ To try it and to use it
 
@@ -80,8 +80,9 @@ test-storm: setup-dev ## kill scheduler, triggerer and workers of a real Airflow
 test-samples: setup-dev ## test the tables against the public sample resources; needs their folder in BCDA_SAMPLES
 	@$(suite) $@
 
-lint: setup-dev ## check style, formatting, types and import contracts
-	@$(run) -m ruff check . && $(run) -m ruff format --check . && $(run) -m mypy && $(run) -c "from importlinter.cli import lint_imports_command as run; run()" --no-logo
+lint: setup-dev ## check style, formatting, types, import contracts, spelling and phrases
+	@$(run) -m ruff check . && $(run) -m ruff format --check . && $(run) -m mypy && $(run) -c "from importlinter.cli import lint_imports_command as run; run()" --no-logo \
+	  && $(run) -m codespell_lib && $(run) scripts/phrases.py
 
 fuzz: setup-dev ## fuzz what comes from BCDA, SECONDS=600 for each of the two fuzzers
 	@$(run) tests/fuzz/fuzz_documents.py --seconds $(or $(SECONDS),600)
@@ -110,10 +111,10 @@ screenshots: setup-dev ## run the browser tests and take their pictures of the p
 reference: setup-dev ## write docs/reference from the code
 	@$(run) scripts/reference.py
 
-licences:   ## write docs/licences.md from the metadata of everything that is installed with the project
-	@$(or $(PYTHON),python3) -m venv var/licences
-	@var/licences/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.txt -r requirements-production.txt
-	@var/licences/bin/python scripts/licences.py
+licenses:   ## write docs/licenses.md from the metadata of everything that is installed with the project
+	@$(or $(PYTHON),python3) -m venv var/licenses
+	@var/licenses/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.txt -r requirements-production.txt
+	@var/licenses/bin/python scripts/licenses.py
 
 ##@ Dependencies
 

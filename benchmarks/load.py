@@ -169,7 +169,7 @@ def curl(facts: Figures, manifest: Manifest, at_once: int, folder: Path) -> Figu
     options += [r'write-out = "%{size_download}\n"']
     for file in manifest.files:
         options += [f'url = "{file.url}"', 'output = "/dev/null"']
-    # The token is in a file of ours and not on a command line that everybody can read.
+    # The token is in a file of ours and not on a command line that everyone can read.
     config = folder / "curl.conf"
     config.touch(mode=0o600)
     config.write_text("\n".join(options))

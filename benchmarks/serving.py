@@ -36,7 +36,7 @@ class OneClaimEach:
                 self._lines[person] = line
 
     def attribution_lists(self, cms_id: str, kind: ListKind, as_of: datetime) -> Sequence[AttributionList]:  # noqa: ARG002
-        """Return one list with everybody."""
+        """Return one list with everyone."""
         return [AttributionList(kind, as_of - timedelta(days=5), as_of.year, tuple(self._lines))]
 
     def last_load_at(self, as_of: datetime) -> datetime:

@@ -1,4 +1,4 @@
-"""The Airflow DAG bcda_weekly_export: all that changed for everybody attributed, each week. One DAG for each connection."""
+"""The Airflow DAG bcda_weekly_export: all that changed for everyone attributed, each week. One DAG for each connection."""
 
 from bcda_provider.dags.weekly import weekly_export
 from bcda_provider.sources import sources

@@ -88,7 +88,7 @@ def pin(folder: Path, registry: str) -> dict[str, str]:
         registry: address.
 
     Raises:
-        OSError, ValueError, KeyError: see `digest_of`; nothing was changed.
+        OSError, ValueError, KeyError: see `digest_of`; no changes were made.
     """
     texts = {name: (folder / name).read_text(encoding="utf-8") for name in PLACES}
     images = sorted({found[1] for name, text in texts.items() for found in PLACES[name].findall(text)})

@@ -25,8 +25,8 @@ PAGES = {
 }
 """Files of the project that are pages of the site; the README's place is taken by the home page."""
 
-BOOSTS = {"reference/messages.md": 2, "licences.md": 0.1}
-"""What the search puts first: people paste messages into it. Nobody looks for the licence of a package that way."""
+BOOSTS = {"reference/messages.md": 2, "licenses.md": 0.1}
+"""What the search puts first: people paste messages into it. Nobody looks for the license of a package that way."""
 
 _LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)\s]+)\)")
 _FENCE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)

@@ -44,7 +44,7 @@ class Need:
         programs: one of them must be on PATH.
         debian: package that installs it.
         folder: must exist.
-        is_optional: not part of what everybody can have; without it .ci/run leaves the suite out and says so.
+        is_optional: not part of what everyone can have; without it .ci/run leaves the suite out and says so.
     """
 
     about: str

@@ -42,7 +42,7 @@ def status(source: Source = DEFAULT_SOURCE) -> None:
 
 @app.command()
 def purge_raw(
-    source: Source = DEFAULT_SOURCE, days: Annotated[int, typer.Option(min=1, help="Raw files stay so long.")] = 30
+    source: Source = DEFAULT_SOURCE, days: Annotated[int, typer.Option(min=1, help="Days to keep raw files.")] = 30
 ) -> None:
     """Remove raw files of runs that are older; receipts stay."""
     purged = maintenance.purge_raw(_places(source), now=datetime.now(UTC), kept=timedelta(days=days))
@@ -82,7 +82,7 @@ def report(
 
 @app.command()
 def rebuild_lake(target: Annotated[Path, typer.Argument(help="New folder.")], source: Source = DEFAULT_SOURCE) -> None:
-    """Land every run anew from raw files and prove that the result equals the lake."""
+    """Land every run again from raw files and prove that the result equals the lake."""
     _tell(maintenance.rebuild_lake(_places(source), target))
 
 
@@ -90,7 +90,7 @@ def rebuild_lake(target: Annotated[Path, typer.Argument(help="New folder.")], so
 def rebuild_warehouse(
     target: Annotated[Path, typer.Argument(help="New file.")], source: Source = DEFAULT_SOURCE
 ) -> None:
-    """Merge every run anew from the lake and prove that the result equals the working database."""
+    """Merge every run again from the lake and prove that the result equals the working database."""
     _tell(maintenance.rebuild_warehouse(_places(source), target))
 
 
@@ -104,7 +104,7 @@ def remap(source: Source = DEFAULT_SOURCE) -> None:
     places = _places(source)
     done = maintenance.remap(places, now=datetime.now(UTC))
     if done.is_new_database:
-        typer.echo(f"{done.runs} runs derived again, and the working database made anew")
+        typer.echo(f"{done.runs} runs derived again, and the working database rebuilt")
     else:
         typer.echo("Every run has rows of the present mapping. What the last remap changed, if there was one:")
     for change in done.changes:
@@ -125,7 +125,7 @@ def repair_timestamps(source: Source = DEFAULT_SOURCE) -> None:
     """Remove dates in the future from the working database; the next run asks again for what they hid."""
     done = maintenance.repair_timestamps(_places(source))
     if done is None:
-        typer.echo("The working database holds no date in the future. Nothing was changed.")
+        typer.echo("The working database holds no date in the future. No changes were made.")
         return
     typer.echo(
         f"Repaired the dates of {done.runs} runs and {done.resources} resources. The next run asks for the data again and publishes it."
@@ -175,13 +175,13 @@ def change_key(
         bool, typer.Option("--off", help="Encrypt no longer, instead of with BCDA_NEW_ENCRYPTION_KEY.")
     ] = False,
 ) -> None:
-    """Write everything but raw files anew with the key in BCDA_NEW_ENCRYPTION_KEY; BCDA_ENCRYPTION_KEY has the present one."""
+    """Rewrite everything but raw files with the key in BCDA_NEW_ENCRYPTION_KEY; BCDA_ENCRYPTION_KEY has the current one."""
     named = os.environ.get("BCDA_NEW_ENCRYPTION_KEY")
     if bool(named) == off:
-        raise InvalidRequestError("Set BCDA_NEW_ENCRYPTION_KEY to the new key, or say --off; one of the two.")
+        raise InvalidRequestError("Set BCDA_NEW_ENCRYPTION_KEY to the new key, or pass --off, not both.")
     changed = maintenance.change_key(_places(source), EncryptionKey.from_text(named) if named else None)
     typer.echo(
-        f"{changed.lake_files} lake files and {changed.databases} databases are written anew. Before anything else runs, "
+        f"{changed.lake_files} lake files and {changed.databases} databases are rewritten. Before anything else runs, "
         f"{'unset the key' if off else 'put the new key'} where BCDA_ENCRYPTION_KEY or the Airflow Variable has the old one."
     )
 

@@ -1,4 +1,4 @@
-"""How much of an export may be unreadable for the export to be loaded all the same."""
+"""How much of an export may be unreadable for the export to be loaded anyway."""
 
 import math
 from collections.abc import Mapping

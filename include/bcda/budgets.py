@@ -46,7 +46,7 @@ LONGEST_WAIT_SECONDS = 86_400.0
 """Longest wait that a server can ask for. Files live a day, so a server that asks for more is mistaken."""
 
 LONGEST_WAITS_SECONDS = 86_400.0
-"""Once the tries of a task would have waited so long in all at a server's wish, the task fails instead of waiting on."""
+"""Longest total wait of a task at the request of a server; a task that would wait longer fails."""
 
 LIST_WAITS_SECONDS = 90 * 86_400.0
 """How long a run waits in all for an attribution list. The closure of January takes a month and a half (docs/bcda.md#calendar)."""
@@ -89,7 +89,7 @@ LEAST_BYTES_PER_SECOND = 1_024.0
 """Default of the setting for the least average speed of a download. BCDA ends a transfer after 15 minutes (docs/bcda.md#downloads)."""
 
 SPEED_SECONDS = 60.0
-"""Over so long the speed of a download is averaged."""
+"""Time over which the speed of a download is averaged."""
 
 FILE_SECONDS = 14_400.0
 """Time of one file in one try of a task, all its transfers together; what came by then is kept for the next try."""

@@ -14,7 +14,7 @@
     │    ├─ StorageError              a folder is read-only, the disk is full, or the object store refuses
     │    │    └─ EngineMemoryError      the landing engine has neither memory nor disk space for a table
     │    └─ EncryptionError           the key is missing or another one, or this machine cannot encrypt
-    ├─ TransientError               the same call may work later; .retry_after_seconds
+    ├─ TransientError               the same call may succeed later; .retry_after_seconds
     │    ├─ RateLimitedError          429: too many requests, or an overlapping job
     │    │    └─ TokenLimitError        429 of the token endpoint
     │    ├─ ServerError               5xx, broken connection, timeout
@@ -22,7 +22,7 @@
     │    ├─ StoreUnavailableError     the object store does not answer
     │    └─ IncompleteFileError       a file ended early or is damaged; .file_name .bytes_received
     └─ TerminalError                this run is over; a new one may be asked for
-         ├─ ExportFailedError         the job failed, was cancelled, or passed its deadline; .job_id
+         ├─ ExportFailedError         the job failed, was canceled, or passed its deadline; .job_id
          ├─ ExportExpiredError        the job's files are gone; .job_id
          ├─ ManifestError             the manifest, or an address in it, cannot be trusted
          ├─ OversizedFileError        a file, or what it unpacks to, is larger than an export's; .file_name
@@ -148,7 +148,7 @@ class EngineMemoryError(StorageError):
 
 
 class EncryptionError(ActionNeededError):
-    """A store is encrypted and the key is missing or another one, or it is not and there is a key; nothing was changed."""
+    """A store is encrypted and the key is missing or wrong, or a key is set and the store is not encrypted. No changes were made."""
 
 
 class ExportInterrupted(KeyboardInterrupt):
@@ -156,7 +156,7 @@ class ExportInterrupted(KeyboardInterrupt):
 
 
 class TransientError(BcdaError):
-    """The same call may work later.
+    """The same call may succeed later.
 
     Attributes:
         retry_after_seconds: how long the server asked us to wait, or None when it did not say.
@@ -223,7 +223,7 @@ class TerminalError(BcdaError):
 
 
 class ExportFailedError(TerminalError):
-    """The job failed, was cancelled, or passed its deadline.
+    """The job failed, was canceled, or passed its deadline.
 
     Attributes:
         job_id: BCDA's number of the job, as text.
@@ -282,7 +282,7 @@ class CountMismatchError(TerminalError):
     Attributes:
         lines_read: lines in the file.
         rows_landed: resources written.
-        lines_quarantined: lines set aside.
+        lines_quarantined: lines quarantined.
     """
 
     def __init__(self, message: str, *, lines_read: int, rows_landed: int, lines_quarantined: int) -> None:

@@ -52,13 +52,13 @@ class Tuning:
             answer, the request for its token included. Of a download, on what comes before its first byte, and on each silence.
         max_attempts: tries of one request before its error is raised.
         backoff_initial_seconds: first wait between tries; doubles, with jitter.
-        backoff_max_seconds: longest own wait between tries. A longer Retry-After of the server is honoured, up to a day.
+        backoff_max_seconds: longest own wait between tries. A longer Retry-After of the server is honored, up to a day.
         concurrent_downloads: files fetched at the same time by one batch.
         requests_per_five_minutes: budget of one process. BCDA's edge allows 3,000 per address (docs/bcda.md#request-limit),
             token requests included, so processes that run side by side must share it.
         poll_seconds: first wait between two status requests; grows to `poll_max_seconds`.
         poll_max_seconds: longest wait between two status requests.
-        job_deadline_seconds: a job that is not done by then is cancelled. Nothing at BCDA ends a stuck job
+        job_deadline_seconds: a job that is not done by then is canceled. Nothing at BCDA ends a stuck job
             (docs/bcda.md#stuck-and-returning-jobs).
         failed_grace_seconds: how long a job may answer 500 before it counts as failed, if it was never In Progress. BCDA
             repeats a failed preparation for about an hour; a job that fails later never heals (docs/bcda.md#stuck-and-returning-jobs).
@@ -102,7 +102,7 @@ class Tuning:
         """Refuse values that cannot work.
 
         Raises:
-            InvalidRequestError: a count below one, a duration that is not positive, or a day that is none.
+            InvalidRequestError: a count below one, a duration that is not positive, or an invalid date.
         """
         if self.credentials_made_on:
             try:
@@ -176,7 +176,7 @@ class ConnectionSettings:
         Args:
             environment: such as `os.environ`, which is the default. Reads BCDA_ADDRESS, BCDA_CLIENT_ID, BCDA_CLIENT_SECRET or
                 BCDA_CLIENT_SECRET_FILE, BCDA_API_VERSION, and BCDA_ADVANCED; an empty value counts as not set.
-            needs_credentials: False for endpoints that are open to everybody: credentials are not read.
+            needs_credentials: False for endpoints that are open to everyone: credentials are not read.
 
         Raises:
             InvalidRequestError: a variable is missing or malformed, or the file with the secret cannot be read.

@@ -28,7 +28,7 @@ class Certificate:
 
 
 def make_certificate(folder: Path, host: str) -> Certificate:
-    """Make a self-signed certificate, anew at each call.
+    """Make a self-signed certificate, again at each call.
 
     Args:
         folder: gets `simulator.pem`, readable by all, and `simulator.key`, by its owner only.

@@ -58,7 +58,7 @@ class FaultKind(StrEnum):
     SAME_INSTANT = (
         "same-instant"  # the kick-off does not see jobs that are running, as of two requests at the same instant
     )
-    PHANTOM = "phantom"  # the kick-off answers 500, the job exists as Pending all the same
+    PHANTOM = "phantom"  # the kick-off answers 500, the job exists as Pending anyway
 
 
 @dataclass(slots=True)

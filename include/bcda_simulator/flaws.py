@@ -69,7 +69,7 @@ def sharing(lines: Iterator[bytes], *, whose: str, given_to: str) -> Iterator[by
 
     Args:
         lines: of Patient.
-        whose: MBI of somebody else.
+        whose: MBI of someone else.
         given_to: MBI of who gets it.
     """
     for text in lines:

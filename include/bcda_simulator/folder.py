@@ -25,7 +25,7 @@ class FolderSource:
     Args:
         folders: API version → folder.
 
-    Everybody in the files is on one list dated five days before the present. A line without `meta.lastUpdated`, or one
+    Everyone in the files is on one list dated five days before the present. A line without `meta.lastUpdated`, or one
     that is not JSON, is served whatever the bounds are. A last line without newline gets one.
     """
 
@@ -40,7 +40,7 @@ class FolderSource:
         self._people = (*sorted(people - {_NOBODY}), _NOBODY)
 
     def attribution_lists(self, cms_id: str, kind: ListKind, as_of: datetime) -> Sequence[AttributionList]:  # noqa: ARG002
-        """Return one list with everybody, dated 5 days before `as_of`, and one a month older."""
+        """Return one list with everyone, dated 5 days before `as_of`, and one a month older."""
         year = as_of.year if kind == "all" else as_of.year - 1
         return [AttributionList(kind, as_of - timedelta(days=days), year, self._people) for days in (35, 5)]
 

@@ -143,7 +143,7 @@ class JobStore:
                 # Of several tries that are due at once, the one of the present finds the upstream as it is.
                 job.prepared_at = at if job.preparations == 1 else now
                 if job.cancelled_at is not None:
-                    log.info("job %d was cancelled and comes back", job.number)
+                    log.info("job %d was canceled and comes back", job.number)
                     job.cancelled_at = None
                 if not job.is_stuck and job.fails_after_seconds is None:
                     threading.Thread(target=self._write, args=(job,), daemon=True).start()

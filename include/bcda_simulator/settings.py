@@ -78,7 +78,7 @@ class SimulatorSettings:
         failure_threshold: share of failed people of a part that fails the job.
         v3_entities: entities that may use v3; None for all.
         pending_seconds: how long a job stays Pending.
-        cancelled_jobs_return: whether a job that was cancelled while its preparation fails is prepared at the next try, and so
+        cancelled_jobs_return: whether a job that was canceled while its preparation fails is prepared at the next try, and so
             comes back (docs/bcda.md#stuck-and-returning-jobs).
         parts_per_second: how fast parts are done after that.
         seed: makes file names repeatable.

@@ -16,7 +16,7 @@ from bcda.doctor import Check, Status, check_connection, check_storage, has_fail
 from bcda.errors import InvalidRequestError, TransientError
 from bcda.storage.places import paths_in
 from bcda_provider.connections import remark_on, settings_of, unknown
-from bcda_provider.hooks import places
+from bcda_provider.data_home import places
 from bcda_provider.masking import mask_proxy_passwords
 from bcda_provider.shadowed import shadowed
 from bcda_provider.variables import remarks

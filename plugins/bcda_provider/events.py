@@ -28,7 +28,7 @@ class JobEvent:
         outcome: how the wait ended.
         state: the job's last state.
         reason: the server's or the client's text; holds nothing about a person. At a deadline, why the job could not be
-            cancelled; empty when it was.
+            canceled; empty when it was.
     """
 
     job_id: str

@@ -20,7 +20,7 @@ KEY = "bcda_failure"
 """XCom of a failed try: `text`, and `passes`, whether a new run may work without a person. Airflow removes it with the next try."""
 
 TRIED = " failed in try "
-"""In the sentence of a task that is tried again."""
+"""In the sentence of a task that is retried."""
 
 
 @contextmanager
@@ -42,7 +42,7 @@ def told(task: Any, context: "Context") -> Iterator[None]:
 
 
 def failure_text(ti: Any, error: Any, context: Any = None) -> str:
-    """Return the sentence of a failed try: which task, why, and when it is tried again.
+    """Return the sentence of a failed try: which task, why, and when it is retried.
 
     Args:
         ti: task instance; None outside of Airflow.
@@ -121,7 +121,7 @@ def tell_at_the_end(ti: Any, error: Any) -> None:
 
 
 def _decision(ti: Any, error: Any, context: Any) -> tuple[RetryDecision | None, int, int]:
-    """Return how the task is tried again, or None; number of the try since the last clear, and how many there can be."""
+    """Return how the task is retried, or None; number of the try since the last clear, and how many there can be."""
     task, try_number = ti.task, ti.try_number
     # Airflow counts to what the task had when its run began, which can be another release's number of retries.
     max_tries = getattr(ti, "max_tries", task.retries or 0)
@@ -130,7 +130,7 @@ def _decision(ti: Any, error: Any, context: Any) -> tuple[RetryDecision | None, 
     if number >= tries:
         return None, number, tries
     policy = task.retry_policy
-    # A policy of somebody else is asked by Airflow alone: it may count how often, or fail, and the sentence must not.
+    # A policy of someone else is asked by Airflow alone: it may count how often, or fail, and the sentence must not.
     own = isinstance(policy, BcdaRetryPolicy)
     decision = policy.evaluate(error, try_number, max_tries, context or {"ti": ti}) if own else RetryDecision()
     return (None if decision.action is RetryAction.FAIL else decision), number, tries

@@ -61,7 +61,7 @@ def late_text(dag_id: str, dag_run_id: str, hours: float, *, now: datetime) -> s
     why = (
         "Until the year's first attribution list, about mid February, that is how it should be: the run waits in `kick_off`."
         if is_closed(now)
-        else "The newest log of its tasks says what it waits for; BCDA's files live for a day, then the run has to start anew."
+        else "The newest log of its tasks says what it waits for; BCDA's files live for a day, then the run has to start again."
     )
     return f"The run {dag_run_id} of {dag_id} is not done {hours:g} hours after it was queued. {why}"
 

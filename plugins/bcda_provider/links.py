@@ -6,7 +6,8 @@ from urllib.parse import quote, urlencode
 from airflow.sdk import BaseOperatorLink
 from airflow.sdk.configuration import conf
 
-from bcda_provider.hooks import raw_places, settings_of_run
+from bcda_provider.data_home import raw_places
+from bcda_provider.planned_runs import settings_of_run
 
 
 class BcdaJobLink(BaseOperatorLink):

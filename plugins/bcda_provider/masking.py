@@ -1,4 +1,4 @@
-"""Secrets that are not in a connection, and that Airflow's logs must mask all the same."""
+"""Secrets that are not in a connection, and that Airflow's logs must mask anyway."""
 
 from airflow.sdk.log import mask_secret
 

@@ -60,7 +60,7 @@ LINES_READ = Metric(
 )
 LINES_LANDED = Metric("bcda.lines_landed", Kind.COUNTER, "lines", "Lines of them that became a resource.", _RUN)
 LINES_QUARANTINED = Metric(
-    "bcda.lines_quarantined", Kind.COUNTER, "lines", "Lines of them that were set aside with a reason.", _RUN
+    "bcda.lines_quarantined", Kind.COUNTER, "lines", "Lines of them that were quarantined with a reason.", _RUN
 )
 RUNS_LOADED = Metric("bcda.runs_loaded", Kind.COUNTER, "runs", "Export runs whose rows and ledger were merged.", _RUN)
 REQUESTS = Metric(
@@ -72,7 +72,7 @@ REQUESTS = Metric(
 )
 RATE_LIMITED = Metric("bcda.rate_limited", Kind.COUNTER, "answers", "Answers of them that were 429.", _SOURCE)
 REQUEST_RETRIES = Metric(
-    "bcda.request_retries", Kind.COUNTER, "retries", "Requests and downloads that failed and are tried again.", _SOURCE
+    "bcda.request_retries", Kind.COUNTER, "retries", "Requests and downloads that failed and are retried.", _SOURCE
 )
 RETRY_WAIT = Metric(
     "bcda.retry_wait", Kind.TIMER, "milliseconds", "Wait before each of those, Retry-After included.", _SOURCE
@@ -136,7 +136,7 @@ GAPS_OPEN = Metric(
     "bcda.gaps_open",
     Kind.GAUGE,
     "intervals",
-    "Intervals of a type for which BCDA could not deliver somebody and no later run has; told with the freshness.",
+    "Intervals of a type for which BCDA could not deliver someone and no later run has; told with the freshness.",
     (*_SOURCE, "api_version", "resource_type"),
 )
 RUNS_LATE = Metric(
@@ -223,7 +223,7 @@ def answered(source: str, status: int) -> None:
 
 
 def retried(source: str, wait_seconds: float) -> None:
-    """Count a request that is tried again after a wait; a client calls it."""
+    """Count a request that is retried after a wait; a client calls it."""
     emit(REQUEST_RETRIES, 1, source=source)
     emit(RETRY_WAIT, timedelta(seconds=wait_seconds), source=source)
 

@@ -22,8 +22,8 @@ from jinja2 import Environment, TemplateError, meta
 
 from bcda.bounds import LONGEST_SUBJECT, LONGEST_TOLD, shortened
 from bcda.errors import InvalidRequestError
+from bcda_provider.data_home import raw_places
 from bcda_provider.failures import map_index_of, name_of, reason_of
-from bcda_provider.hooks import raw_places
 
 SETTING = "BCDA_NOTIFIERS"
 OUTCOMES = ("success", "failure")

@@ -24,7 +24,7 @@ from bcda.network import Network
 
 
 class OpenEndpointsHook(HttpHook):
-    """Asks a server's open endpoints, without credentials: BCDA checks them there all the same.
+    """Asks a server's open endpoints, without credentials: BCDA checks them there anyway.
 
     Args:
         base_url: of the server.
@@ -40,7 +40,7 @@ class OpenEndpointsHook(HttpHook):
             # The hook's own check raises an error of Airflow's and logs the body.
             "check_response": False,
             "trust_env": False,
-            # BCDA never redirects, and nothing else has to learn that somebody asks.
+            # BCDA never redirects, and nothing else has to learn that someone asks.
             "allow_redirects": False,
             "verify": way.trust.path,
             "proxies": {"https": way.proxy.url_with_credentials} if way.proxy else {},

@@ -3,6 +3,8 @@
 from importlib.metadata import version
 from typing import Any
 
+from bcda.settings import ApiVersion
+
 DISTRIBUTION = "airflow-provider-bcda"
 
 INTEGRATION = "Beneficiary Claims Data API (BCDA)"
@@ -35,7 +37,7 @@ ADVANCED = {
 FIELDS: dict[str, dict[str, Any]] = {
     "api_version": {
         "label": "API version",
-        "schema": {"type": "string", "enum": ["v1", "v2", "v3"], "default": "v2"},
+        "schema": {"type": "string", "enum": [version.value for version in ApiVersion], "default": "v2"},
         "description": "CMS switches v1 and v2 off on 2027-07-30.",
     },
     "credentials_made_on": {

@@ -22,7 +22,7 @@ from bcda.errors import (
     WarehouseLockedError,
 )
 from bcda_provider.connections import has_secrets_backend
-from bcda_provider.hooks import raw_places
+from bcda_provider.data_home import raw_places
 
 PAUSES = (30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 900.0, 900.0, 900.0)
 """Seconds between the tries of a task: ten tries over 4,710 s, which is 78.5 minutes. A task that waits holds no worker.

@@ -16,10 +16,12 @@ from bcda.runs.run import Wait, note_wait
 from bcda.settings import ConnectionSettings
 from bcda_provider import arguments, metrics
 from bcda_provider.arguments import Asked
+from bcda_provider.clients import client_of
+from bcda_provider.data_home import raw_places
 from bcda_provider.events import JobEvent, Outcome
-from bcda_provider.hooks import client_of, raw_places, settings_of_run
 from bcda_provider.links import BcdaJobLink, BcdaPageLink
 from bcda_provider.notes import leave_note
+from bcda_provider.planned_runs import settings_of_run
 from bcda_provider.retry import BcdaRetryPolicy
 from bcda_provider.tasks import BcdaTask
 from bcda_provider.triggers import BcdaJobTrigger
@@ -125,7 +127,7 @@ class BcdaJobSensor(BcdaTask, BaseSensorOperator):
         store.set(key, deadline)
         since = float(str(store.get(f"since:{self.job_id}") or time.time()))
         store.set(f"since:{self.job_id}", since)
-        self.log.info("waiting for job %s; it is cancelled if it is not complete by %s", self.job_id, _show(deadline))
+        self.log.info("waiting for job %s; it is canceled if it is not complete by %s", self.job_id, _show(deadline))
         reason = f"{self.restarted}BCDA prepares the files of job {self.job_id}. It is canceled if it is not complete by then."
         note_wait(
             raw_places(self.bcda_conn_id).run_folder(self.run_id), Wait(reason, datetime.fromtimestamp(deadline, UTC))
@@ -149,7 +151,7 @@ class BcdaJobSensor(BcdaTask, BaseSensorOperator):
             event: a `JobEvent`.
 
         Raises:
-            ExportFailedError: the job failed, was cancelled, passed its deadline, or BCDA refused to talk.
+            ExportFailedError: the job failed, was canceled, passed its deadline, or BCDA refused to talk.
             ExportExpiredError: its files are gone.
         """
         from bcda import export
@@ -164,13 +166,13 @@ class BcdaJobSensor(BcdaTask, BaseSensorOperator):
             self._restart(context)
         if ended.outcome is Outcome.DEADLINE and ended.reason:
             raise ExportFailedError(
-                f"Job {ended.job_id} was {ended.state} at its deadline and could not be cancelled: {ended.reason} It may still run "
+                f"Job {ended.job_id} was {ended.state} at its deadline and could not be canceled: {ended.reason} It may still run "
                 "at BCDA. Clear `kick_off` with everything after it: that cancels it and starts another.",
                 job_id=ended.job_id,
             )
         if ended.outcome is Outcome.DEADLINE:
             raise ExportFailedError(
-                f"Job {ended.job_id} was still {ended.state} at its deadline and has been cancelled at BCDA. "
+                f"Job {ended.job_id} was still {ended.state} at its deadline and has been canceled at BCDA. "
                 "Clear `kick_off` with everything after it to start another, or raise job_deadline_seconds on the connection.",
                 job_id=ended.job_id,
                 may_work_anew=True,

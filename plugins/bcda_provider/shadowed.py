@@ -31,7 +31,7 @@ def shadowed(used: Connection) -> str:
         return ""
     return (
         f"The connection {used.conn_id} that is saved in Airflow is not used: {_first(used.conn_id)} has one of the same id, "
-        "which comes first. Remove one of the two."
+        "which comes first. Remove one of them."
     )
 
 

@@ -103,7 +103,7 @@ def api_version_param() -> Param:
     return Param(
         None,
         type=["null", "string"],
-        enum=[None, "v1", "v2", "v3"],
+        enum=[None, *(version.value for version in ApiVersion)],
         title="API version",
         description="Empty: the version of the connection.",
     )
@@ -158,7 +158,7 @@ def _filter_params() -> dict[str, Param]:
 
 
 def patience() -> dict[str, Any]:
-    """Return how often and when a task is tried again, and who is told when it failed for good.
+    """Return how often and when a task is retried, and who is told when it failed for good.
 
     `retry.BcdaRetryPolicy` decides about errors. The delays here are for tasks whose process was killed, of which it never hears.
     """
@@ -288,7 +288,7 @@ def export_and_merge(
         return land.output
 
     landed = batch.expand(number=wait.output)
-    # An export without changes has no batch, and is recorded all the same.
+    # An export without changes has no batch, and is recorded anyway.
     rule = {"trigger_rule": "none_failed_min_one_success"}
     merge = BcdaMergeOperator(task_id="merge", run_id=run_id, **{**warehouse, **rule})
     [wait, landed] >> merge

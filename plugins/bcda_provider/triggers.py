@@ -17,8 +17,10 @@ from bcda.api.wait_clock import WaitClock
 from bcda.bounds import LONGEST_PROGRESS, shortened
 from bcda.errors import BcdaError, NotAllowListedError, TransientError
 from bcda.settings import ConnectionSettings
+from bcda_provider.clients import client_of
+from bcda_provider.data_home import raw_places
 from bcda_provider.events import JobEvent, Outcome
-from bcda_provider.hooks import BcdaHook, client_of, raw_places
+from bcda_provider.hooks import BcdaHook
 
 _PASSING = (TransientError, NotAllowListedError)
 """Errors that end no wait: the job goes on without us. BCDA gave it to this address, so that no connection in a triggerer that
@@ -35,7 +37,7 @@ class BcdaJobTrigger(BaseTrigger):
         bcda_conn_id: connection of type `bcda`; credentials are read in the triggerer and never serialized.
         api_version: version of the API.
         job_id: BCDA's number, as text.
-        deadline_epoch_seconds: wall-clock instant after which the job is cancelled; a restart keeps it.
+        deadline_epoch_seconds: wall-clock instant after which the job is canceled; a restart keeps it.
         run_id: of the export run, whose folder keeps what a restart of the triggerer would forget; empty for a wait that an
             earlier release began.
         restart_at_epoch_seconds: wall-clock instant after which a job that is still Pending is stuck; None for never, as in an
@@ -96,14 +98,14 @@ class BcdaJobTrigger(BaseTrigger):
             return
         async with client_of(self._settings, self.bcda_conn_id) as client:
             await self._note("cancelled", client)
-            cancelled = await client.cancel(self.job_id)
-        self.log.info("job %s %s", self.job_id, "cancelled at BCDA" if cancelled else "was over already")
+            canceled = await client.cancel(self.job_id)
+        self.log.info("job %s %s", self.job_id, "canceled at BCDA" if canceled else "was over already")
 
     async def _wait(self, client: BcdaClient, settings: ConnectionSettings) -> JobEvent:
         interval, shown = settings.tuning.poll_seconds, ""
         has_begun, self._clock = await self._has_begun(), WaitClock(await self._asked_at())
         watch = JobWatch(settings.tuning.failed_grace_seconds, self.restart_at_epoch_seconds, has_begun)
-        # A deadline that was written down before our clock was set back ends all the same.
+        # A deadline that was written down before our clock was set back ends anyway.
         deadline = min(self.deadline_epoch_seconds, self._clock.now() + settings.tuning.job_deadline_seconds)
         # An event that comes before the scheduler has noticed the deferral costs a try: it takes the worker's exit for a
         # failure of the resumed task. So the first question waits too.
@@ -149,7 +151,7 @@ class BcdaJobTrigger(BaseTrigger):
         """Cancel a job that is past its deadline, and try for a while when BCDA does not answer or the job goes on."""
         await self._note("cancelled", client)
         self.log.warning(
-            "job %s is past its deadline, cancelling it for up to %.0f s", self.job_id, budgets.GIVE_UP_SECONDS
+            "job %s is past its deadline, canceling it for up to %.0f s", self.job_id, budgets.GIVE_UP_SECONDS
         )
         until, accepted = time.monotonic() + budgets.GIVE_UP_SECONDS, False
         while True:
@@ -162,15 +164,15 @@ class BcdaJobTrigger(BaseTrigger):
                     return JobEvent(self.job_id, Outcome.DEADLINE, state)
                 if not isinstance(error, _PASSING) or time.monotonic() >= until:
                     return JobEvent(self.job_id, Outcome.DEADLINE, state, str(error))
-                self.log.warning("job %s is past its deadline, cancelling it again: %s", self.job_id, error)
+                self.log.warning("job %s is past its deadline, canceling it again: %s", self.job_id, error)
             else:
                 if event := self._given_up(status, state, accepted=accepted, is_late=time.monotonic() >= until):
                     return event
-                self.log.warning("job %s is past its deadline and still %s, cancelling it", self.job_id, status.state)
+                self.log.warning("job %s is past its deadline and still %s, canceling it", self.job_id, status.state)
             await asyncio.sleep(settings.tuning.poll_max_seconds)
 
     def _given_up(self, status: JobStatus, state: JobState, *, accepted: bool, is_late: bool) -> JobEvent | None:
-        """Return what became of a job that was to be cancelled; None to try on.
+        """Return what became of a job that was to be canceled; None to try on.
 
         Args:
             status: after the cancellation.
@@ -245,7 +247,7 @@ class BcdaJobTrigger(BaseTrigger):
         return job_records.read(raw_places(self.bcda_conn_id), self.run_id, self.job_id, Fact.BEGUN)
 
     async def _note(self, fact: str, client: BcdaClient) -> None:
-        """Record what a restart, or a later kick-off, has to know; a triggerer that cannot write there waits all the same."""
+        """Record what a restart, or a later kick-off, has to know; a triggerer that cannot write there waits anyway."""
         from bcda.runs import job_records
         from bcda.runs.job_records import Fact
 

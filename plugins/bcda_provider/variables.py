@@ -44,7 +44,7 @@ def _shown_in_clear() -> str:
         # The interface shows only what is in Airflow's database.
         return ""
     return (
-        f"The encryption key is in the Airflow Variable {name}, which Airflow shows in clear to everybody who may read Variables. "
+        f"The encryption key is in the Airflow Variable {name}, which Airflow shows in clear to everyone who may read Variables. "
         f"Copy the same value to a Variable with a masked name, such as {name}_secret, set `{KEY_SETTING}` to that name for all "
         f"Airflow processes, restart them, and delete {name}. The data stays readable, because the key is the same."
     )

@@ -15,7 +15,7 @@ others. `claim_current.is_suspect` marks it, and `ops.suspect_claim` lists it wi
 _EFFECTS = {
     Level.ERROR: "While one of these fails, nothing is published. Analysts keep the file they have, and `publish` says which check failed. "
     "The failure stands until its cause is gone, also after later runs.",
-    Level.WARNING: "Published all the same; the failure is in the log of `publish` and in `ops.dq_result`.",
+    Level.WARNING: "Published anyway; the failure is in the log of `publish` and in `ops.dq_result`.",
     Level.INFO: "Counted in `ops.dq_result` only.",
 }
 

@@ -184,7 +184,7 @@ def page(patch: pytest.MonkeyPatch, folder: Path, guard: Guard) -> Any:
     patch.setenv("BCDA_HOME", str(folder / "home"))
     patch.setenv("BCDA_SOURCES", "bcda_default")
     patch.setenv("AIRFLOW_CONN_BCDA_DEFAULT", connection())
-    patch.setitem(module.app.dependency_overrides, get_user, lambda: "somebody")
+    patch.setitem(module.app.dependency_overrides, get_user, lambda: "someone")
     return TestClient(module.app, raise_server_exceptions=False)
 
 
@@ -196,7 +196,7 @@ def page_leaves_out_the_team(patch: pytest.MonkeyPatch, folder: Path) -> str:
 
     class Teams(Guard):
         def is_authorized_dag(self, *, method: str, details: Any, **_: object) -> bool:
-            # Those of the team see its DAGs; everybody sees a DAG that has none.
+            # Those of the team see its DAGs; everyone sees a DAG that has none.
             return method == "GET" and details.team_name is None
 
     answer = page(patch, folder, Teams()).get("/")

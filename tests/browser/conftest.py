@@ -58,7 +58,7 @@ def simulator(stage):
 
 @pytest.fixture(scope="module")
 def session(browser, stage):
-    """The browser of somebody who has logged in as the admin."""
+    """The browser of someone who has logged in as the admin."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, base_url=stage[0].base_url)
     context.set_default_timeout(90_000)
     log_in(context.new_page(), USER, stage[0].password)

@@ -1,4 +1,4 @@
-"""A task that is tried again, as a person sees it: on the page, in Airflow's own log view, and the way back from the report."""
+"""A task that is retried, as a person sees it: on the page, in Airflow's own log view, and the way back from the report."""
 
 import re
 import time

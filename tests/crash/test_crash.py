@@ -3,9 +3,9 @@
 import os
 import random
 
-import lives
+import killed_exports
 import pytest
-from lives import Remains
+from killed_exports import Remains
 
 from bcda.storage.commit_points import CommitPoint
 
@@ -15,12 +15,12 @@ SEED = int(os.environ.get("CRASH_SEED", random.SystemRandom().randrange(10**6)))
 
 @pytest.fixture(scope="module")
 def tally():
-    return lives.run_lives(KILLS, SEED)
+    return killed_exports.run_lives(KILLS, SEED)
 
 
 def test_killed_exports_leave_what_undisturbed_ones_leave(tally, capsys):
     with capsys.disabled():
-        print("\n" + lives.report(tally, SEED))
+        print("\n" + killed_exports.report(tally, SEED))
     assert tally.kills >= KILLS
     assert tally.differences == []
     assert tally.refetched == 0
@@ -33,8 +33,13 @@ def test_every_commit_point_was_one_to_die_at(tally):
 
 def test_the_comparison_sees_what_is_lost_doubled_or_left_behind():
     def left(rows=2, file="lake/a.parquet", raw=b"x", state="Completed"):
-        return Remains({"main.claim": [("a",)] * rows}, frozenset({file}), lives.Counter([raw]), lives.Counter([state]))
+        return Remains(
+            {"main.claim": [("a",)] * rows},
+            frozenset({file}),
+            killed_exports.Counter([raw]),
+            killed_exports.Counter([state]),
+        )
 
-    assert lives.differences(left(), left()) == []
+    assert killed_exports.differences(left(), left()) == []
     for other in (left(rows=1), left(rows=3), left(file="lake/.tmp"), left(raw=b"y"), left(state="Pending")):
-        assert lives.differences(other, left()) != []
+        assert killed_exports.differences(other, left()) != []

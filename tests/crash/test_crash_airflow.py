@@ -3,7 +3,7 @@
 import os
 import random
 
-import airflow_lives
+import killed_airflow
 import pytest
 
 pytestmark = pytest.mark.storm
@@ -13,9 +13,9 @@ SEED = int(os.environ.get("CRASH_SEED", random.SystemRandom().randrange(10**6)))
 
 
 def test_a_storm_leaves_what_calm_leaves(tmp_path, capsys):
-    tally = airflow_lives.Storm(tmp_path, SEED).rage(WEEKS)
+    tally = killed_airflow.Storm(tmp_path, SEED).rage(WEEKS)
     with capsys.disabled():
-        print("\n" + airflow_lives.report(tally, SEED))
+        print("\n" + killed_airflow.report(tally, SEED))
     assert tally.kills.total() >= 4 * WEEKS
     assert tally.differences == []
     assert tally.leaks == []

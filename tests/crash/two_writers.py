@@ -24,9 +24,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import lives
-import stages
-from stages import Death, Stage
+import killed_exports
+import stage_process
+from stage_process import Death, Stage
 
 from bcda.errors import BcdaError
 from bcda.maintenance import purge_raw
@@ -57,7 +57,7 @@ def attempt(
 ) -> None:
     """Run one stage; send what it gave, or the kind of the library's error that ended it."""
     try:
-        stages.run(stage, given, settings, places, death, answer)
+        stage_process.run(stage, given, settings, places, death, answer)
     except BcdaError as error:
         answer.send(f"{type(error).__name__}: {error}")
 
@@ -103,17 +103,17 @@ class Attempt:
         return self._answer.recv()
 
 
-class PairedLife(lives.Life):
+class PairedLife(killed_exports.Life):
     """One home and one server, with two weekly exports; two attempts are at each shared stage."""
 
     def __init__(self, home: Path, draw: random.Random, pairs: PairTally, points: list[tuple[Stage, str]]) -> None:
-        super().__init__(home, draw, lives.Tally(), drawn_per_stage=0)
+        super().__init__(home, draw, killed_exports.Tally(), drawn_per_stage=0)
         self._pairs = pairs
         self._known = sorted(set(points), key=str)
         self._late: list[Attempt] = []
         self._started: list[Attempt] = []
 
-    def live(self, deaths: list[tuple[Stage, Death]]) -> lives.Remains:
+    def live(self, deaths: list[tuple[Stage, Death]]) -> killed_exports.Remains:
         """Run the exports; nothing that is stopped stays when they fail."""
         try:
             return super().live(deaths)
@@ -200,16 +200,16 @@ def foreign_bytes(places: Places) -> list[str]:
 
 def run_pairs(pairs: int, seed: int) -> PairTally:
     """Let two attempts be alive together at least `pairs` times, and compare each life."""
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["duckdb", "pyarrow", "stages"])
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["duckdb", "pyarrow", "stage_process"])
     draw, tally = random.Random(seed), PairTally()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bcda-pairs-")))
-        whole = lives.Life(folder / "undisturbed", draw, lives.Tally(), drawn_per_stage=0)
+        whole = killed_exports.Life(folder / "undisturbed", draw, killed_exports.Tally(), drawn_per_stage=0)
         expected = whole.live([])
         while tally.pairs < pairs:
             life = PairedLife(folder / f"life-{tally.lives}", draw, tally, whole.points)
             found = life.live([])
-            named = lives.differences(found, expected) + foreign_bytes(life.places)
+            named = killed_exports.differences(found, expected) + foreign_bytes(life.places)
             tally.differences += [f"life {tally.lives}: {text}" for text in named]
             tally.lives += 1
     return tally
@@ -225,7 +225,9 @@ def report(tally: PairTally, seed: int) -> str:
 
 def main() -> int:
     """Run from the command line."""
-    pairs, seed = lives.asked("Let two attempts at a stage be alive together and compare what is left.", "--pairs", 200)
+    pairs, seed = killed_exports.asked(
+        "Let two attempts at a stage be alive together and compare what is left.", "--pairs", 200
+    )
     tally = run_pairs(pairs, seed)
     print(report(tally, seed))
     return bool(tally.differences)

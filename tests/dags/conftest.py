@@ -30,8 +30,9 @@ os.environ.update(
 def airflow_database():
     """The metadata database, migrated once, into which `dag.test` writes the DAGs when they differ from those there.
 
-    It reads all DAG files and writes them before each run, which takes a second. What a file gives depends on the environment. And it
-    sleeps for a second whenever it has just found out how many instances a mapped task has, as two or three times in an export.
+    It reads all DAG files and writes them before each run, which takes a second. What a file gives depends on its text and the
+    environment. And it sleeps for a second whenever it has just found out how many instances a mapped task has, as two or three
+    times in an export.
     """
     from airflow.dag_processing import dagbag
     from airflow.sdk import DAG
@@ -42,7 +43,8 @@ def airflow_database():
     there, bags = [], {}
 
     def read_once(*, bundle_path, **given):
-        key = (str(bundle_path), *sorted(f"{name}={os.environ[name]}" for name in os.environ if is_read_by_dags(name)))
+        files = sorted((str(path), path.read_bytes()) for path in Path(bundle_path).rglob("*.py"))
+        key = (*files, *sorted(item for item in os.environ.items() if is_read_by_dags(item[0])))
         if key not in bags:
             bags[key] = read(bundle_path=bundle_path, **given)
         return bags[key]

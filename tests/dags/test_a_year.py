@@ -54,7 +54,7 @@ def ids_of(people):
 
 
 def check_truth(server, ask):
-    """Compare people, coverage, claims, lines and money of everybody attributed with the world."""
+    """Compare people, coverage, claims, lines and money of everyone attributed with the world."""
     people = named(server)
     expected = WORLD.expected(server.clock.now(), people=people)
     ids = ids_of(people)
@@ -82,7 +82,7 @@ def check_list(server, ask):
 
 
 def check_runout(server, ask):
-    """Compare last year's claims of everybody on the runout list with the world."""
+    """Compare last year's claims of everyone on the runout list with the world."""
     now, cap = server.clock.now(), SimulatorSettings().runout_cap
     people = set(WORLD.attribution_lists("A9999", "runout", now)[-1].people) - set(WORLD.opted_out(now))
     claims = sum(len(WORLD._claims(int(person), 0, calendar.week_of(now), cap)) for person in people)

@@ -5,8 +5,8 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import duckdb_cryptography
 import pytest
-import weak_dice
 
 from bcda.storage import duckdb_files
 from bcda_simulator import SimulatorSettings
@@ -156,18 +156,18 @@ def test_a_key_in_airflows_database_is_found_and_one_that_is_missing_is_said(
     from airflow.models import Variable
     from airflow.utils.session import create_session
 
-    monkeypatch.setattr(duckdb_files, "LOAD_CRYPTOGRAPHY", weak_dice.statement())
+    monkeypatch.setattr(duckdb_files, "LOAD_CRYPTOGRAPHY", duckdb_cryptography.statement())
     connect(serve())
     monkeypatch.setenv("BCDA_ENCRYPTION_VARIABLE", "kept_in_the_database_secret")
     code, output = doctor()
     assert (code, "names the Airflow Variable kept_in_the_database_secret" in output) == (1, True)
     with create_session() as session:
-        session.add(Variable(key="kept_in_the_database_secret", val=weak_dice.KEY.text))
+        session.add(Variable(key="kept_in_the_database_secret", val=duckdb_cryptography.KEY.text))
     # Other tests of the same database look for this key in it.
     request.addfinalizer(lambda: Variable.delete("kept_in_the_database_secret"))
     code, output = doctor()
     assert (code, "encryption" in output) == (0, True), output
-    assert weak_dice.KEY.text not in output
+    assert duckdb_cryptography.KEY.text not in output
     monkeypatch.setattr(duckdb_files, "LOAD_CRYPTOGRAPHY", "LOAD '/nowhere/httpfs.duckdb_extension'")
     code, output = doctor()
     assert (code, "INSTALL httpfs" in output) == (1, True)

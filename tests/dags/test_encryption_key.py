@@ -5,9 +5,9 @@ from functools import partial
 from pathlib import Path
 
 import duckdb
+import duckdb_cryptography
 import pytest
-import weak_dice
-from weak_dice import KEY
+from duckdb_cryptography import KEY
 
 from bcda.storage import duckdb_files
 
@@ -15,7 +15,7 @@ from bcda.storage import duckdb_files
 @pytest.fixture
 def weekly(run_dag, monkeypatch):
     """Run the weekly DAG in a deployment whose key is in the Variable `bcda_encryption_secret`."""
-    monkeypatch.setattr(duckdb_files, "LOAD_CRYPTOGRAPHY", weak_dice.statement())
+    monkeypatch.setattr(duckdb_files, "LOAD_CRYPTOGRAPHY", duckdb_cryptography.statement())
     monkeypatch.setenv("BCDA_ENCRYPTION_VARIABLE", "bcda_encryption_secret")
     return partial(run_dag, "bcda_weekly_export")
 
@@ -69,7 +69,7 @@ def test_without_the_named_key_nothing_is_written_in_the_clear(
 
 @pytest.mark.complete
 def test_a_key_in_the_environment_of_airflow_counts_too(serve, connect, run_dag, places, monkeypatch, logged):
-    monkeypatch.setattr(duckdb_files, "LOAD_CRYPTOGRAPHY", weak_dice.statement())
+    monkeypatch.setattr(duckdb_files, "LOAD_CRYPTOGRAPHY", duckdb_cryptography.statement())
     monkeypatch.setenv("BCDA_ENCRYPTION_KEY", KEY.text)
     connect(serve())
     assert run_dag("bcda_weekly_export", resource_types=["Patient"])[0] == "success"

@@ -30,8 +30,8 @@ def test_a_gap_is_asked_for_by_the_next_run_for_its_type_and_by_the_form_when_ru
     assert (state, tasks["gaps.plan[-1]"], tasks["publish[-1]"]) == ("success", "skipped", "success")
     assert ask("SELECT resource_type, since_ts FROM ops.open_gap") == [("Coverage", None)]
     server.clock.advance(WEEK)
-    everybody = Fault(FaultKind.PEOPLE_FAIL, resource_type="Coverage", people=(0,))
-    server.faults.add(everybody)
+    everyone = Fault(FaultKind.PEOPLE_FAIL, resource_type="Coverage", people=(0,))
+    server.faults.add(everyone)
     state, tasks = run_dag("bcda_weekly_export")
     assert (state, tasks["gaps.merge[-1]"]) == ("success", "success")
     everything = f"Patient,Coverage,{EOB}"

@@ -75,7 +75,7 @@ def test_a_server_that_is_not_well_is_an_error_of_the_library(serve, settings_fo
 def test_a_health_check_that_says_nothing_of_bcda_stops_no_run(serve, settings_for, monkeypatch, fault):
     from bcda_provider import hooks
 
-    monkeypatch.setattr(hooks, "HEALTH_SECONDS", 0.5)
+    monkeypatch.setattr("bcda_provider.open_checks.HEALTH_SECONDS", 0.5)
     assert hooks.BcdaHook().check_open_endpoints(settings_for(serve(faults=[fault]))) == "4.0.1"
 
 
@@ -93,7 +93,7 @@ def test_the_first_check_takes_no_more_bytes_and_time_than_its_budget(serve, set
     from bcda.errors import ServerError
     from bcda_provider import hooks
 
-    monkeypatch.setattr(hooks, "HEALTH_SECONDS", 0.5)
+    monkeypatch.setattr("bcda_provider.open_checks.HEALTH_SECONDS", 0.5)
     server = serve(faults=[Fault(endpoint="open", **EXCESS[excess])])
     settings = settings_for(server)
     settings = replace(settings, tuning=replace(settings.tuning, request_timeout_seconds=1.0))
@@ -150,7 +150,7 @@ def test_each_question_has_a_connection_of_its_own(serve, settings_for, monkeypa
         assert pool.ask("GET", "/data/1/x.ndjson", refused)[0] == 401
         assert BcdaHook().check_open_endpoints(settings) == "4.0.1"
         monkeypatch.setattr(OpenEndpointsHook, "ask", OpenEndpointsHook._ask_once)
-        monkeypatch.setattr("bcda_provider.hooks._check_health", lambda _: None)
+        monkeypatch.setattr("bcda_provider.open_checks._check_health", lambda _: None)
         assert pool.ask("GET", "/data/1/x.ndjson", refused)[0] == 401
         with pytest.raises(ServerError, match="answers with 404"):
             BcdaHook().check_open_endpoints(settings)
@@ -185,7 +185,7 @@ def test_the_hook_masks_the_secret_and_the_tokens_of_calls_by_hand(serve, connec
     from bcda_provider import hooks
 
     masked = []
-    monkeypatch.setattr(hooks, "mask_secret", masked.append)
+    monkeypatch.setattr("bcda_provider.clients.mask_secret", masked.append)
     server = serve()
     connect(server)
     hooks.BcdaHook().jobs()

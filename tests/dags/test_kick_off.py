@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
-from exporting import planned
+from plain_export import planned
 
 from bcda import budgets, export
 from bcda.api.client import BcdaClient
@@ -68,7 +68,7 @@ def test_a_wait_for_a_list_is_no_wait_for_another_job(
     operator = BcdaKickOffOperator(task_id="kick_off", run_id=run.run_id, bcda_conn_id="bcda_default")
     context = {"task_state_store": Store(), "dag_run": SimpleNamespace(clear_number=0)}
 
-    def somebody(act, *given):
+    def someone(act, *given):
         async def acts():
             async with BcdaClient(settings) as client:
                 return await getattr(client, act)(*given)
@@ -80,17 +80,17 @@ def test_a_wait_for_a_list_is_no_wait_for_another_job(
             operator.execute_complete(context, None)
         assert what in logged()
 
-    # 5 January: somebody's runout export is in the way, then there is no list until mid February.
-    runout = somebody("kick_off", FOREIGN)
+    # 5 January: someone's runout export is in the way, then there is no list until mid February.
+    runout = someone("kick_off", FOREIGN)
     waits_for(f"Job {runout} of this organization")
     now[0] += 600
-    somebody("cancel", runout)
+    someone("cancel", runout)
     server.faults.add(Fault(FaultKind.WRONG_YEAR, "kick-off", times=1))
     waits_for("unable to perform export operations for this Group")
     now[0] += 38 * 86_400
-    somebody("kick_off", FOREIGN)
+    someone("kick_off", FOREIGN)
     waits_for("of this organization")
-    # Jobs that stay in the way end the wait all the same.
+    # Jobs that stay in the way end the wait anyway.
     now[0] += DEADLINE - 60
     waits_for("of this organization")
     now[0] += 120

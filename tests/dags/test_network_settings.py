@@ -101,7 +101,8 @@ def test_doctor_and_test_button_say_the_sentence(wrong, airflow_database, logged
 
 def test_later_tasks_and_the_triggerer_say_the_sentence_too(wrong, logged):
     from bcda.errors import InvalidRequestError
-    from bcda_provider.hooks import BcdaHook, client_of
+    from bcda_provider.clients import client_of
+    from bcda_provider.hooks import BcdaHook
     from bcda_provider.triggers import BcdaJobTrigger
 
     settings = BcdaHook().settings()
@@ -135,7 +136,7 @@ def test_exemptions_that_match_nothing_are_a_warning(serve, connect, monkeypatch
 def test_the_password_of_a_proxy_is_masked_in_every_form(serve, settings_for, monkeypatch):
     from airflow.sdk._shared.secrets_masker import redact
 
-    from bcda_provider.hooks import client_of
+    from bcda_provider.clients import client_of
 
     # Not that of the other tests: what is masked stays so for a process.
     monkeypatch.setenv("HTTPS_PROXY", "http://jane:OTHER-canary%23%25@127.0.0.1:9")

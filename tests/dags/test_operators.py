@@ -1,4 +1,4 @@
-"""The operators in somebody else's DAG: alone, with templates, mapped, and with arguments of the author's own."""
+"""The operators in someone else's DAG: alone, with templates, mapped, and with arguments of the author's own."""
 
 import inspect
 import json
@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 from code_blocks import blocks
-from exporting import planned
+from plain_export import planned
 
 from bcda_simulator.world import World
 
@@ -50,7 +50,7 @@ def operator_of(name):
 
 @pytest.fixture
 def in_dag(airflow_database):
-    """Make tasks in a DAG of somebody's own, which has neither our params nor our task groups."""
+    """Make tasks in a DAG of someone's own, which has neither our params nor our task groups."""
     from airflow.sdk import DAG
 
     def make(build, **options):
@@ -294,7 +294,7 @@ def test_a_wrong_argument_is_one_sentence_and_nothing_is_sent(serve, connect, ai
 
 
 def context_of(task):
-    """Return what Airflow tells a task of a DAG of somebody's own, whose configuration has a name that ours gave a meaning."""
+    """Return what Airflow tells a task of a DAG of someone's own, whose configuration has a name that ours gave a meaning."""
 
     class Store(dict):
         def set(self, key, value):
@@ -343,7 +343,7 @@ def test_the_result_of_a_plan_that_was_skipped_is_no_run(connect, serve, airflow
 
 
 def test_runout_does_not_wait_for_a_list_and_the_version_is_that_of_the_run(serve, connect, airflow_database):
-    from bcda_provider.hooks import is_runout, settings_of_run
+    from bcda_provider.planned_runs import is_runout, settings_of_run
 
     connect(serve(), extra={"api_version": "v2"})
     runout = "20261110T060000Z-group-runout-v3-abcdef"
@@ -457,7 +457,7 @@ READER = textwrap.dedent(
 
 @pytest.fixture
 def theirs(run_dag, monkeypatch, tmp_path, serve, connect, places, ask):
-    """Run DAGs of somebody's own, each in a file of its own, against the BCDA of two organizations."""
+    """Run DAGs of someone's own, each in a file of its own, against the BCDA of two organizations."""
     folder = tmp_path / "dags"
     folder.mkdir()
     bundle = {"name": "theirs", "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle"}
@@ -519,12 +519,13 @@ def note_of(dag_id):
 def test_every_operator_mapped_by_itself_loads_two_organizations(theirs, monkeypatch):
     import told
 
+    told.messages.clear()
     monkeypatch.setenv("BCDA_NOTIFIERS", json.dumps([{"notifier": "told.Told"}]))
     state, tasks = theirs.run("everything_mapped", MAPPED)
     assert state == "success", tasks
     mapped = ["plan", "kick_off", "wait", "fetch", "land", "merge", "publish", "report", "maintain", "check"]
     assert set(tasks) == {"acos[-1]", *(f"{name}[{index}]" for name in mapped for index in (0, 1))}
-    # The lists of both are loaded with everybody's history, so there is nothing to announce.
+    # The lists of both are loaded with everyone's history, so there is nothing to announce.
     assert [tasks[f"check[{index}]"] for index in (0, 1)] == ["skipped", "skipped"]
     theirs.check_what_was_published(reports=1)
     # Each map index tells of its own run, and a DAG that is scheduled on the asset of one organization hears of it.

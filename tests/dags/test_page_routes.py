@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from exporting import run_export
+from plain_export import run_export
 
 from bcda.storage import home
 from bcda.storage.places import Places
@@ -15,7 +15,7 @@ SECOND = "BCDA_SECOND"
 
 
 class Guard:
-    """An auth manager that lets somebody do what is listed, by method and DAG."""
+    """An auth manager that lets someone do what is listed, by method and DAG."""
 
     def __init__(self):
         self.allowed = set()
@@ -23,12 +23,12 @@ class Guard:
         self.connections = set()
 
     def is_authorized_dag(self, *, method, access_entity, details, user):
-        assert (access_entity.value, user) == ("RUN", "somebody")
+        assert (access_entity.value, user) == ("RUN", "someone")
         # A manager that knows teams refuses whoever asks without the right one.
         return (method, details.id) in self.allowed and details.team_name == self.teams.get(details.id)
 
     def is_authorized_connection(self, *, method, details, user):
-        assert (method, user) == ("GET", "somebody")
+        assert (method, user) == ("GET", "someone")
         return details.conn_id in self.connections
 
 
@@ -44,7 +44,7 @@ def guard(monkeypatch):
 
 @pytest.fixture
 def get(airflow_database, monkeypatch, tmp_path, guard):
-    """Ask the app as somebody who has logged in; there are two sources, both empty."""
+    """Ask the app as someone who has logged in; there are two sources, both empty."""
     from airflow.api_fastapi.core_api.security import get_user
     from fastapi.testclient import TestClient
 
@@ -60,7 +60,7 @@ def get(airflow_database, monkeypatch, tmp_path, guard):
             "password": "CANARY-secret",
         }
         monkeypatch.setenv(f"AIRFLOW_CONN_{name}", json.dumps(connection))
-    monkeypatch.setitem(app.dependency_overrides, get_user, lambda: "somebody")
+    monkeypatch.setitem(app.dependency_overrides, get_user, lambda: "someone")
     with TestClient(app) as client:
         yield client.get
 
@@ -73,7 +73,7 @@ def paths():
 
     found = [route.path.replace("{run_id}", "r1") for route in app.routes if isinstance(route, APIRoute)]
     assert {"/", "/runs", "/data", "/reports/r1"} <= set(found)
-    return [path for path in found if path != "/colours.css"]
+    return [path for path in found if path != "/colors.css"]
 
 
 def test_who_may_see_no_run_sees_nothing(get):

@@ -1,4 +1,4 @@
-"""Airflow as it runs in earnest: four processes, a scheduler that dies, people who clear and backfill."""
+"""Airflow as it runs in production: four processes, a scheduler that dies, people who clear and backfill."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Which failures are tried again and when, by arithmetic; what they say; when a missed week is started again."""
+"""Which failures are retried and when, by arithmetic; what they say; when a missed week is started again."""
 
 import asyncio
 import json
@@ -127,7 +127,7 @@ def test_a_task_that_waits_for_another_load_holds_no_worker(policy, context_of):
     held = WarehouseLockedError("x")
     assert LOCK_WAIT_SECONDS <= 60
     assert sum(delays(policy, held, context_of())) == 4_710
-    # Who holds it for so long is no outage.
+    # A lock held this long is not an outage.
     assert not policy.passes_by_itself(held, context_of())
 
 
@@ -177,7 +177,7 @@ def test_the_server_may_ask_for_a_longer_pause_and_not_for_a_shorter(policy, con
 def test_no_server_puts_a_task_off_for_ever(policy, context_of, wish):
     found = delays(policy, RateLimitedError("x", retry_after_seconds=wish), context_of())
     assert found == ([43_200] * 2 if wish == 43_200 else [86_400])
-    # It is an outage all the same, so that the maintenance starts the week again.
+    # It is an outage anyway, so that the maintenance starts the week again.
     assert policy.passes_by_itself(RateLimitedError("x", retry_after_seconds=wish), context_of())
 
 

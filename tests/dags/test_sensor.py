@@ -5,7 +5,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from exporting import planned
+from plain_export import planned
 
 from bcda import export
 from bcda.api.client import BcdaClient
@@ -80,11 +80,11 @@ def test_everything_else_is_left_to_the_trigger(try_to_wait, number, situation):
 @pytest.mark.parametrize(
     ("outcome", "reason", "said", "unsaid"),
     [
-        ("deadline", "", "has been cancelled at BCDA", "may still run"),
-        ("deadline", "503.", "could not be cancelled: 503. It may still run at BCDA. Clear `kick_off`", "has been"),
-        ("refused", "403.", "ended: 403. The job may still run at BCDA. Clear `wait_for_job` to wait on", "cancelled"),
+        ("deadline", "", "has been canceled at BCDA", "may still run"),
+        ("deadline", "503.", "could not be canceled: 503. It may still run at BCDA. Clear `kick_off`", "has been"),
+        ("refused", "403.", "ended: 403. The job may still run at BCDA. Clear `wait_for_job` to wait on", "canceled"),
     ],
-    ids=["cancelled", "not cancelled", "refused"],
+    ids=["canceled", "not canceled", "refused"],
 )
 def test_a_wait_that_ends_badly_says_whether_the_job_may_still_run(outcome, reason, said, unsaid):
     from bcda.errors import ExportFailedError

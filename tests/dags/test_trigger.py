@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from exporting import planned
+from plain_export import planned
 
 from bcda import budgets
 from bcda.api.client import BcdaClient
@@ -156,8 +156,8 @@ QUICK = {"max_attempts": 2, "backoff_initial_seconds": 0.01}
     ("fault", "seconds", "states", "said"),
     [
         ({"status": 503, "times": 7}, 60, {1: "Cancelled"}, ""),
-        ({"status": 503}, 1, {1: "In Progress"}, "Cancelling job 1: 503"),
-        ({"status": 403}, 60, {1: "In Progress"}, "Cancelling job 1: 403"),
+        ({"status": 503}, 1, {1: "In Progress"}, "Canceling job 1: 503"),
+        ({"status": 403}, 60, {1: "In Progress"}, "Canceling job 1: 403"),
     ],
     ids=["for a while", "for good", "refused"],
 )
@@ -218,7 +218,7 @@ async def test_a_server_that_wants_a_long_wait_is_not_asked_before(airflow_datab
     server = serve(faults=[Fault(FaultKind.STUCK, "kick-off"), away])
     trigger = await trigger_for(server, deadline_seconds=2)
     assert (await event_of(trigger)).outcome is Outcome.DEADLINE
-    # Polls are tenths of a second apart otherwise; the second question is the last before the job is cancelled, the third after.
+    # Polls are tenths of a second apart otherwise; the second question is the last before the job is canceled, the third after.
     assert [request.endpoint for request in server.requests].count("status") == 3
 
 

@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
+import duckdb_cryptography
 import pytest
-import weak_dice
 from earlier_code import code_of
 from waiting import wait_until
 
@@ -30,7 +30,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 COMMIT_OF_1_0 = "7d75af7"
 WEEKLY, RUNOUT, LIST_CHECK = "bcda_weekly_export", "bcda_runout_export", "bcda_attribution_check"
 PENDING_SECONDS = 600
-"""By the simulator's clock, which only goes on by itself as fast as ours: a job is done when a test moves the clock."""
+"""By the simulator's clock, which otherwise runs as fast as ours: a job is done when a test moves the clock."""
 
 EXTRA = {
     "api_version": "v2",
@@ -284,7 +284,7 @@ from bcda.encryption import EncryptionKey
 from bcda.places import Places
 from bcda.warehouse import publish
 assert not hasattr(duckdb_files, "storage_of"), "this is not the code of 1.0"
-duckdb_files.LOAD_CRYPTOGRAPHY = {weak_dice.statement()!r}
+duckdb_files.LOAD_CRYPTOGRAPHY = {duckdb_cryptography.statement()!r}
 places = replace(Places.below(Path(sys.argv[1])), key=EncryptionKey.from_text(sys.argv[2]))
 load(places, [(EOB, claim(1) + claim(2)), ("Patient", patient())])
 publish(places)
@@ -295,17 +295,17 @@ publish(places)
 def encrypted(earlier, tmp_path, monkeypatch):
     """The places of an encrypted data home that 1.0 made: two claims and a Patient, loaded and published."""
     paths = os.pathsep.join(str(earlier / part) for part in ("include", "tests/unit"))
-    command = [sys.executable, "-c", WRITE, tmp_path, weak_dice.KEY.text]
+    command = [sys.executable, "-c", WRITE, tmp_path, duckdb_cryptography.KEY.text]
     subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, check=True)
-    monkeypatch.setattr(duckdb_files, "LOAD_CRYPTOGRAPHY", weak_dice.statement())
-    return replace(Places.below(tmp_path), key=weak_dice.KEY)
+    monkeypatch.setattr(duckdb_files, "LOAD_CRYPTOGRAPHY", duckdb_cryptography.statement())
+    return replace(Places.below(tmp_path), key=duckdb_cryptography.KEY)
 
 
 def opened(path, key=None):
     """Return the storage version of a published file and how many claims it shows, in itself and in the lake."""
     with duckdb.connect() as connection:
         if key:
-            connection.execute(weak_dice.statement())
+            connection.execute(duckdb_cryptography.statement())
             duckdb_files.add_lake_key(connection, duckdb_files.LAKE_KEY, key)
         duckdb_files.attach(connection, path, "other", key=key, read_only=True)
         claims = "SELECT count(*) FROM other.claim_current"
@@ -320,7 +320,7 @@ def test_an_encrypted_data_home_is_published_anew(encrypted):
     assert opened(encrypted.published, encrypted.key) == (ENCRYPTED_STORAGE, 2, 2)
 
 
-@pytest.mark.parametrize("new", [None, weak_dice.OTHER_KEY])
+@pytest.mark.parametrize("new", [None, duckdb_cryptography.OTHER_KEY])
 def test_an_encrypted_data_home_gets_another_key_or_none(encrypted, new):
     changed = change_key(encrypted, new)
     assert (changed.lake_files, changed.databases) == (len(list(encrypted.lake.rglob("*.parquet"))), 2)

@@ -15,7 +15,7 @@ START = datetime(2026, 10, 20, 12, tzinfo=UTC)
 
 @pytest.fixture
 def server(serve, connect):
-    server = serve(World(people=60, seed=14, history_weeks=400), start=START)
+    server = serve(World(people=20, seed=3, history_weeks=400), start=START)
     connect(server)
     return server
 

@@ -56,7 +56,7 @@ def test_claims_of_unknown_people_are_published_and_suspect(serve, connect, week
 
 @pytest.mark.samples
 def test_real_samples_arrive_with_every_claim_line_and_diagnosis(serve, connect, weekly, places, samples, tmp_path):
-    folder = with_everybody(samples / "v2" / "ndjson", tmp_path / "everybody")
+    folder = with_everybody(samples / "v2" / "ndjson", tmp_path / "everyone")
     connect(serve(FolderSource({"v2": folder})))
     state, tasks = weekly(resource_types=["Patient", "Coverage", "ExplanationOfBenefit", "Claim", "ClaimResponse"])
     assert state == "success", tasks
@@ -237,7 +237,7 @@ def test_a_phantom_job_after_a_500_is_cancelled_and_another_is_started(serve, co
     server = serve(faults=[Fault(FaultKind.PHANTOM, "kick-off", times=1)])
     connect(server)
     assert weekly(resource_types=["Patient"])[0] == "failed"
-    assert "Job 1, which it left behind, has been cancelled" in "".join(capfd.readouterr()) + caplog.text
+    assert "Job 1, which it left behind, has been canceled" in "".join(capfd.readouterr()) + caplog.text
     state, tasks = weekly(resource_types=["Patient"])
     assert state == "success", tasks
     assert server.jobs() == {1: "Cancelled", 2: "Completed"}

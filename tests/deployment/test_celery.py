@@ -10,10 +10,10 @@ import time
 from collections import Counter
 from dataclasses import replace
 
-import lives
+import killed_exports
 import pytest
-from exporting import run_export
 from native import WORKERS, NativeServices, needs_programs, wait_until
+from plain_export import run_export
 
 import make_secrets
 from bcda.settings import ConnectionSettings
@@ -35,7 +35,9 @@ def simulator(tmp_path_factory):
     """A BCDA with TLS and a certificate of its own, as in the sandbox."""
     certificate = make_certificate(tmp_path_factory.mktemp("tls"), "localhost")
     world = World(people=12, seed=7, history_weeks=12)
-    server = SimulatorServer(world, start=lives.START, settings=lives.SERVED, host="localhost", certificate=certificate)
+    server = SimulatorServer(
+        world, start=killed_exports.START, settings=killed_exports.SERVED, host="localhost", certificate=certificate
+    )
     trusted = str(certificate.certificate)
     with server, pytest.MonkeyPatch.context() as patch:
         patch.setenv("SSL_CERT_FILE", trusted)
@@ -73,7 +75,7 @@ def alone(simulator, tmp_path_factory):
     """The same exports by the library alone, one call after the other; call it after each run of Airflow."""
     server, _ = simulator
     settings = ConnectionSettings(
-        server.base_url, server.entity.client_id, server.entity.client_secret, tuning=lives.FAST
+        server.base_url, server.entity.client_id, server.entity.client_secret, tuning=killed_exports.FAST
     )
     places = Places.below(tmp_path_factory.mktemp("alone"))
     run_export(settings, places)
@@ -87,7 +89,7 @@ def alone(simulator, tmp_path_factory):
 
 def remains(places):
     """Tables, lake and received bytes. Airflow leaves reports and what the page shows beside them, and tells the warehouse whose it is."""
-    left = lives.remains(places, Counter())
+    left = killed_exports.remains(places, Counter())
     del left.tables["ops.setting"]
     return replace(left, files=frozenset(name for name in left.files if name.startswith("lake/")))
 
@@ -145,7 +147,7 @@ def test_eight_batches_spread_over_both_workers_and_give_the_same_tables(service
     assert {name for name, pool in pools.items() if pool == "bcda_warehouse"} == {
         *("plan", "merge", "gaps.plan", "gaps.merge", "publish", "report")
     }
-    assert lives.differences(found(services), alone()) == []
+    assert killed_exports.differences(found(services), alone()) == []
 
 
 def test_a_killed_worker_costs_time_and_nothing_else(services, simulator, alone):
@@ -172,4 +174,4 @@ def test_a_killed_worker_costs_time_and_nothing_else(services, simulator, alone)
     for name in lost:
         assert tasks[name]["hostname"] == WORKERS[1]
         assert tasks[name]["try_number"] > 1
-    assert lives.differences(found(services), alone()) == []
+    assert killed_exports.differences(found(services), alone()) == []

@@ -1,4 +1,4 @@
-"""What people look for first: licence, version, changelog, templates and workflows that hold together."""
+"""What people look for first: license, version, changelog, templates and workflows that hold together."""
 
 import hashlib
 import re
@@ -16,7 +16,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 GITHUB = PROJECT / ".github"
 
 
-def test_the_licence_is_the_apache_licence_as_published():
+def test_the_license_is_the_apache_license_as_published():
     digest = hashlib.sha256((PROJECT / "LICENSE").read_bytes()).hexdigest()
     assert digest == "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"
     assert tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["license"] == "Apache-2.0"

@@ -25,7 +25,7 @@ def page(name):
 
 
 def sections(text):
-    """Heading → what stands below it."""
+    """Heading → the text below it."""
     parts = re.split(r"^#{2,3} (.+)$", text, flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 

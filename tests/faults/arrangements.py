@@ -19,8 +19,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
-from driver import Export
 from pooling_proxy import pooling_proxy
+from retried_export import Export
 
 from bcda import budgets, export
 from bcda.api.client import BcdaClient
@@ -160,7 +160,7 @@ class Spoiled:
 
 
 def serve_everything_twice() -> World:
-    """Return a world with everybody twice on the list, so that each file comes twice."""
+    """Return a world with everyone twice on the list, so that each file comes twice."""
 
     class Twice(World):
         def attribution_lists(self, cms_id, kind, as_of):
@@ -171,7 +171,7 @@ def serve_everything_twice() -> World:
 
 
 def _padded(people: tuple[str, ...]) -> tuple[str, ...]:
-    """Return people repeated to the size of a part, so that the second part begins anew."""
+    """Return people repeated to the size of a part, so that the second part begins again."""
     return (people * PEOPLE)[:PEOPLE]
 
 
@@ -264,7 +264,7 @@ def share_connections(one: Export) -> Callable[[], object]:
 
 
 def let_strangers_be_refused(one: Export) -> None:
-    """Leave two connections of the shared ones to the handlers that refused somebody else's token."""
+    """Leave two connections of the shared ones to the handlers that refused someone else's token."""
     for target in ("/data/1/x.ndjson", "/api/v2/jobs"):
         host = one.base_url.removeprefix("http://")
         status, _, _ = one.pool.ask("GET", target, {"Authorization": "Bearer a.b.c", "Host": host})

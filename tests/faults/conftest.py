@@ -5,7 +5,7 @@ from zlib import crc32
 
 import arrangements
 import pytest
-from driver import Export
+from retried_export import Export
 
 from bcda.errors import WarehouseLockedError
 from bcda.storage.places import Places

@@ -100,7 +100,7 @@ DAY = 86_400.0
 """Seconds of the longest wait that a server can ask for."""
 
 BACK_OFF = 0.02
-"""Seconds of the shortest wait before another try (driver.FAST)."""
+"""Seconds of the shortest wait before another try (retried_export.FAST)."""
 
 ENDPOINTS = ("token", "kick-off", "jobs", "attribution", "status", "data")
 LOUD = "loud" * 750_000
@@ -194,7 +194,14 @@ def _tokens() -> Iterator[Row]:
     for phase in ENDPOINTS[1:]:
         yield Row("401, token expired", phase, (Fault(K.EXPIRE_TOKENS, phase, times=1),))
         refused = Fault(K.ANSWER, phase, status=401, times=99)
-        yield fails("401 with every token", phase, refused, error=errors.BcdaError, says="401|deadline")
+        yield fails(
+            "401 with every token",
+            phase,
+            refused,
+            error=errors.BcdaError,
+            says="401|deadline",
+            tuning={"job_deadline_seconds": 4.0},
+        )
     unknown = Fault(K.ANSWER, "token", status=401, body="text", text="Unauthorized\n")
     yield fails("401, wrong or expired client secret", "token", unknown, error=errors.CredentialsError, says="90 days")
     slow = Fault(K.ANSWER, "token", status=503, retry_after="1", body="text", text="Service Unavailable\n", times=2)
@@ -283,7 +290,7 @@ def _jobs() -> Iterator[Row]:
     )  # fmt: skip
     yield fails(
         "job canceled by someone else", "status", stuck, before={"wait": a.cancel_the_job},
-        error=errors.ExportFailedError, says="cancelled",
+        error=errors.ExportFailedError, says="canceled",
     )  # fmt: skip
     yield Row("500 that leaves a phantom job", "kick-off", (Fault(K.PHANTOM, **one),))
     yield Row("overlapping job of someone else", "kick-off", arrange=a.start_a_foreign_job)
@@ -429,7 +436,7 @@ def _dates() -> Iterator[Row]:
         error=errors.ManifestError,
         says="every later one empty",
     )
-    for named, text in (("in the future", far), ("that is no timestamp", "soon")):
+    for named, text in (("in the future", far), ("that is not a valid timestamp", "soon")):
         dated = Fault(K.LIST_DATE, "attribution", text=text)
         yield Row(f"attribution list with a date {named}", "attribution", (dated,))
         yield fails(

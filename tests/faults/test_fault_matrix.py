@@ -5,8 +5,8 @@ import logging
 import arrangements
 import pytest
 from canaries import canaries, leaks, texts_of, texts_of_records
+from fault_proof import prove, rows
 from matrix import ROWS
-from proving import prove, rows
 
 from bcda_simulator import SimulatorServer
 

@@ -1,7 +1,7 @@
 """The fault matrix in the phases of files: every row against a real server."""
 
 import pytest
-from proving import prove, rows
+from fault_proof import prove, rows
 
 
 @pytest.mark.parametrize("row", rows(of_files=True))

@@ -1,7 +1,7 @@
 """Lines of data files, most of them damaged, through the real landing and merge.
 
 A case mixes good lines with damaged ones in the files of one run. The good ones have to come out exactly as they do
-alone; a damaged one is set aside with a reason, or lies in `resource` as it was sent and in the tables with values that
+alone; a damaged one is quarantined with a reason, or lies in `resource` as it was sent and in the tables with values that
 are right or missing.
 """
 
@@ -228,13 +228,13 @@ def _check_lake(case: Case, mixed: _Mixed, batch: LandedBatch, places: Places) -
         rows, kind = found.get(place, []), mixed.kind_at(place)
         aside = [row for table, row in rows if table == "quarantine"]
         if aside:
-            holds(len(rows) == 1, "a line that is set aside is nowhere else")
+            holds(len(rows) == 1, "a quarantined line is nowhere else")
             holds(aside[0]["reason"] in REASONS, "a reason is one that is known")
             kept = line[:QUARANTINE_TEXT_BYTES] if line.strip() else b""
             holds(aside[0]["line"] == kept, "the beginning of it is kept as it was sent, and of blanks nothing")
             holds(
                 not _is_whole(case.version, kind, line) or len(line) >= case.slice_bytes,
-                f"a whole resource is not set aside: {aside[0]['reason']}",
+                f"a whole resource is not quarantined: {aside[0]['reason']}",
             )
         elif kind != OUTCOMES:
             landed[place] = line
@@ -369,7 +369,7 @@ def _is_whole(version: ApiVersion, kind: str, line: bytes) -> bool:
 def _check_values(version: ApiVersion, kind: str, line: bytes, rows: Sequence[tuple[str, dict[str, Any]]]) -> None:
     """Check what can be told of any damaged resource's rows from its text alone."""
     kept = [row for table, row in rows if table == "resource"]
-    holds(len(kept) == 1, "what is not set aside has landed")
+    holds(len(kept) == 1, "what is not quarantined has landed")
     resource = kept[0]
     # At the beginning of a file it is left out; elsewhere no line that begins with one can be read.
     holds(resource["body"].encode() == line.removeprefix(BYTE_ORDER_MARK), "a resource keeps its text")

@@ -140,7 +140,7 @@ DOCUMENTS = {
     "wait until a zone that is no zone": ("retry_after", b"Mon, 01 Jan 2024 00:00:00 +9999999999999", None),
     "wait of thirty years": ("retry_after", b"999999999", 86_400.0),
     "wait of more years than there are": ("retry_after", b"9" * 400, 86_400.0),
-    "end on a day that is none": ("expires", b"2026-02-30 19:02:15.1 +0000 UTC\nTue, 10 Nov 2026 12:00:00 GMT", None),
+    "end on an invalid date": ("expires", b"2026-02-30 19:02:15.1 +0000 UTC\nTue, 10 Nov 2026 12:00:00 GMT", None),
     "end in a zone of eighty minutes": ("expires", b"2026-08-22 19:02:15.1 +0080\nTue, 10 Nov 2026 12:00:00 GMT", None),
     "instant in the year 9999999999999999": ("lenient_instant", b"Mon, 17 Aug 9999999999999999 00:00:00 GMT", None),
     "instant at twenty-four o'clock": ("lenient_instant", b"2026-01-02 24:00:00 +0000", None),
@@ -200,7 +200,7 @@ OWN = {
     "instant before the calendar": ("instant", b"0001-01-01T00:00:00+14:00"),
     "base URL that cannot be read": ("settings", b'{"host":"https://["}'),
     "base URL whose host is none": ("settings", b'{"host":"https://api.example>org"}'),
-    "base URL with a port that is none": ("settings", b'{"host":"https://x:99999"}'),
+    "base URL with an invalid port": ("settings", b'{"host":"https://x:99999"}'),
     "base URL with a password and another scheme": ("settings", b'{"host":"ftp://me:hunter2@x"}'),
     "date of the secret that is a number": ("settings", b'{"host":"https://x","extra":{"credentials_made_on":5}}'),
     "wait without end": ("settings", b'{"host":"https://x","extra":{"poll_seconds":1e400}}'),
@@ -224,7 +224,7 @@ def line(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-# Whether it is set aside, and the line.
+# Whether it is quarantined, and the line.
 LINES = {
     "an element of 130 levels": (None, line(patient()).replace(b"{", b'{"x":' + b"[" * 130 + b"]" * 130 + b",", 1)),
     "an element of 12,000 levels": (

@@ -1,4 +1,4 @@
-"""A stock Airflow of somebody who installs the wheel: an environment of its own, PostgreSQL, LocalExecutor, and no checkout."""
+"""A stock Airflow of someone who installs the wheel: an environment of its own, PostgreSQL, LocalExecutor, and no checkout."""
 
 import os
 import secrets
@@ -18,7 +18,7 @@ from airflow_processes import AirflowProcesses, free_port
 PROJECT = Path(__file__).resolve().parents[2]
 
 OWN_DAG = '''
-"""A DAG that somebody wrote for their own Airflow: it plans for both ACOs, one mapped task each."""
+"""A DAG that someone wrote for their own Airflow: it plans for both ACOs, one mapped task each."""
 
 from airflow.sdk import DAG
 

@@ -10,8 +10,8 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+import duckdb_cryptography
 import pytest
-import weak_dice
 
 from bcda_simulator import SimulatorServer
 from bcda_simulator.world import World
@@ -20,7 +20,7 @@ from bcda_simulator.world.people import _LAST, person
 pytestmark = pytest.mark.complete
 
 PEOPLE, SEED = 8, 4
-LIFE = Path(__file__).parent / "watched_life.py"
+LIFE = Path(__file__).parent / "watched_disk.py"
 
 RAW = {"download": r"\.?\d{5}-.*\.ndjson\.gz(\.[0-9a-f]{16}\.part)?"}
 OURS = {
@@ -62,12 +62,12 @@ def lives(tmp_path_factory):
             "client_id": server.entity.client_id,
             "client_secret": server.entity.client_secret,
         }
-        for key in (None, weak_dice.KEY.text):
+        for key in (None, duckdb_cryptography.KEY.text):
             given = {
                 "home": str(tmp_path_factory.mktemp("life")),
                 "settings": settings,
                 "key": key,
-                "cryptography": weak_dice.statement(),
+                "cryptography": duckdb_cryptography.statement(),
                 "canaries": canaries(world),
             }
             done = subprocess.run(

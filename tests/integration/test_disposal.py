@@ -1,4 +1,4 @@
-"""Disposing of a person, a period and a whole source: no byte is left, everybody else is as before, and later runs work."""
+"""Disposing of a person, a period and a whole source: no byte is left, everyone else is as before, and later runs work."""
 
 import asyncio
 import json
@@ -14,14 +14,14 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import duckdb
+import duckdb_cryptography
 import pytest
-import weak_dice
-from exporting import fetch, planned, run_export
+from duckdb_cryptography import KEY
 from isal import igzip
 from object_server import S3Server
+from plain_export import fetch, planned, run_export
 from rawfiles import land, load
 from typer.testing import CliRunner
-from weak_dice import KEY
 
 from bcda import export, maintenance, model, warehouse
 from bcda.__main__ import app
@@ -64,7 +64,7 @@ def query(path, sql, *parameters):
         return connection.execute(sql, parameters).fetchall()
 
 
-def somebody(places):
+def someone(places):
     """Person with the most claims: person_key, patient ids, MBIs and claim ids."""
     key, mbi = query(
         places.warehouse,
@@ -140,7 +140,7 @@ def dispose(places, scope, **options):
 
 
 def test_a_person_is_in_no_byte_of_the_home_and_everybody_else_is_as_before(places, tmp_path):
-    key, mbi, needles = somebody(places)
+    key, mbi, needles = someone(places)
     before = everybody_else(places.warehouse, key)
     assert names_anybody(places.raw.parent, needles)
     certificate = dispose(places, Person(mbi))
@@ -155,7 +155,7 @@ def test_a_person_is_in_no_byte_of_the_home_and_everybody_else_is_as_before(plac
     # The same again finds nothing.
     assert dispose(places, Person(mbi)) is None
     assert maintenance.look(places, Person(mbi), now=NOW).is_empty
-    # Nothing brings the person back, and what is built anew is what is there.
+    # Nothing brings the person back, and what is rebuilt is what is there.
     rebuilt = maintenance.rebuild_warehouse(places, tmp_path / "anew.duckdb")
     assert rebuilt.differing == ()
     assert everybody_else(rebuilt.path, key) == before
@@ -199,7 +199,7 @@ STEPS = {
 
 @pytest.mark.complete
 def test_a_disposal_that_is_killed_again_and_again_ends_as_one_that_was_not(places, tmp_path):
-    key, mbi, needles = somebody(places)
+    key, mbi, needles = someone(places)
     before = everybody_else(places.warehouse, key)
     expected = maintenance.look(places, Person(mbi), now=NOW)
     named = tmp_path / "who.txt"
@@ -284,7 +284,7 @@ def test_a_list_that_is_disposed_of_makes_nobody_leave_or_come_back(places):
 
 
 def test_of_a_whole_source_the_certificate_is_left_and_another_source_stays(places):
-    _, _, needles = somebody(places)
+    _, _, needles = someone(places)
     other = places.of_source("second")
     shutil.copytree(places.raw, other.raw)
     (places.warehouse.parent / ".working.duckdb.repaired").write_bytes(b"a copy")
@@ -417,13 +417,13 @@ def test_an_identifier_of_two_people_is_refused_and_their_person_key_is_not(tmp_
     assert "1S00E00AA22" not in str(refused.value)
     certificate = dispose(places, Person(key))
     assert certificate.counts["Patient resources"] == 1
-    assert any("also those of somebody else" in note for note in certificate.notes)
+    assert any("also those of someone else" in note for note in certificate.notes)
     assert query(places.warehouse, "SELECT patient_id, mbi_current FROM patient") == [("p-2", "1S00E00AA22")]
 
 
 @pytest.mark.complete
 def test_a_run_that_is_not_loaded_is_in_the_way_until_somebody_says_that_it_ends(serve, settings_for, places):
-    _, mbi, needles = somebody(places)
+    _, mbi, needles = someone(places)
     server = serve(World(people=6, seed=3, history_weeks=20))
     run = planned(settings_for(server), places, full=True)
     asyncio.run(fetch(settings_for(server), places, run.run_id))
@@ -439,7 +439,7 @@ def test_a_run_that_is_not_loaded_is_in_the_way_until_somebody_says_that_it_ends
 
 @pytest.mark.complete
 def test_a_load_and_a_publication_are_waited_for(places):
-    _, mbi, _ = somebody(places)
+    _, mbi, _ = someone(places)
     holder = f"import sys; from pathlib import Path; from bcda import warehouse\nwith warehouse.open_warehouse(Path({str(places.warehouse)!r})):\n    print('held', flush=True); sys.stdin.read()"
     with subprocess.Popen([sys.executable, "-c", holder], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"held\n"
@@ -452,7 +452,7 @@ def test_a_load_and_a_publication_are_waited_for(places):
 
 @pytest.mark.complete
 def test_a_disk_without_space_for_a_copy_is_told_before_anything_is_written(places, monkeypatch):
-    _, mbi, needles = somebody(places)
+    _, mbi, needles = someone(places)
     before = names_anybody(places.raw.parent, needles)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1 << 40, 1 << 40, 1 << 20))
     with pytest.raises(StorageError, match="Free some space"):
@@ -463,8 +463,8 @@ def test_a_disk_without_space_for_a_copy_is_told_before_anything_is_written(plac
 
 @pytest.mark.complete
 def test_compacted_runs_and_a_home_with_a_key_lose_a_person_too(places, tmp_path, monkeypatch):
-    monkeypatch.setattr(duckdb_files, "LOAD_CRYPTOGRAPHY", weak_dice.statement())
-    _, mbi, needles = somebody(places)
+    monkeypatch.setattr(duckdb_files, "LOAD_CRYPTOGRAPHY", duckdb_cryptography.statement())
+    _, mbi, needles = someone(places)
     maintenance.compact_lake(places, warehouse.merged_runs(places))
     maintenance.change_key(places, KEY)
     locked = replace(places, key=KEY)
@@ -484,7 +484,7 @@ def names_anybody_with_key(locked, tmp_path, needles):
 
 @pytest.mark.complete
 def test_objects_lose_a_person_too_and_another_place_rebuilds_from_them(places, tmp_path):
-    _, mbi, needles = somebody(places)
+    _, mbi, needles = someone(places)
     with S3Server() as server:
         shared = replace(places, store=server.address("disposal"))
         maintenance.upload(shared)
@@ -518,7 +518,7 @@ def test_weekly_runs_maintenance_and_reports_work_afterwards(serve, settings_for
     places = Places.below(tmp_path / "home")
     server = serve(World(people=6, seed=3, history_weeks=20))
     run_export(settings_for(server), places)
-    _, mbi, _ = somebody(places)
+    _, mbi, _ = someone(places)
     dispose(places, Person(mbi))
     server.clock.advance(7 * 86_400)
     summary = run_export(settings_for(server), places)
@@ -531,7 +531,7 @@ def test_weekly_runs_maintenance_and_reports_work_afterwards(serve, settings_for
     maintenance.purge_raw(places, now=NOW)
     warehouse.vacuum(places, worth_it=0)
     assert maintenance.rebuild_warehouse(places, tmp_path / "anew.duckdb").differing == ()
-    # A database that was built anew is one to publish from.
+    # A database that was rebuilt is one to publish from.
     (tmp_path / "anew.duckdb").replace(places.warehouse)
     export.publish(places)
     for folder in places.raw.iterdir():
@@ -545,7 +545,7 @@ def test_weekly_runs_maintenance_and_reports_work_afterwards(serve, settings_for
 
 @pytest.mark.complete
 def test_the_command_asks_shows_counts_and_never_says_who(places, monkeypatch):
-    _, mbi, needles = somebody(places)
+    _, mbi, needles = someone(places)
     monkeypatch.setenv("BCDA_HOME", str(places.raw.parent))
 
     def command(*arguments, typed=f"{mbi}\n"):
@@ -565,7 +565,7 @@ def test_the_command_asks_shows_counts_and_never_says_who(places, monkeypatch):
     assert (done.exit_code, "CERTIFICATE OF DISPOSAL" in done.output) == (0, True)
     assert len(list(places.reports.glob("*.txt"))) == 2
     again = command("--person", "--yes")
-    assert (again.exit_code, again.output) == (0, "Nothing of it is here. Nothing was changed.\n")
+    assert (again.exit_code, again.output) == (0, "No data matches. No changes were made.\n")
     said = "".join(run.output for run in (looked, refused, done, again))
     assert not [needle for needle in needles if needle in said]
     assert names_anybody(places.raw.parent, needles) == []
@@ -574,7 +574,7 @@ def test_the_command_asks_shows_counts_and_never_says_who(places, monkeypatch):
 @pytest.mark.complete
 @pytest.mark.parametrize(("word", "is_done"), [("yes", False), ("dispose", True)])
 def test_at_a_terminal_the_person_is_not_shown_and_the_word_confirms(places, word, is_done):
-    _, mbi, needles = somebody(places)
+    _, mbi, needles = someone(places)
     command = [sys.executable, "-m", "bcda", "dispose", "--person"]
     ours, theirs = pty.openpty()
     environment = {**os.environ, "BCDA_HOME": str(places.raw.parent), "BCDA_PUBLISHED_COPIES": "1"}
@@ -592,7 +592,7 @@ def test_at_a_terminal_the_person_is_not_shown_and_the_word_confirms(places, wor
     os.close(ours)
     assert "ExplanationOfBenefit resources" in shown
     assert (process.returncode == 0, "CERTIFICATE OF DISPOSAL" in shown) == (is_done, is_done)
-    assert ("Not confirmed. Nothing was changed." in shown) is not is_done
+    assert ("Not confirmed. No changes were made." in shown) is not is_done
     assert not [needle for needle in needles if needle in shown]
     assert bool(names_anybody(places.raw.parent, needles)) is not is_done
 

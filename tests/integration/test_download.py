@@ -14,7 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from exporting import planned
+from plain_export import planned
 
 from bcda import export
 from bcda.api.client import BcdaClient

@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
+import duckdb_cryptography
 import pytest
-import weak_dice
-from exporting import planned, run_export
+from duckdb_cryptography import KEY, OTHER_KEY
+from plain_export import planned, run_export
 from rawfiles import load
-from weak_dice import KEY, OTHER_KEY
 
 from bcda import export, maintenance, model, warehouse
 from bcda.api.export_request import Scope
@@ -36,7 +36,7 @@ TABLES = [table.relation for table in model.core_tables()] + ["patient_identifie
 
 @pytest.fixture(autouse=True)
 def cryptography_of_the_tests(monkeypatch):
-    monkeypatch.setattr(duckdb_files, "LOAD_CRYPTOGRAPHY", weak_dice.statement())
+    monkeypatch.setattr(duckdb_files, "LOAD_CRYPTOGRAPHY", duckdb_cryptography.statement())
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def exported(tmp_path_factory):
     """Homes with one and the same export, without and with a key."""
     homes = {None: tmp_path_factory.mktemp("plain"), KEY: tmp_path_factory.mktemp("encrypted")}
     with pytest.MonkeyPatch.context() as patch, SimulatorServer(World(people=5, seed=6, history_weeks=20)) as server:
-        patch.setattr(duckdb_files, "LOAD_CRYPTOGRAPHY", weak_dice.statement())
+        patch.setattr(duckdb_files, "LOAD_CRYPTOGRAPHY", duckdb_cryptography.statement())
         settings = ConnectionSettings(server.base_url, server.entity.client_id, server.entity.client_secret)
         for key, home in homes.items():
             run_export(settings, replace(Places.below(home), key=key))
@@ -123,7 +123,7 @@ def test_analysts_ask_it_without_the_extension(kept):
         found = connection.execute("SELECT body ->> '$.id' FROM resource WHERE resource_id = ?", [some]).fetchall()
         assert found == [(some,)]
         loaded = connection.execute("SELECT extension_name FROM duckdb_extensions() WHERE loaded").fetchall()
-        if weak_dice.statement() != "LOAD httpfs":
+        if duckdb_cryptography.statement() != "LOAD httpfs":
             assert ("httpfs",) not in loaded
         for table in ("patient", "claim_supporting_info"):
             pattern = str(places.lake / table / "*" / "*" / "*.parquet")
@@ -248,7 +248,7 @@ def test_a_changed_key_keeps_every_row(kept, old, new):
         if new is not None:
             assert b"Synthea" not in path.read_bytes()
     assert maintenance.rebuild_warehouse(after, places.raw.parent / "anew.duckdb").differing == ()
-    assert maintenance.rebuild_lake(after, places.raw.parent / "anew").differing == ()
+    assert maintenance.rebuild_lake(after, places.raw.parent / "rebuilt").differing == ()
     with pytest.raises(EncryptionError):
         warehouse.merged_runs(places)
 
@@ -295,7 +295,7 @@ def test_a_change_that_is_killed_goes_on_where_it_was(kept, monkeypatch):
     last = maintenance.change_key(places, KEY)
     assert (last.lake_files, last.databases) == (0, 1)
     assert contents(replace(places, key=KEY)) == before
-    with pytest.raises(InvalidRequestError, match="present one"):
+    with pytest.raises(InvalidRequestError, match="same as the current key"):
         maintenance.change_key(places, None)
 
 
@@ -313,7 +313,7 @@ def test_a_merge_killed_after_its_commit_is_found_in_the_encrypted_log(exported,
         from bcda.storage import commit_points, duckdb_files
         from bcda.storage.encryption import EncryptionKey
         from bcda.storage.places import Places
-        duckdb_files.LOAD_CRYPTOGRAPHY = {weak_dice.statement()!r}
+        duckdb_files.LOAD_CRYPTOGRAPHY = {duckdb_cryptography.statement()!r}
         def die(event, arguments):
             if event == commit_points.EVENT and arguments[0] == commit_points.CommitPoint.MERGE_COMMITTED:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -331,7 +331,9 @@ def test_a_merge_killed_after_its_commit_is_found_in_the_encrypted_log(exported,
 
 
 def command(places, *arguments, **environment):
-    load = f"from bcda import duckdb_files; duckdb_files.LOAD_CRYPTOGRAPHY = {weak_dice.statement()!r}"
+    load = (
+        f"from bcda.storage import duckdb_files; duckdb_files.LOAD_CRYPTOGRAPHY = {duckdb_cryptography.statement()!r}"
+    )
     return subprocess.run(
         [sys.executable, "-c", f"{load}; from bcda.__main__ import main; main()", *arguments],
         env={"BCDA_HOME": str(places.raw.parent), "PATH": "/usr/bin", **environment},
@@ -346,9 +348,9 @@ def test_the_command_changes_the_key_and_the_others_take_it(kept):
     places = kept(None)
     both = {"BCDA_ENCRYPTION_KEY": KEY.text, "BCDA_NEW_ENCRYPTION_KEY": OTHER_KEY.text}
     for wrong in (command(places, "change-key"), command(places, "change-key", "--off", **both)):
-        assert (wrong.returncode, "one of the two" in wrong.stderr) == (1, True)
+        assert (wrong.returncode, "not both" in wrong.stderr) == (1, True)
     on = command(places, "change-key", BCDA_NEW_ENCRYPTION_KEY=KEY.text)
-    assert "2 databases are written anew" in on.stdout
+    assert "2 databases are rewritten" in on.stdout
     refused = command(places, "status")
     assert (refused.returncode, "no key is set" in refused.stderr) == (1, True)
     assert "complete" in command(places, "status", BCDA_ENCRYPTION_KEY=KEY.text).stdout

@@ -17,7 +17,7 @@ from pathlib import Path
 import duckdb
 import pyarrow.parquet as pq
 import pytest
-from exporting import TYPES, fetch, load, planned, run_export, wish
+from plain_export import TYPES, fetch, load, planned, run_export, wish
 
 from bcda import export, maintenance, model
 from bcda.api.client import BcdaClient
@@ -277,10 +277,10 @@ def test_kick_offs_at_the_same_instant_end_as_one_job(serve, settings_for, place
             return await export.kick_off(client, places, run.run_id)
 
     async def at_once():
-        everybody = asyncio.Barrier(asked)
+        everyone = asyncio.Barrier(asked)
 
         async def together(client, request):
-            await everybody.wait()
+            await everyone.wait()
             return await send(client, request)
 
         with monkeypatch.context() as patch:

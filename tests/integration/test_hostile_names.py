@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import duckdb
 import pytest
-from exporting import planned, run_export
+from plain_export import planned, run_export
 
 from bcda import maintenance, warehouse
 from bcda.errors import InvalidRequestError

@@ -5,12 +5,12 @@ import json
 import time
 
 import pytest
-from exporting import TYPES, fetch, load, planned
+from plain_export import TYPES, fetch, load, planned
 
 from bcda import export
 from bcda.api.client import BcdaClient
 from bcda.errors import RateLimitedError, ServerError
-from bcda.runs import canceled_jobs, job_records, job_restart
+from bcda.runs import canceled_jobs, job_records, job_restart, kick_off
 from bcda.runs.run import read_run
 from bcda.storage.commit_points import CommitPoint, RestartPoint
 from bcda_simulator import Fault, FaultKind, SimulatorSettings
@@ -92,7 +92,7 @@ def test_a_restart_that_is_killed_and_repeated_leaves_one_job(arrange, places, m
             raise KilledError
 
     with monkeypatch.context() as patch:
-        for module in (job_restart, export):
+        for module in (job_restart, kick_off):
             patch.setattr(module, "reached", die)
         with pytest.raises(KilledError):
             one.restart()
@@ -173,7 +173,7 @@ def test_a_canceled_job_that_comes_back_complete_is_not_used(returning, logged_t
     while one.server.jobs()[1] != "Completed":
         time.sleep(0.02)
     assert one.kick_off().job_id == "2"
-    assert "job 1 was canceled, and is completed at BCDA all the same" in logged_text()
+    assert "job 1 was canceled, and is completed at BCDA anyway" in logged_text()
 
 
 def test_a_job_that_comes_back_just_before_the_kick_off_is_named(returning, monkeypatch):
@@ -236,7 +236,7 @@ def test_a_job_that_bcda_cannot_cancel_is_not_taken_for_over(arrange):
         pending_seconds=60,
     )
     one.kick_off()
-    with pytest.raises(ServerError, match="Cancelling job 1: 500"):
+    with pytest.raises(ServerError, match="Canceling job 1: 500"):
         one.cancel()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from exporting import fetch, load, planned, run_export, wish
+from plain_export import fetch, load, planned, run_export, wish
 
 from bcda import export, maintenance, warehouse
 from bcda.errors import CountMismatchError, ManifestError, StorageError
@@ -66,7 +66,7 @@ def test_raw_files_go_after_their_time_and_receipts_stay(loaded, places):
     assert purged.files == len([name for name in before if name.endswith(".ndjson.gz")])
     assert purged.bytes > 0
     assert sorted(path.name for path in places.raw.rglob("*")) == [n for n in before if not n.endswith(".ndjson.gz")]
-    # A purged run that somebody clears is not landed or merged again, and nothing fails.
+    # A purged run that someone clears is not landed or merged again, and nothing fails.
     for folder in places.raw.iterdir():
         for batch in export.plan_batches(places, folder.name, 2):
             export.land_batch(places, folder.name, batch, 2)
@@ -187,9 +187,9 @@ def test_the_lake_is_rebuilt_from_raw_and_the_warehouse_from_the_lake_and_both_a
     lake = maintenance.rebuild_lake(places, tmp_path / "lake")
     assert (lake.runs, lake.differing, lake.not_rebuilt) == (2, (), ())
     assert lake.rows == sum(rows[0][0] for rows in lake_rows(places).values())
-    anew = maintenance.rebuild_warehouse(places, tmp_path / "anew.duckdb")
-    assert (anew.runs, anew.differing) == (2, ())
-    assert anew.rows > lake.rows / 2
+    rebuilt = maintenance.rebuild_warehouse(places, tmp_path / "anew.duckdb")
+    assert (rebuilt.runs, rebuilt.differing) == (2, ())
+    assert rebuilt.rows > lake.rows / 2
     with pytest.raises(ManifestError, match="exists already"):
         maintenance.rebuild_warehouse(places, tmp_path / "anew.duckdb")
 
@@ -320,7 +320,7 @@ def test_a_warehouse_of_an_older_schema_is_built_anew(loaded, places, tmp_path):
         connection.execute("UPDATE ops.schema_info SET schema_version = 1")
     with pytest.raises(StorageError, match="bcda remap"):
         maintenance.data_status(places)
-    anew = maintenance.rebuild_warehouse(places, tmp_path / "anew.duckdb")
-    assert (anew.runs, anew.rows) == (2, 0)
+    rebuilt = maintenance.rebuild_warehouse(places, tmp_path / "anew.duckdb")
+    assert (rebuilt.runs, rebuilt.rows) == (2, 0)
     assert maintenance.remap(places, now=NOW).is_new_database
     assert [row.missing for row in maintenance.data_status(places)] == ["", "", ""]

@@ -11,14 +11,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import duckdb
-import lives
+import duckdb_cryptography
+import killed_exports
 import pyarrow.dataset
 import pytest
-import stages
-import weak_dice
-from exporting import fetch, planned, run_export
-from lives import ORDER, SERVED, START, Death, Stage
+import stage_process
+from killed_exports import ORDER, SERVED, START, Death, Stage
 from object_server import BUCKET, S3Server
+from plain_export import fetch, planned, run_export
 
 from bcda import export, maintenance
 from bcda.api.client import BcdaClient
@@ -77,7 +77,7 @@ def s3():
 @pytest.fixture(scope="module")
 def settings():
     return lambda server: ConnectionSettings(
-        server.base_url, server.entity.client_id, server.entity.client_secret, tuning=lives.FAST
+        server.base_url, server.entity.client_id, server.entity.client_secret, tuning=killed_exports.FAST
     )
 
 
@@ -85,8 +85,8 @@ def a_week(number, settings, server, place_of):
     server.clock.set(START + timedelta(weeks=number))
     given = {"now": server.clock.now().isoformat()}
     for stage in ORDER:
-        if stage.batch < int(given.get("batches", stages.BATCHES)):
-            given |= stages._STAGES[stage.name](stage, given, settings(server), place_of(stage))
+        if stage.batch < int(given.get("batches", stage_process.BATCHES)):
+            given |= stage_process._STAGES[stage.name](stage, given, settings(server), place_of(stage))
 
 
 def new_server():
@@ -124,7 +124,7 @@ def copied(lived, s3, tmp_path, request):
 
 
 def tables(places, least=500):
-    found = lives.remains(places, Counter()).tables
+    found = killed_exports.remains(places, Counter()).tables
     assert sum(map(len, found.values())) > least
     return found
 
@@ -244,7 +244,7 @@ DEATHS = [
 
 def test_killed_between_data_and_record_and_run_again_elsewhere(lived, s3, settings, tmp_path):
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["duckdb", "pyarrow", "stages"])
+    context.set_forkserver_preload(["duckdb", "pyarrow", "stage_process"])
     address = s3.address("killed")
     store, killed, twice, attempts = ObjectStore(address), [], 0, 0
 
@@ -257,7 +257,7 @@ def test_killed_between_data_and_record_and_run_again_elsewhere(lived, s3, setti
         before = len(server.requests)
         theirs, ours = context.Pipe(duplex=False)
         places = replace(Places.below(tmp_path / name), store=address)
-        process = context.Process(target=stages.run, args=(stage, given, settings(server), places, death, ours))
+        process = context.Process(target=stage_process.run, args=(stage, given, settings(server), places, death, ours))
         process.start()
         ours.close()
         process.join(60)
@@ -290,7 +290,7 @@ def test_two_workers_land_the_same_bytes(lived, copied, tmp_path, s3):
     first = run_folder(lander, run).account(0)
     store_of(lander).delete([f"raw/{run}/landed-000.json"])
     other = replace(Places.below(tmp_path / "other"), store=lander.store)
-    assert export.land_batch(other, run, 0, stages.BATCHES) == first
+    assert export.land_batch(other, run, 0, stage_process.BATCHES) == first
 
 
 def test_retention_works_in_the_bucket_and_receipts_stay(copied, s3):
@@ -302,12 +302,12 @@ def test_retention_works_in_the_bucket_and_receipts_stay(copied, s3):
         amend_run(merger.run_folder(run), planned_at=START - timedelta(days=40))
         run_folder(merger, run).share("run.json")
     assert maintenance.purge_raw(merger, now=START + timedelta(days=29)).files == 0
-    purged = maintenance.purge_raw(merger, now=lives.datetime.now(lives.UTC) + timedelta(days=31))
+    purged = maintenance.purge_raw(merger, now=killed_exports.datetime.now(killed_exports.UTC) + timedelta(days=31))
     assert (purged.runs, purged.files) == (2, len(raw))
     assert s3.names(merger.store.prefix) == before - raw
-    # A purged run that somebody clears is not landed or merged again.
+    # A purged run that someone clears is not landed or merged again.
     for run in merged_runs(merger):
-        export.land_batch(copied(LANDER), run, 0, stages.BATCHES)
+        export.land_batch(copied(LANDER), run, 0, stage_process.BATCHES)
 
 
 def test_the_working_database_comes_back_from_the_bucket_alone(copied, lived, tmp_path):
@@ -492,8 +492,8 @@ def test_a_second_working_database_cannot_grow(copied, settings):
     before = sorted(lander.raw.iterdir())
     with new_server() as server:
         for refused in (
-            lambda: stages._plan(Stage("plan"), {}, settings(server), lander),
-            lambda: export.merge(lander, before[0].name, stages.BATCHES, now=START),
+            lambda: stage_process._plan(Stage("plan"), {}, settings(server), lander),
+            lambda: export.merge(lander, before[0].name, stage_process.BATCHES, now=START),
             lambda: export.publish(lander),
             lambda: maintenance.data_status(lander),
             lambda: merged_runs(lander),
@@ -520,12 +520,12 @@ def test_a_deployment_that_gets_a_store_uploads_what_it_has(lived, s3, tmp_path)
 
 def test_a_key_is_not_changed_behind_the_stores_back(copied):
     with pytest.raises(InvalidRequestError, match="python -m bcda upload"):
-        maintenance.change_key(copied(MERGER), weak_dice.KEY)
+        maintenance.change_key(copied(MERGER), duckdb_cryptography.KEY)
 
 
 def test_a_fresh_worker_that_lost_the_key_writes_nothing_in_the_clear(s3, settings, tmp_path, monkeypatch):
-    monkeypatch.setattr(duckdb_files, "LOAD_CRYPTOGRAPHY", weak_dice.statement())
-    with_key = replace(Places.below(tmp_path / "one"), store=s3.address("encrypted"), key=weak_dice.KEY)
+    monkeypatch.setattr(duckdb_files, "LOAD_CRYPTOGRAPHY", duckdb_cryptography.statement())
+    with_key = replace(Places.below(tmp_path / "one"), store=s3.address("encrypted"), key=duckdb_cryptography.KEY)
     fresh = replace(Places.below(tmp_path / "two"), store=with_key.store)
     with new_server() as server:
         run = planned(settings(server), with_key).run_id
@@ -535,7 +535,7 @@ def test_a_fresh_worker_that_lost_the_key_writes_nothing_in_the_clear(s3, settin
     with pytest.raises(EncryptionError, match="no key is set"):
         export.land_batch(fresh, run, 1, 2)
     assert s3.names("encrypted") == before
-    assert export.land_batch(replace(fresh, key=weak_dice.KEY), run, 1, 2).lake_files
+    assert export.land_batch(replace(fresh, key=duckdb_cryptography.KEY), run, 1, 2).lake_files
 
 
 def test_a_record_of_a_job_is_in_the_bucket_alone(s3, tmp_path):

@@ -76,7 +76,7 @@ def test_a_server_that_refuses_or_fails(shared, s3, answer, error, text):
         lambda: store_of(here).sizes("raw"),
         lambda: store_of(here).delete(["raw/x"]),
     ]
-    # A 503 is tried again with pauses each time.
+    # A 503 is retried with pauses each time.
     for call in calls if answer != 503 else calls[:1]:
         with pytest.raises(error, match=text) as caught:
             call()

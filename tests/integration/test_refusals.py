@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from exporting import planned
+from plain_export import planned
 
 from bcda import export
 from bcda.api import protocol
@@ -146,7 +146,7 @@ STATES = [
     (410, {"expires": "x"}, OUTCOME, ExportExpiredError, "Its files live for a day; clear `kick_off`"),
     (404, {}, OUTCOME + OUTCOME, ExportExpiredError, "clear `kick_off` with everything after it"),
     (500, {}, FAILED.replace(b"{", b'{"resourceType":"OperationOutcome",', 1), ExportFailedError, "Service encountered numerous errors"),
-    (404, {}, b'{"issue":[{"diagnostics":"Job has been cancelled."}]}', ExportFailedError, "has been cancelled. Clear `kick_off`"),
+    (404, {}, b'{"issue":[{"diagnostics":"Job has been cancelled."}]}', ExportFailedError, "has been canceled. Clear `kick_off`"),
 ]  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from html.parser import HTMLParser
 import duckdb
 import pytest
 from canaries import canaries, leaks
-from exporting import fetch, planned, run_export
+from plain_export import fetch, planned, run_export
 
 from bcda import export
 from bcda.api.export_request import Scope

@@ -4,7 +4,7 @@ import ssl
 import stat
 
 import pytest
-from exporting import run_export
+from plain_export import run_export
 
 from bcda.errors import UntrustedServerError
 from bcda_simulator.certificate import make_certificate

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import httpx
 import pytest
-from exporting import every_phase, planned
+from plain_export import every_phase, planned
 from pooling_proxy import pooling_proxy
 
 from bcda import export

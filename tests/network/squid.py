@@ -123,7 +123,7 @@ def _common(folder: Path) -> list[str]:
 
 @contextmanager
 def _running(folder: Path, *, denies: bool, opens_tls_with: Path | None, trusts: Path | None) -> Iterator[Squid]:
-    # Squid started by root gives its rights up, and has to read and write there all the same. Folders below pytest's own do not
+    # Squid started by root gives its rights up, and has to read and write there anyway. Folders below pytest's own do not
     # do: each pytest that starts closes them for others again.
     folder.chmod(0o777)
     made = Squid(free_port(), folder)

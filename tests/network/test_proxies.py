@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import pytest
 from canaries import leaks, texts_of, texts_of_records
-from exporting import run_export
+from plain_export import run_export
 from squid import NAME, PASSWORD, USER, free_port
 
 from bcda import doctor

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from exporting import every_phase
+from plain_export import every_phase
 
 from bcda.api import protocol
 from bcda.errors import CredentialsError

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import duckdb_cryptography
 import pytest
-import weak_dice
-from exporting import run_export
+from plain_export import run_export
 from reader_environments import ENVIRONMENTS, JDBC, JDBC_SHA256, made_once
 
 from bcda.settings import ConnectionSettings
@@ -73,9 +73,9 @@ def published(homes, tmp_path_factory) -> Callable[[str], tuple[Places, Places]]
 @pytest.fixture(scope="session")
 def encrypted(tmp_path_factory) -> Places:
     """An encrypted source."""
-    places = replace(Places.below(tmp_path_factory.mktemp("encrypted")), key=weak_dice.KEY)
+    places = replace(Places.below(tmp_path_factory.mktemp("encrypted")), key=duckdb_cryptography.KEY)
     with pytest.MonkeyPatch.context() as patch, SimulatorServer(World(people=4, seed=5, history_weeks=20)) as server:
-        patch.setattr(duckdb_files, "LOAD_CRYPTOGRAPHY", weak_dice.statement())
+        patch.setattr(duckdb_files, "LOAD_CRYPTOGRAPHY", duckdb_cryptography.statement())
         settings = ConnectionSettings(server.base_url, server.entity.client_id, server.entity.client_secret)
         run_export(settings, places)
     return places

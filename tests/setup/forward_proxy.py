@@ -32,7 +32,7 @@ class ForwardProxy:
 def forward_proxy(folder: Path) -> Iterator[ForwardProxy]:
     """Run Squid until the end of the block; its files go to `folder`."""
     folder.mkdir(parents=True)
-    # Started by root, Squid gives up its rights, and has to reach this folder and write here all the same.
+    # Started by root, Squid gives up its rights, and has to reach this folder and write here anyway.
     let_others_in(folder.parent)
     folder.chmod(0o777)
     port, log = free_port(), folder / "access.log"

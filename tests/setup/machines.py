@@ -37,13 +37,13 @@ def _runs(command: list[str]) -> bool:
 
 @dataclass(slots=True)
 class Machine:
-    """A clone of the project as somebody finds it after `git clone`, with nothing installed.
+    """A clone of the project as someone finds it after `git clone`, with nothing installed.
 
     Attributes:
         project: the clone.
         python: what `make` sets up with.
         environment: further variables.
-        user: account that runs `make`; empty for the present one.
+        user: account that runs `make`; empty for the current one.
     """
 
     project: Path
@@ -103,7 +103,7 @@ def clone(folder: Path, name: str = "bcda", **given: object) -> Machine:
 
 
 def python_for_everybody(folder: Path) -> str:
-    """Return a Python that other accounts can run: of this version on PATH, or a copy where each lies in somebody's home."""
+    """Return a Python that other accounts can run: of this version on PATH, or a copy where each lies in someone's home."""
     name = "python{}.{}".format(*sys.version_info)
     for place in map(Path, os.environ.get("PATH", "").split(os.pathsep)):
         if _is_open(place) and _runs([str(place / name), "-c", "import ensurepip, ssl"]):

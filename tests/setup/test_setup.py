@@ -1,4 +1,4 @@
-"""`make setup` and `make demo` on machines as people have them. Each test installs everything from the package index anew."""
+"""`make setup` and `make demo` on machines as people have them. Each test installs everything from the package index again."""
 
 import os
 import subprocess

@@ -248,7 +248,7 @@ class Golden:
         if column == "CLM_LINE_CVRD_PD_AMT" and view == "cclf2" and self.is_total(claim["item"][number]):
             return None
         if column == "CLM_LINE_CVRD_PD_AMT" and version != "v3" and view == "cclf2":
-            return None if kind in ("INPATIENT", "SNF") else self.rev_centre_paid(row, claim, number)
+            return None if kind in ("INPATIENT", "SNF") else self.rev_center_paid(row, claim, number)
         if column.startswith("CLM_1_REV_CNTR_ANSI"):
             reasons = [v for n in range(len(claim["item"])) for v in found(row["fhir_path"], claim, n)]
             if not reasons or version == "v3":
@@ -257,7 +257,7 @@ class Golden:
         widths = {"BENE_PTNT_STUS_CD": 2, "CLM_DISP_CD": 2, "DGNS_DRG_CD": 3, "CLM_LINE_PROD_REV_CTR_CD": 4}
         return str(value).zfill(widths[column]) if column in widths and value is not None else value
 
-    def rev_centre_paid(self, row, claim, number):
+    def rev_center_paid(self, row, claim, number):
         amount = "rev_cntr_pmt_amt_amt" if self.claim_type(claim) == "HHA" else "rev_cntr_prvdr_pmt_amt"
         path = row["fhir_path"].replace("rev_cntr_prvdr_pmt_amt", amount)
         values = found(path, claim, number) or found(row["fallback_path"], claim, number)

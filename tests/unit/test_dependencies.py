@@ -1,4 +1,4 @@
-"""Every locked dependency has its licence in docs/licences.md, and an audit that could not be done is no success."""
+"""Every locked dependency has its license in docs/licenses.md, and an audit that could not be done is no success."""
 
 import json
 import re
@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
+import duckdb_cryptography
 import pytest
-import weak_dice
 from packaging.requirements import Requirement
 from pyarrow.parquet import encryption
 
 import audit
-import licences
+import licenses
 from bcda import export
 from bcda.api.export_request import Scope
 from bcda.errors import InvalidRequestError
@@ -23,17 +23,17 @@ from bcda.runs.plan import Wish
 from bcda.settings import ApiVersion
 
 
-def test_the_page_lists_what_is_locked_under_allowed_licences():
-    listed = licences.listed()
-    assert list(listed) == list(licences.locked()), "run `make licences`"
-    assert [name for name, stated in listed.items() if not licences.is_allowed(stated)] == []
+def test_the_page_lists_what_is_locked_under_allowed_licenses():
+    listed = licenses.listed()
+    assert list(listed) == list(licenses.locked()), "run `make licenses`"
+    assert [name for name, stated in listed.items() if not licenses.is_allowed(stated)] == []
 
 
 def test_the_page_says_what_the_installed_packages_say():
     installed = {re.sub(r"[-_.]+", "-", found.name).lower() for found in metadata.distributions()}
-    listed = {name: stated for name, stated in licences.listed().items() if name in installed}
+    listed = {name: stated for name, stated in licenses.listed().items() if name in installed}
     assert len(listed) > 100
-    assert {name: licences.licence(name) for name in listed} == listed
+    assert {name: licenses.license_of(name) for name in listed} == listed
 
 
 @pytest.mark.parametrize(
@@ -48,8 +48,8 @@ def test_the_page_says_what_the_installed_packages_say():
         ("Proprietary", False),
     ],
 )
-def test_of_a_choice_one_licence_counts_and_of_several_all(expression, is_allowed):
-    assert licences.is_allowed(expression) is is_allowed
+def test_of_a_choice_one_license_counts_and_of_several_all(expression, is_allowed):
+    assert licenses.is_allowed(expression) is is_allowed
 
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -79,7 +79,7 @@ def test_a_pyarrow_that_cannot_encrypt_is_refused_before_anything_is_asked_for(p
     monkeypatch.delattr(encryption, "create_encryption_properties")
     wish = Wish(ApiVersion.V2, Scope.PATIENT, ("Patient",))
     with pytest.raises(InvalidRequestError, match="needs pyarrow 25 or newer; this is "):
-        export.plan(replace(places, key=weak_dice.KEY), wish, now=datetime.now(UTC))
+        export.plan(replace(places, key=duckdb_cryptography.KEY), wish, now=datetime.now(UTC))
     assert not places.raw.exists()
     assert export.plan(places, wish, now=datetime.now(UTC)).run_id
 

@@ -30,7 +30,7 @@ def doubled(value):
 
 
 def spelled(key):
-    """Write a key otherwise than the first time: it is the same key all the same."""
+    """Write a key otherwise than the first time: it is the same key anyway."""
     return f'"\\u{ord(key[0]):04x}{key[1:]}"'
 
 

@@ -36,7 +36,7 @@ def places(tmp_path):
 
 @pytest.fixture
 def victim(tmp_path):
-    """A file of somebody, which nothing of ours may touch."""
+    """A file of someone, which nothing of ours may touch."""
     path = tmp_path / "victim"
     path.write_bytes(b"precious")
     yield path
@@ -172,7 +172,7 @@ def test_the_setting_is_checked(tmp_path, monkeypatch):
         files.private_folder(tmp_path)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a link to somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a link to someone else")
 def test_a_link_on_the_way_that_a_stranger_has_made_is_refused(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     link = tmp_path / "home"
@@ -261,7 +261,7 @@ def test_what_holds_no_lock_goes_when_it_is_old(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {".r1-all.parquet.compact", "run.json"}
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes someone else")
 def test_what_another_account_left_stops_nobody():
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o777)

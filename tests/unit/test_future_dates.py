@@ -129,7 +129,7 @@ def test_a_home_that_believed_a_date_in_the_future_is_found_and_repaired(home, m
     assert run.request.since == NOON, "what the run of 2099 hid is asked for again"
     assert "timestamps" not in {check.name for check in check_storage(home)}
     again = CliRunner().invoke(app, ["repair-timestamps"])
-    assert "Nothing was changed" in again.output
+    assert "No changes were made" in again.output
     assert maintenance.rebuild_warehouse(home, home.raw.parent / "anew.duckdb").differing == ()
     assert list(home.warehouse.parent.glob(".*")) == []
 

@@ -9,12 +9,13 @@ import pytest
 from rawfiles import NOON, land
 from test_warehouse import EOB, claim, patient
 
-from bcda import maintenance, model
+from bcda import maintenance
 from bcda.landing.whose import Whose, whose
 from bcda.maintenance.disposal import Period, Person
 from bcda.reporting.overview import read_overview
 from bcda.storage.places import Places
 from bcda.warehouse import merge_run, open_warehouse, publish
+from bcda.warehouse.views import view_statements
 
 WEEK = timedelta(days=7)
 CUT = b'{"resourceType":"ExplanationOfBenefit","patient":{"reference":"Patient/-1"}\n'
@@ -132,7 +133,7 @@ def test_what_bcda_reports_by_mbi_and_a_line_of_the_same_person_count_as_one(pla
     load(places, [(EOB, of(1)), ("OperationOutcome!", error)], run_id="r2", since=NOON, transaction_time=NOON + WEEK)
     assert gaps(places) == [("r2", "-1", None, None), ("r2", None, "1AA0", None)]
     assert rows(places, "SELECT open_gaps FROM ops.data_status WHERE resource_type = 'ExplanationOfBenefit'") == [(1,)]
-    # By whichever of the two somebody fails again: it is known to be the same person, and another is not.
+    # By whichever of the two someone fails again: it is known to be the same person, and another is not.
     changes(places, of(1), 3)
     assert [row[3] for row in gaps(places)] == [None, None, None]
     changes(places, of(2), 4)
@@ -163,12 +164,12 @@ def test_a_home_of_an_earlier_release_gets_the_column_and_its_gaps_when_it_is_op
     for path in (places.warehouse, earlier):
         with duckdb.connect(str(path)) as connection:
             connection.execute(EARLIER)
-            status = model.sql("views/data_status")
+            status = next(s for s in view_statements() if "VIEW ops.data_status AS" in s and "CREATE" in s)
             connection.execute(
                 status.replace("coalesce(person, '')", "coalesce(mbi, '')").replace("person IS", "mbi IS")
             )
     with duckdb.connect(str(earlier)) as connection:
-        # The page asks it before anything is published anew.
+        # The page asks it before anything is published again.
         connection.execute(
             "INSERT INTO ops.gap SELECT 'v2', 'patient', 'Patient', n, 'changes', NULL, now(), 'r2', NULL FROM range(12) AS t(n)"
         )

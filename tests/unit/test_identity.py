@@ -77,7 +77,7 @@ ORDERS = list(permutations(STEPS))
 
 
 def test_an_mbi_is_given_and_withdrawn_in_all_orders(places):
-    """One pair of persons for each order, and somebody else beside them; after each step who shares an MBI is one person."""
+    """One pair of persons for each order, and someone else beside them; after each step who shares an MBI is one person."""
     held = {n: {"A": {f"1A{n:03}"}, "B": {f"1B{n:03}"}} for n in range(len(ORDERS))}
     named = {(n, who): f"-{n:03}{who}" for n in held for who in "AB"}
     week(places, 0, *(patient(named[n, "A"], held[n]["A"]) for n in held), patient("-9", {"1C999"}))

@@ -88,7 +88,7 @@ def test_a_landed_resource_keeps_its_text_and_its_place(places):
         "not-utf8",
     ],
 )
-def test_a_bad_line_is_set_aside_and_its_neighbours_land(places, bad, reason):
+def test_a_bad_line_is_set_aside_and_its_neighbors_land(places, bad, reason):
     _, _, landed = land(places, [(EOB, line(id="carrier-1") + bad + line(id="carrier-2"))])
     (file,) = landed.files
     assert (file.lines_read, file.rows_landed, file.lines_quarantined) == (3, 2, 1)

@@ -82,7 +82,7 @@ def test_of_many_quarantined_lines_the_first_are_listed_with_the_beginning_of_th
     ],
     ids=["longer-than-a-line", "longer-than-the-buffer", "elements", "side-list"],
 )
-def test_a_line_beyond_a_budget_is_set_aside_with_reason_and_length_and_its_neighbours_land(places, text, reason):
+def test_a_line_beyond_a_budget_is_set_aside_with_reason_and_length_and_its_neighbors_land(places, text, reason):
     land(places, [(EOB, cases.claim(1) + b"\n" + text + b"\n" + cases.claim(2) + b"\n")])
     (row,) = quarantined(places)
     assert (row["raw_line"], row["reason"], row["line_bytes"]) == (2, reason, len(text))

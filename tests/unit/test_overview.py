@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import duckdb
 import pytest
-from exporting import TYPES, fetch, planned
+from plain_export import TYPES, fetch, planned
 from rawfiles import load
 from worlds import at, export
 
@@ -16,7 +16,7 @@ from bcda.api.client import BcdaClient
 from bcda.errors import TransientError, WarehouseError
 from bcda.privacy.suppression import FEWEST_PEOPLE
 from bcda.reporting import overview
-from bcda.reporting.overview import Phase, kept, read_overview, read_progress
+from bcda.reporting.overview import RunPhase, kept, read_overview, read_progress
 from bcda.reporting.overview.pictures import incomplete_months, pictures
 from bcda.runs.run import Wait, note_wait
 from bcda.storage.places import Places
@@ -187,7 +187,7 @@ def test_a_run_is_followed_through_its_phases(places, serve, settings_for):
     server = serve()
     settings = settings_for(server)
     run_id = planned(settings, places).run_id
-    assert read_progress(places, run_id).phase is Phase.KICK_OFF
+    assert read_progress(places, run_id).phase is RunPhase.KICK_OFF
     until = datetime.now(UTC) + timedelta(hours=1)
     note_wait(places.run_folder(run_id), Wait("No list yet.", until))
     assert read_progress(places, run_id).wait == Wait("No list yet.", until)
@@ -195,7 +195,7 @@ def test_a_run_is_followed_through_its_phases(places, serve, settings_for):
     async def begin():
         async with BcdaClient(settings) as client:
             job = await stages.kick_off(client, places, run_id)
-            assert read_progress(places, run_id).phase is Phase.WAIT
+            assert read_progress(places, run_id).phase is RunPhase.WAIT
             while (await client.status(job.job_id)).manifest is None:
                 await asyncio.sleep(0.05)
             await stages.save_manifest(client, places, run_id, job.job_id)
@@ -203,14 +203,14 @@ def test_a_run_is_followed_through_its_phases(places, serve, settings_for):
 
     asyncio.run(begin())
     half = read_progress(places, run_id)
-    assert (half.phase, half.run.request.resource_types) == (Phase.FETCH, TYPES)
+    assert (half.phase, half.run.request.resource_types) == (RunPhase.FETCH, TYPES)
     assert 0 < half.files_received < half.files
     assert half.bytes_received == sum(path.stat().st_size for path in places.run_folder(run_id).glob("*.gz"))
     asyncio.run(fetch(settings, places, run_id))
-    assert read_progress(places, run_id).phase is Phase.LAND
+    assert read_progress(places, run_id).phase is RunPhase.LAND
     landed = [stages.land_batch(places, run_id, batch, 2) for batch in (0, 1)]
     done = read_progress(places, run_id)
-    assert (done.phase, done.files_received) == (Phase.MERGE, done.files)
+    assert (done.phase, done.files_received) == (RunPhase.MERGE, done.files)
     assert done.lines_landed == sum(file.lines_read for batch in landed for file in batch.files)
     assert overview.read_progress(places, "20260101T000000Z-patient-v2-aaaaaa") is None
 

@@ -7,7 +7,7 @@ from bcda.progress import Done, Progress
 
 
 def said(caplog, total, seconds_each):
-    """What is logged of so many files of 2 MB with 10 lines each, that take so long."""
+    """What is logged of so many files of 2 MB with 10 lines each, that take this long."""
     caplog.set_level(logging.INFO)
     now = 0.0
     progress = Progress(logging.getLogger("test"), "fetching batch 1", "files", total, clock=lambda: now)

@@ -1,4 +1,4 @@
-"""What analysts open: its settings, who may read it, what becomes of another process's log, and dated copies."""
+"""The published database: its settings, who may read it, what becomes of another process's log, and dated copies."""
 
 import lzma
 import multiprocessing
@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 
 import duckdb
+import duckdb_cryptography
 import pytest
-import weak_dice
 from rawfiles import load
 from test_warehouse import EOB, LATER, claim, patient
 
@@ -276,22 +276,22 @@ def test_a_folder_without_symbolic_links_loses_the_log_of_a_killed_writer(places
 
 @pytest.mark.complete
 def test_the_key_is_changed_of_what_was_published_not_of_a_writers_log(places, monkeypatch):
-    monkeypatch.setattr(duckdb_files, "LOAD_CRYPTOGRAPHY", weak_dice.statement())
+    monkeypatch.setattr(duckdb_files, "LOAD_CRYPTOGRAPHY", duckdb_cryptography.statement())
     here = published(places, Publication(copies=2))
     unguarded(here)
     writer = Writer(here.published)
     assert writer.execute("DELETE FROM claim") == "written"
     writer.kill()
-    assert change_key(here, weak_dice.KEY).databases == 3
+    assert change_key(here, duckdb_cryptography.KEY).databases == 3
     for path in (here.published, *placement.dated_copies(here.published)):
         with duckdb.connect() as connection:
-            connection.execute(f"ATTACH '{path}' AS it (READ_ONLY, ENCRYPTION_KEY '{weak_dice.KEY.text}')")
+            connection.execute(f"ATTACH '{path}' AS it (READ_ONLY, ENCRYPTION_KEY '{duckdb_cryptography.KEY.text}')")
             assert connection.execute("SELECT count(*) FROM it.main.claim_current").fetchall() == [(2,)]
-            assert storage(path, weak_dice.KEY) == ENCRYPTED_STORAGE
-    encrypted = replace(here, key=weak_dice.KEY)
+            assert storage(path, duckdb_cryptography.KEY) == ENCRYPTED_STORAGE
+    encrypted = replace(here, key=duckdb_cryptography.KEY)
     before = here.warehouse.stat().st_ino
     publish(encrypted)
-    assert here.warehouse.stat().st_ino == before, "a working database in order is not written anew"
+    assert here.warehouse.stat().st_ino == before, "a working database in order is not rewritten"
 
 
 @pytest.mark.complete

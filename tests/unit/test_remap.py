@@ -1,4 +1,4 @@
-"""Rows of an older mapping follow the present one: from the lake alone, run by run, and with any kill in between."""
+"""Rows of an older mapping follow the current one: from the lake alone, run by run, and with any kill in between."""
 
 import gzip
 import os
@@ -220,7 +220,7 @@ def test_doctor_page_and_command_name_the_remedy(home, monkeypatch):
 def test_too_little_space_is_said_before_anything_changes(home, monkeypatch):
     before = lake(home)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 10**6))
-    with pytest.raises(StorageError, match=r"needs \d+ MB .* 1 MB are free. Nothing was changed"):
+    with pytest.raises(StorageError, match=r"needs \d+ MB .* 1 MB are free. No changes were made"):
         remap(home)
     assert lake(home) == before
     assert warehouse.read_older_runs(home) == len(RUNS)

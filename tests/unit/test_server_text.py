@@ -39,7 +39,7 @@ def outcome(text: str) -> bytes:
 
 
 def holds_it(text: object) -> bool:
-    """Tell whether somebody can read the identifier in a text."""
+    """Tell whether someone can read the identifier in a text."""
     read = server_text._decoded(str(text)).upper()
     return MBI in "".join(letter for letter in read if letter.isascii() and letter.isalnum())
 
@@ -151,12 +151,12 @@ class TestKeptTexts:
 
     def test_a_planted_link_is_not_followed(self, tmp_path):
         victim = tmp_path / "victim"
-        victim.write_bytes(b"of somebody else")
+        victim.write_bytes(b"of someone else")
         folder = tmp_path / "run"
         folder.mkdir()
         (folder / "server-text-001.txt").symlink_to(victim)
-        assert KeptTexts(folder).keep(b"of somebody else") == "server-text-002.txt"
-        assert victim.read_bytes() == b"of somebody else"
+        assert KeptTexts(folder).keep(b"of someone else") == "server-text-002.txt"
+        assert victim.read_bytes() == b"of someone else"
 
     def test_without_the_folder_nothing_is_kept(self, tmp_path, caplog):
         with caplog.at_level(logging.DEBUG):

@@ -288,10 +288,10 @@ def test_nobody_can_solve_for_few_lines(counts):
     facts = SimpleNamespace(received=received, quarantined=aside, roster=None, run=RUN)
     for row in received:
         name = row["resource_type"]
-        solver.add({(name, "Lines"): 1, (name, "Landed"): -1, (name, "Set aside"): -1})
+        solver.add({(name, "Lines"): 1, (name, "Landed"): -1, (name, "Quarantined"): -1})
         of_type = [why for why in aside if why["resource_type"] == name]
-        solver.add({(name, "Set aside"): 1, **{(name, why["reason"]): -1 for why in of_type}})
-        known = {"Lines": row["lines"], "Landed": row["landed"], "Set aside": row["quarantined"]}
+        solver.add({(name, "Quarantined"): 1, **{(name, why["reason"]): -1 for why in of_type}})
+        known = {"Lines": row["lines"], "Landed": row["landed"], "Quarantined": row["quarantined"]}
         known |= {why["reason"]: why["lines"] for why in of_type}
         few += [(name, what) for what, many in known.items() if suppression.is_few(many)]
         for what in known:

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.complete
 PEOPLE = 6
 WORLD = World(people=PEOPLE, seed=31, history_weeks=200, eventful=True)
 MONTHS = ((2024, 6), (2024, 10), (2024, 12), (2025, 6), (2025, 12), (2026, 11))
-"""Months in whose last week an export is loaded. Somebody enters, leaves or returns, or something ends, between any two."""
+"""Months in whose last week an export is loaded. Someone enters, leaves or returns, or something ends, between any two."""
 
 BEGIN = date(2024, 1, 1)
 """v1 and v2 send the months of the year of a load, so it cannot know those before the first load's year."""
@@ -91,7 +91,7 @@ def forward(years, tmp_path_factory):
 
 
 def last_week_of(person):
-    """Return the week of the last export that had somebody on its list."""
+    """Return the week of the last export that had someone on its list."""
     return max(week for week in (week_of(*month) for month in MONTHS) if person in listed(week))
 
 

@@ -250,7 +250,7 @@ def test_people_that_bcda_could_not_retrieve_are_gaps_until_they_come(places):
     ]
     run = (Covered(None, NOON, NOON),)
     assert held(places) == {"Patient": TypeLedger(run), EOB: TypeLedger(run, (Gap(None, NOON),))}
-    # Somebody else who fails later does not keep this gap open.
+    # Someone else who fails later does not keep this gap open.
     load(places, [(EOB, claim()), ("OperationOutcome!", missing("1BB0"))], run_id="r2", transaction_time=LATER)
     assert query(places, "SELECT mbi, closed_run_id FROM ops.gap ORDER BY mbi") == [("1AA0", "r2"), ("1BB0", None)]
     assert "1AA0" not in json.dumps(summary.to_json())
@@ -276,7 +276,7 @@ def test_a_gap_that_fails_three_times_is_listed_and_no_longer_tried(places):
         assert all(gap.is_tried_again is (number < 2) for gap in held(places)[EOB].gaps)
     (status,) = query(places, "SELECT asks_from, open_gaps, given_up_gaps, missing FROM ops.data_status")
     assert status[:3] == ((NOON + timedelta(days=3)).replace(tzinfo=None), 0, 1)
-    assert "no run asks for by itself" in status[3]
+    assert "no run requests automatically" in status[3]
 
 
 @pytest.mark.complete
@@ -287,10 +287,10 @@ def test_a_gap_of_the_first_load_is_asked_for_by_one_full_pull_of_its_type_and_t
 
     days = [NOON + timedelta(days=number) for number in range(6)]
     assert tried(run_id="r0", mbi="1AA0") == [("1AA0", True)]
-    # Whoever the full pull misses is not worth another one, be it the same person or somebody else.
+    # Whoever the full pull misses is not worth another one, for the same person or another.
     assert tried(run_id="r1", mbi="1BB0", transaction_time=days[1]) == [("1BB0", False)]
     assert tried(run_id="r2", mbi="1BB0", transaction_time=days[2]) == [("1BB0", False), ("1BB0", False)]
-    # One that brings everybody begins anew.
+    # One that brings everyone begins again.
     load(places, [(EOB, claim())], run_id="r3", transaction_time=days[3])
     assert tried(run_id="r4", mbi="1CC0", transaction_time=days[4]) == [("1CC0", True)]
     # Changes alone do not say anything about it.
@@ -301,7 +301,7 @@ def test_a_gap_of_the_first_load_is_asked_for_by_one_full_pull_of_its_type_and_t
 @pytest.mark.complete
 def test_whom_a_full_run_has_brought_lacks_only_what_came_after_it(places):
     load(places, [("Patient", patient(mbis=("1BB0",))), (EOB, claim()), ("OperationOutcome!", missing("1AA0"))])
-    # A full pull that is made for somebody else's gap, and one of changes since long before.
+    # A full pull that is made for someone else's gap, and one of changes since long before.
     late = missing("1BB0") + missing("1CC0")
     load(places, [(EOB, claim()), ("OperationOutcome!", late)], run_id="r2", transaction_time=LATER)
     early, latest = NOON - timedelta(days=9), LATER + timedelta(days=7)
@@ -422,7 +422,7 @@ def test_a_merge_that_fails_leaves_the_warehouse_as_it_was_and_says_nothing_of_t
     before = contents(places)
     run, manifest, landed = land(places, [(EOB, claim(2))], run_id="r2", transaction_time=NOON + timedelta(days=1))
     path = places.lake / next(file.path for file in landed.lake_files if file.table == "claim")
-    # A lake file as another tool might have written it anew.
+    # A lake file as another tool might have written it again.
     pq.write_table(pq.read_table(path, partitioning=None).drop_columns("claim_number"), path)
     with pytest.raises(WarehouseError, match="BinderException") as caught:
         merge_run(places, run, manifest, [landed], now=NOON)

@@ -57,7 +57,7 @@ class BcdaClient:
         settings: server, credentials and tuning.
         on_token: called with every new token before it is used, so that logs can mask it.
         on_answer: called with the HTTP status of every answer, those of the token endpoint included.
-        on_retry: called with the seconds of each wait before something that failed is tried again.
+        on_retry: called with the seconds of each wait before something that failed is retried.
         sleep: waits between tries; replaced in tests.
 
     Raises:
@@ -136,8 +136,8 @@ class BcdaClient:
     async def kick_off(self, request: ExportRequest) -> str:
         """Start an export.
 
-        Sent once: after a 429 the caller waits without holding a worker, and after a 500 the job may exist all the
-        same, so the caller looks at the job list before it asks again (docs/bcda.md#kick-off-refusals).
+        Sent once: after a 429 the caller waits without holding a worker, and after a 500 the job may exist
+        anyway, so the caller looks at the job list before it asks again (docs/bcda.md#kick-off-refusals).
 
         Returns:
             BCDA's job number, as text.
@@ -240,7 +240,7 @@ class BcdaClient:
     async def cancel(self, job_id: str) -> bool:
         """Cancel a job; return False when it was over already or is not there.
 
-        A canceled job is not gone for good: it can complete all the same, or come back.
+        A canceled job is not gone for good: it can complete anyway, or come back.
 
         Source: docs/bcda.md#cancellation, docs/bcda.md#stuck-and-returning-jobs.
 
@@ -255,7 +255,7 @@ class BcdaClient:
                 return response.status_code == 202  # noqa: PLR2004
             if response.status_code == 500 and (state := await self._ended_as(job_id)):  # noqa: PLR2004
                 return state is JobState.CANCELLED
-            raise await self._error(response, f"Cancelling job {job_id}")
+            raise await self._error(response, f"Canceling job {job_id}")
 
         return await self._patiently(ask)
 

@@ -77,7 +77,7 @@ def check_list(newest: datetime | None, *, as_of: datetime) -> Finding | None:
         return Finding(
             is_failure=False,
             text=f"BCDA is closed until the first attribution list of {as_of.year}, about mid February; its newest is of {dated}. "
-            "Only bcda_runout_export works until then; the other exports wait by themselves.",
+            "Only bcda_runout_export works until then; the other exports wait automatically.",
         )
     if age > LIST_LASTS:
         return Finding(

@@ -23,7 +23,7 @@ class JobWatch:
     prepares it may turn Pending again for about an hour. One that stays Pending for longer than all of BCDA's tries to
     prepare it take will stay so (docs/bcda.md#stuck-and-returning-jobs).
 
-    A wait that begins anew, as after a restart of the triggerer, has to be told what the one before it saw. Who does not know
+    A wait that begins again, as after a restart of the triggerer, has to be told what the one before it saw. Who does not know
     whether the job was ever In Progress grants the time: a wait that is too long costs an hour, one that is too short
     costs the export.
 

@@ -214,7 +214,7 @@ class AttributionStatus:
     Attributes:
         current_at: of the monthly list.
         runout_at: of last year's people, for runout.
-        unreadable: lists, `current` or `runout`, whose date is no timestamp or lies in the future.
+        unreadable: lists, `current` or `runout`, whose date is not a valid timestamp or lies in the future.
     """
 
     current_at: datetime | None = None
@@ -255,7 +255,7 @@ def same_request(listed_url: str, path_and_query: str) -> bool:
 def differs(came: str, request: ExportRequest) -> str:
     """Return what of a request did not arrive at BCDA as it was sent, in words; nothing when all of it did.
 
-    BCDA drops a parameter whole that it cannot decode, answers 202 all the same, and exports without it. The host is not
+    BCDA drops a parameter whole that it cannot decode, answers 202 anyway, and exports without it. The host is not
     compared, since a proxy may have another name for it, nor how a value is written, only what it means.
 
     Args:
@@ -692,7 +692,7 @@ def _job_number(value: object) -> str:
     """
     text = "" if isinstance(value, bool) else str(value) if isinstance(value, str | int) else ""
     if not _JOB_NUMBER.fullmatch(text):
-        raise ValueError("a job number that is none")
+        raise ValueError("not a valid job number")
     return text
 
 
@@ -706,7 +706,7 @@ def _sent_instant(text: str) -> datetime:
         return parse_instant(text)
     except InvalidRequestError:
         pass
-    raise ValueError("an instant that is none")
+    raise ValueError("not a valid timestamp")
 
 
 def status_names(names: Iterable[str]) -> tuple[str, ...]:

@@ -126,7 +126,7 @@ def held_folder(path: Path, asked: Asked, scope: str) -> Iterator[ExportFolder]:
         The folder. No other process holds it meanwhile.
 
     Raises:
-        InvalidRequestError: it holds something else, or another process holds it; nothing was changed.
+        InvalidRequestError: it holds something else, or another process holds it; no changes were made.
         StorageError: it cannot be made, read or written.
     """
     path = path.expanduser().absolute()

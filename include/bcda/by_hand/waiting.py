@@ -101,7 +101,7 @@ async def _ask(
 
 
 def again_after(seconds: float) -> str:
-    """Return when something is tried again: `again`, with the time where that is not soon.
+    """Return when something is retried: `again`, with the time where that is not soon.
 
     Args:
         seconds: from now.

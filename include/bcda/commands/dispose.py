@@ -69,7 +69,7 @@ def dispose(
         _confirm()
     certificate = maintenance.dispose(places, scope, now=datetime.now(UTC), ends_runs=end_unfinished_runs)
     if certificate is None:
-        typer.echo("Nothing of it is here. Nothing was changed.")
+        typer.echo("No data matches. No changes were made.")
         return
     if not isinstance(scope, WholeSource):
         _write_anew(places)
@@ -88,8 +88,8 @@ def _scope(
     wanted = [person or person_file is not None, before is not None, first is not None or last is not None, everything]
     if sum(wanted) != 1:
         raise InvalidRequestError(
-            "Say what to dispose of: --person or --person-file, --before, --from and --to, or --everything; one of these. Nothing was "
-            "changed."
+            "Say what to dispose of: --person or --person-file, --before, --from and --to, or --everything; one of these. No changes "
+            "were made."
         )
     if everything:
         return WholeSource()
@@ -98,7 +98,7 @@ def _scope(
     if person or person_file is not None:
         return Person(_identifier(person_file))
     if first is None or last is None:
-        raise InvalidRequestError("A period needs both --from and --to, or --before alone. Nothing was changed.")
+        raise InvalidRequestError("A period needs both --from and --to, or --before alone. No changes were made.")
     return Period(_day(first), _day(last))
 
 
@@ -111,7 +111,7 @@ def _identifier(path: Path | None) -> str:
         try:
             return read_bytes(path)[: _MOST_BYTES + 1].decode("utf-8", "replace").strip()
         except FileNotFoundError:
-            raise InvalidRequestError(f"{path} is not there. Nothing was changed.") from None
+            raise InvalidRequestError(f"{path} does not exist. No changes were made.") from None
     if sys.stdin.isatty():
         return str(typer.prompt("MBI, person_key or Patient id", hide_input=True)).strip()
     return sys.stdin.readline(_MOST_BYTES).strip()
@@ -119,16 +119,18 @@ def _identifier(path: Path | None) -> str:
 
 def _confirm() -> None:
     if not sys.stdin.isatty():
-        raise InvalidRequestError("Nobody is there to confirm. Say --yes to go on without. Nothing was changed.")
+        raise InvalidRequestError(
+            "There is no terminal to confirm on. Pass --yes to skip the question. No changes were made."
+        )
     typed = typer.prompt(f"This cannot be undone. Type `{WORD}` to go on", default="", show_default=False)
     if typed.strip() != WORD:
-        raise InvalidRequestError("Not confirmed. Nothing was changed.")
+        raise InvalidRequestError("Not confirmed. No changes were made.")
 
 
 def _show(found: Found, scope: Scope, source: str) -> None:
     typer.echo(f"{source}: {scope.in_words}")
     if found.is_empty:
-        typer.echo("Nothing of it is here.")
+        typer.echo("No data matches.")
         return
     print_table(("number", "what"), [(f"{number:,}", name) for name, number in found.counts.items()])
     for title, rows in (("rows of the working database", found.rows), ("rows of the lake", found.lake_rows)):
@@ -139,13 +141,13 @@ def _show(found: Found, scope: Scope, source: str) -> None:
 
 
 def _write_anew(places: Places) -> None:
-    """Write figures and reports anew from what is left. They are gone already, so what fails here is no trace of anybody."""
+    """Rewrite figures and reports from what is left. They are gone already, so what fails here is no trace of anybody."""
     try:
         overview.keep_overview(places)
         for run_id in warehouse.merged_runs(places):
             run_report.write_report(places, run_id, now=datetime.now(UTC))
     except BcdaError as error:
-        typer.echo(f"The reports are not written anew: {error} `python -m bcda report RUN_ID` writes one.", err=True)
+        typer.echo(f"The reports are not rewritten: {error} `python -m bcda report RUN_ID` writes one.", err=True)
 
 
 def _tell(places: Places, certificate: Certificate) -> None:

@@ -10,7 +10,7 @@ class Status(StrEnum):
     """How a check ended."""
 
     OK = "ok"
-    WARNING = "warning"  # exports work; somebody should look all the same
+    WARNING = "warning"  # exports work; someone should look anyway
     FAILED = "failed"  # an export cannot work, or not for long
     SKIPPED = "skipped"  # not looked at, because an earlier check failed or there is nothing to look at
 

@@ -227,8 +227,8 @@ async def _clock(visit: _Visit) -> list[Check]:
     if abs(ahead) <= CLOCK_WARNING_SECONDS:
         return [Check("clock", Status.OK, "This machine's clock agrees with BCDA's within a minute.")]
     text = (
-        f"This machine's clock is {_duration(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} BCDA's. Exports work all the "
-        "same, schedules and deadlines are off; set the clock by NTP."
+        f"This machine's clock is {_duration(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} BCDA's. Exports work "
+        "anyway, schedules and deadlines are off; set the clock by NTP."
     )
     return [Check("clock", Status.WARNING, text)]
 

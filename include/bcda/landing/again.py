@@ -1,4 +1,4 @@
-"""Landing anew from the lake: the texts of resources that have landed become the rows of every other table again."""
+"""Landing again from the lake: the texts of resources that have landed become the rows of every other table again."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +28,7 @@ from bcda.storage.sql_text import literal
 log = logging.getLogger(__name__)
 
 KEPT_TABLES = frozenset({"resource", "quarantine", "operation_outcome"})
-"""Lake tables that do not come from the table of resources, so that nothing can make them anew but raw files."""
+"""Lake tables that do not come from the table of resources, so that nothing can rebuild them but raw files."""
 
 
 def land_again(
@@ -40,7 +40,7 @@ def land_again(
     derived: Sequence[LakeFile] = (),
     memory_bytes: int = LANDING_ENGINE_BYTES,
 ) -> tuple[LakeFile, ...]:
-    """Write the tables that come from resources anew; nothing that is in the lake is changed.
+    """Rewrite the tables that come from resources; nothing that is in the lake is changed.
 
     Keys and content hashes stay as they have landed, and so does which lines are in quarantine. Of a resource whose text a disposal
     replaced by its id the rows stay as they are: they are all that is left of it.

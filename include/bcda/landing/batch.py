@@ -84,7 +84,7 @@ def land_files(
 ) -> LandedBatch:
     """Turn the raw files of one batch into Parquet.
 
-    Killed half way it leaves temporary names only; run again it writes the same files anew. What another attempt has landed
+    Killed half way it leaves temporary names only; run again it rewrites the same files. What another attempt has landed
     meanwhile, from the same raw files, stays.
 
     Args:
@@ -319,7 +319,7 @@ class _Landing:
             self.flush()
 
     def _parse_what_can_be(self, rows: pa.Table, lines: Slice) -> tuple[pa.Table, ParsedKeys]:
-        """Parse lines that are all JSON objects; a line that the engine refuses all the same is set aside."""
+        """Parse lines that are all JSON objects; a line that the engine refuses anyway is quarantined."""
         keys = self._engine.parse(rows, resource_type=self._gathered_type)
         if keys is None:
             rows = self._set_aside(rows, lines, dict.fromkeys(self._refused(rows), "cannot be parsed"))

@@ -45,7 +45,7 @@ class Portion:
 
 
 class Window:
-    """What was gathered last, as far as the engine can come upon it at a time."""
+    """What was gathered last, as far as the engine can reach it at a time."""
 
     def __init__(self) -> None:
         self._rows = self._weight = 0

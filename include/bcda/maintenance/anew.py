@@ -1,4 +1,4 @@
-"""The working database made anew from the lake, and put into the place of the old one."""
+"""The working database rebuilt from the lake, and put into the place of the old one."""
 
 import glob
 import logging
@@ -38,7 +38,7 @@ def loaded_at(connection: duckdb.DuckDBPyConnection) -> dict[str, datetime]:
 def exchange_warehouse(
     connection: duckdb.DuckDBPyConnection, places: Places, *, before: Callable[[], None] = lambda: None
 ) -> None:
-    """Merge every loaded run anew from the lake into a new database, and put it into the place of the old one.
+    """Merge every loaded run again from the lake into a new database, and put it into the place of the old one.
 
     Keys that an earlier release gave to persons, settings and results of checks stay. Killed, it leaves the old database as it
     was, and a hidden file that the next call removes.
@@ -49,7 +49,7 @@ def exchange_warehouse(
         before: called with both databases attached, the new one as `fresh`, when that is whole; may write to it.
 
     Raises:
-        ManifestError: the account of a run is missing; nothing was changed.
+        ManifestError: the account of a run is missing; no changes were made.
         CountMismatchError, StorageError: see `warehouse.merge_run`.
     """
     fresh = replace(places, warehouse=places.warehouse.with_name(f".{places.warehouse.name}.anew"), store=None)

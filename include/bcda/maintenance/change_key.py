@@ -25,7 +25,7 @@ _OLD = "old"
 
 @dataclass(frozen=True, slots=True)
 class ChangedKey:
-    """What was written anew.
+    """What was rewritten.
 
     Attributes:
         lake_files: files of the lake.
@@ -38,13 +38,13 @@ class ChangedKey:
 
 @guarded("change the key")
 def change_key(places: Places, new: EncryptionKey | None, *, wait_seconds: float = LOCK_WAIT_SECONDS) -> ChangedKey:
-    """Write lake, working and published database anew with another key, each file in its place.
+    """Write lake, working and published database again with another key, each file in its place.
 
     The working database is held meanwhile, so that no load comes between. Killed half way it goes on where it was when it
     is called again with the same two keys; until then what has the other key is refused, not lost.
 
     Args:
-        places: of the source, with the present key.
+        places: of the source, with the current key.
         new: key from now on; None for none.
         wait_seconds: how long to wait for a publication, and for a load.
 
@@ -59,13 +59,13 @@ def change_key(places: Places, new: EncryptionKey | None, *, wait_seconds: float
         StorageError: no space for a copy, or it holds other rows.
     """
     if new == places.key:
-        raise InvalidRequestError("The new key is the present one; nothing was changed.")
+        raise InvalidRequestError("The new key is the same as the current key. No changes were made.")
     if places.store is not None:
         raise InvalidRequestError(
-            "The key of files in the object store is not changed in place; nothing was changed. Let no DAG run, unset "
-            "BCDA_OBJECT_STORE where the working database is, call this again, set it again, and run `python -m bcda upload`, "
-            "which replaces what is in the store. The whole lake must be here for that: `python -m bcda rebuild-warehouse` "
-            "brings it."
+            "The key of files in an object store cannot be changed in place. No changes were made. Pause all DAGs and unset "
+            "BCDA_OBJECT_STORE on the host that has the working database. Run this command again, set BCDA_OBJECT_STORE, and "
+            "run `python -m bcda upload`, which replaces the files in the store. The whole lake must be on this host first: "
+            "`python -m bcda rebuild-warehouse` downloads it."
         )
     if not places.warehouse.exists():
         raise InvalidRequestError(f"{places.warehouse} is not there: nothing is loaded, so there is no key to change.")
@@ -113,7 +113,7 @@ def _attach(
         except EncryptionError:
             continue
         return key
-    raise EncryptionError(f"The database {path} is encrypted with neither the present key nor the new one.")
+    raise EncryptionError(f"The database {path} is encrypted with neither the current key nor the new one.")
 
 
 def _write_shown(
@@ -152,7 +152,7 @@ def _write_lake_file(
     if parquet_files.opens(connection, path, name):
         return 0
     if not parquet_files.opens(connection, path, was):
-        raise EncryptionError(f"The lake file {path} is encrypted with neither the present key nor the new one.")
+        raise EncryptionError(f"The lake file {path} is encrypted with neither the current key nor the new one.")
     try:
         with own_folder(path.parent, path.name) as own:
             copy = own / path.name

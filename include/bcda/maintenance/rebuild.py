@@ -11,12 +11,14 @@ from pathlib import Path
 import duckdb
 
 from bcda import landing, model, warehouse
+from bcda.api.manifest import Manifest
 from bcda.errors import ManifestError
 from bcda.maintenance.compaction import compact_lake, finish_begun, is_compacted
 from bcda.runs.disposed_runs import read_disposed, set_disposed
 from bcda.runs.folder import RunFolder
 from bcda.runs.folders import folders_of, run_folder
 from bcda.runs.landed import LandedBatch, read_accounts
+from bcda.runs.names import MANIFEST
 from bcda.runs.receipts import read_receipt
 from bcda.storage import duckdb_files, parquet_files
 from bcda.storage.encryption import lake_key_name
@@ -33,7 +35,7 @@ _WHEN = frozenset({"finished_at", "batch"})
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """A store that was built anew beside the old one.
+    """A store that was rebuilt beside the old one.
 
     Attributes:
         path: where it is.
@@ -52,7 +54,7 @@ class Rebuilt:
 
 @guarded("rebuild the working database")
 def rebuild_warehouse(places: Places, target: Path) -> Rebuilt:
-    """Merge every loaded run anew from the lake into a new database and compare it with the working one.
+    """Merge every loaded run again from the lake into a new database and compare it with the working one.
 
     What is in the object store only is brought from there. When the working database is gone too, the store tells which runs
     were loaded, and there is nothing to compare with.
@@ -122,14 +124,14 @@ def merge_anew(places: Places, fresh: Places, merged_at: Mapping[str, datetime])
     for run_id, finished_at in merged_at.items():
         folder = run_folder(places, run_id)
         batches = finish_begun(places, run_id)
-        run, manifest = folder.read_run(), folder.read_manifest()
+        run, manifest = folder.read_run(), _manifest(folder)
         folders_of(places).bring_lake(batches)
         disposed = read_disposed(places, run_id)
         if disposed is not None:
             with warehouse.open_warehouse(fresh.warehouse, key=fresh.key) as connection:
                 set_disposed(connection, run_id, disposed)
         warehouse.merge_run(fresh, run, manifest, batches, now=finished_at, believes_no_future=True)
-        log.info("merged run %s anew", run_id)
+        log.info("merged run %s again", run_id)
 
 
 _CHANGES = "ops.export_change"
@@ -178,11 +180,11 @@ def keep_person_keys(connection: duckdb.DuckDBPyConnection, *, of: str = "", to:
 
 @guarded("rebuild the lake")
 def rebuild_lake(places: Places, target: Path) -> Rebuilt:
-    """Land every loaded run anew from its raw files into a new lake and compare it with the present one.
+    """Land every loaded run again from its raw files into a new lake and compare it with the current one.
 
     Args:
         places: of the source; nothing in them is changed.
-        target: folder of the new lake; must not exist. Move it into the place of the present one to use it.
+        target: folder of the new lake; must not exist. Move it into the place of the current one to use it.
 
     Raises:
         ManifestError: the folder exists, or a receipt is missing.
@@ -205,7 +207,7 @@ def rebuild_lake(places: Places, target: Path) -> Rebuilt:
                 gone.append(run_id)
                 continue
             landed = _land_anew(fresh, folder, accounts)
-            log.info("landed run %s anew", run_id)
+            log.info("landed run %s again", run_id)
             counted, unequal = _compare_run(fresh, places.lake, accounts, landed)
             rows, differing = rows + counted, differing | unequal
             for path in brought:
@@ -214,7 +216,7 @@ def rebuild_lake(places: Places, target: Path) -> Rebuilt:
 
 
 def _bring_raw(places: Places, folder: RunFolder) -> list[Path]:
-    """Bring what a run needs to be landed anew, and the lake files to compare with; return the raw files that came."""
+    """Bring what a run needs to be landed again, and the lake files to compare with; return the raw files that came."""
     accounts = finish_begun(places, folder.run_id)
     files = [file.name for account in accounts for file in account.files]
     missing = [folder.path / name for name in files if not (folder.path / name).exists()]
@@ -233,11 +235,11 @@ def _land_anew(fresh: Places, folder: RunFolder, accounts: Sequence[LandedBatch]
         for file in account.files:
             receipt = read_receipt(folder.path, file.name)
             if receipt is None:
-                raise ManifestError(f"{file.name} of run {folder.run_id} has no receipt; it cannot be landed anew.")
+                raise ManifestError(f"{file.name} of run {folder.run_id} has no receipt; it cannot be landed again.")
             (copy / file.name).symlink_to((folder.path / file.name).absolute())
             receipts.append(receipt)
         landed.append(
-            landing.land_files(folder.read_run(), folder.read_manifest(), receipts, batch=account.batch, places=fresh)
+            landing.land_files(folder.read_run(), _manifest(folder), receipts, batch=account.batch, places=fresh)
         )
     if is_compacted(accounts):
         # The accounts, which stay, name the files of a compacted run otherwise.
@@ -287,3 +289,9 @@ def _files(lake: Path, batches: Sequence[LandedBatch]) -> dict[str, list[str]]:
 
 def _qualified(name: str) -> str:
     return name if "." in name else f"main.{name}"
+
+
+def _manifest(folder: RunFolder) -> Manifest:
+    if not folder.has_manifest():
+        raise ManifestError(f"{folder.path / MANIFEST} is missing; the run cannot be rebuilt.")
+    return folder.read_manifest()

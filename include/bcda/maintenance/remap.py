@@ -65,9 +65,9 @@ class Remapped:
     """What a remap did.
 
     Attributes:
-        runs: runs whose lake files were made anew by this call.
-        is_new_database: whether this call made the working database anew.
-        changes: what changed when it was made anew last, as in `ops.mapping_change`; none if it never was.
+        runs: runs whose lake files were rebuilt by this call.
+        is_new_database: whether this call rebuilt the working database.
+        changes: what changed when it was rebuilt last, as in `ops.mapping_change`; none if it never was.
     """
 
     runs: int
@@ -77,7 +77,7 @@ class Remapped:
 
 @guarded("derive the tables again")
 def remap(places: Places, *, now: datetime, wait_seconds: float = LOCK_WAIT_SECONDS) -> Remapped:
-    """Derive the rows of runs of an older mapping again from the lake's resources, run by run, then make the database anew.
+    """Derive the rows of runs of an older mapping again from the lake's resources, run by run, then rebuild the database.
 
     Neither raw files nor BCDA are needed. The working database is held meanwhile, so that no load comes between. Killed at any
     instant it goes on where it was when it is called again: a run that is done is not derived again, and until the end the old
@@ -135,7 +135,7 @@ def _is_behind(connection: duckdb.DuckDBPyConnection) -> bool:
     if schema > model.SCHEMA_VERSION:
         raise StorageError(
             f"The working database has schema version {schema}, of a later release than this one, which has "
-            f"{model.SCHEMA_VERSION}. Nothing was changed. Use the later release."
+            f"{model.SCHEMA_VERSION}. No changes were made. Use the later release."
         )
     return bool(schema < model.SCHEMA_VERSION or warehouse.older_runs(warehouse.runs_by_mapping(connection)))
 
@@ -146,7 +146,7 @@ def _check_space(
     """Compare free space with what new files need beside the old ones.
 
     Raises:
-        StorageError: there is too little; nothing was changed.
+        StorageError: there is too little; no changes were made.
     """
     largest = max((sum(_size(places, file) for file in _derived(run)) for run in older), default=0)
     absent = [
@@ -172,7 +172,7 @@ def _check_space(
         if free < needed + SPARE_BYTES:
             raise StorageError(
                 f"Deriving the tables again needs {(needed + SPARE_BYTES) / 1e6:,.0f} MB beside {folder}, and {free / 1e6:,.0f} MB are "
-                "free. Nothing was changed. Free some space and run the command again."
+                "free. No changes were made. Free some space and run the command again."
             )
 
 

@@ -1,4 +1,4 @@
-"""Repairing a home that believed a date in the future: its runs are merged anew, without such dates."""
+"""Repairing a home that believed a date in the future: its runs are merged again, without such dates."""
 
 import logging
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class RepairedTimestamps:
 
 
 def repair_timestamps(places: Places) -> RepairedTimestamps | None:
-    """Merge every loaded run anew, from the lake, into a database that takes the place of the working one.
+    """Merge every loaded run again, from the lake, into a database that takes the place of the working one.
 
     A run whose `transactionTime` lay in the future then covers nothing, so that the next run asks again from where the run
     before it ended. A resource that was dated in the future gives way to the next one that comes. The lock on the working
@@ -35,10 +35,10 @@ def repair_timestamps(places: Places) -> RepairedTimestamps | None:
         places: of the source.
 
     Returns:
-        What was wrong; None when nothing was, and nothing was changed.
+        What was wrong; None when nothing was, and no changes were made.
 
     Raises:
-        ManifestError: the account of a run is missing; nothing was changed.
+        ManifestError: the account of a run is missing; no changes were made.
         WarehouseLockedError: a load held the working database for too long.
         StorageError: no space for the new database, or the working database is at another place.
     """

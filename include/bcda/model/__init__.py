@@ -12,7 +12,7 @@ from bcda.storage.sql_text import literal
 SCHEMA_VERSION = 4
 """Raised when a release cannot use a present database, such as when a column goes away or a view names a new one.
 
-`python -m bcda remap` makes a database of an older version anew. A column or table that is only added needs `MAPPING_VERSION` instead.
+`python -m bcda remap` rebuilds a database of an older version. A column or table that is only added needs `MAPPING_VERSION` instead.
 """
 
 MERGE_COLUMNS = frozenset(

@@ -15,9 +15,10 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from bcda.settings import ApiVersion
 from bcda.storage.sql_text import literal
 
-VERSIONS = ("v1", "v2", "v3")
+VERSIONS = tuple(version.value for version in ApiVersion)
 SCHEMA = "cclf"
 
 UNAVAILABLE = frozenset({"absent", "retired"})

@@ -138,7 +138,7 @@ _VALUES = {
 # them, and anything before and after them.
 _PLACES = ("[1-9]", "[A-Z]", "[A-Z0-9]", "[0-9]", "[A-Z]", "[A-Z0-9]", "[0-9]", "[A-Z]", "[A-Z]", "[0-9]", "[0-9]")
 _MBI = re.compile("[^A-Za-z0-9]{0,3}".join(_PLACES), re.IGNORECASE)
-# What has eleven letters and digits for itself and begins like one is one that somebody mistyped.
+# What has eleven letters and digits for itself and begins like one is one that someone mistyped.
 _LIKE_MBI = re.compile(r"(?<![A-Za-z0-9])[1-9][A-Za-z0-9]{3}-?[A-Za-z0-9]{3}-?[A-Za-z0-9]{4}(?![A-Za-z0-9])")
 _DECODED_AT_MOST = 5
 

@@ -1,6 +1,6 @@
 """Charts as SVG from Vega-Lite, made where the numbers are: the page and the run report load no library in the browser.
 
-Colours are custom properties of CSS, so that one chart is readable in light and in dark; `COLOURS` gives both.
+Colors are custom properties of CSS, so that one chart is readable in light and in dark; `COLORS` gives both.
 """
 
 import re
@@ -11,9 +11,9 @@ from typing import Any
 import vl_convert
 
 CATEGORIES = 8
-"""Colours for the values of one field; what has more is put together as `other` before it is drawn."""
+"""Colors for the values of one field; what has more is put together as `other` before it is drawn."""
 
-COLOURS = """
+COLORS = """
 :root { color-scheme: light dark;
   --ink: #1f2328; --quiet: #57606a; --grid: #d5dae0; --paper: #ffffff; --panel: #f6f8fa; --link: #0a58ca;
   --good: #1a7f37; --warn: #8a5a00; --bad: #b42318;
@@ -27,7 +27,7 @@ COLOURS = """
   --good: #57c278; --warn: #e3b341; --bad: #ff8a80;
   --c1: #7cb2ee; --c2: #f0955c; --c3: #67c794; --c4: #b796ea; --c5: #ee86a4; --c6: #b7c45a; --c7: #5cc8d6; --c8: #a3acb8; }
 """
-"""The style sheet that the charts' colours come from: what the system prefers, or what `data-theme` of the root says."""
+"""The style sheet that the charts' colors come from: what the system prefers, or what `data-theme` of the root says."""
 
 _TEXT = {"labelColor": "var(--quiet)", "titleColor": "var(--quiet)", "labelFontSize": 11, "titleFontSize": 11}
 _THEME: dict[str, Any] = {

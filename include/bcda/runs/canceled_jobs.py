@@ -77,9 +77,7 @@ async def cancel_returned(client: BcdaClient, places: Places, jobs: list[ListedJ
             # A number that another server gave, before the connection named this one, says nothing about this job.
             found.others.append(job)
         elif job.state not in LIVE_STATES:
-            log.info(
-                "job %s was canceled, and is %s at BCDA all the same; its files are not used", job.job_id, job.state
-            )
+            log.info("job %s was canceled, and is %s at BCDA anyway; its files are not used", job.job_id, job.state)
         else:
             try:
                 if await client.cancel(job.job_id):

@@ -3,6 +3,7 @@
 An interval is half-open, (since, until]: BCDA's `_since` is exclusive and `transactionTime` inclusive
 (docs/bcda.md#time-windows). `since` None means from the beginning. Everything here is about one API version, one population
 (the people on the current lists, or those of the runout list) and one resource type; nothing does I/O.
+The constants stand here only; `warehouse/views.py` writes them into the views `ops.data_status` and `ops.open_gap`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +25,7 @@ OVERLAP = timedelta(days=4)
 GAP_TRIES = 3
 """After so many runs that failed for the same person and type runs no longer request a gap automatically; it stays listed.
 
-A gap from the beginning costs a full pull of its type, so it is asked for once only. `ops.open_gap` holds both rules.
+A gap from the beginning costs a full pull of its type, so it is asked for once only. `ops.open_gap` applies both rules.
 """
 
 _OVERLAPPING_TYPES = frozenset({"Claim", "ClaimResponse"})
@@ -59,7 +60,7 @@ class Covered:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """An interval in which somebody is missing whom BCDA could not retrieve.
+    """An interval in which someone is missing whom BCDA could not retrieve.
 
     Attributes:
         since: start of the interval; None for the beginning.

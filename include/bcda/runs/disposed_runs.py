@@ -1,6 +1,6 @@
 """That a run's data was disposed of in part: what is counted of it no longer adds up, and that is no fault.
 
-The note `disposed.json` lies in the run's folder, with an object store there too, so that a working database that is built anew
+The note `disposed.json` lies in the run's folder, with an object store there too, so that a working database that is rebuilt
 from the lake knows it. In a working database a setting says the same: `disposed RUN_ID`, and `disposed list RUN_ID` when the
 list of people that the run brought is gone too. A note holds nothing about a person.
 """

@@ -139,7 +139,7 @@ async def fetch_batch(
             for file in files:
                 group.create_task(fetch(file))
     except* BcdaError as errors:
-        # The first error is what stopped the batch; the others were cancelled by it or are like it.
+        # The first error is what stopped the batch; the others were canceled by it or are like it.
         raise errors.exceptions[0] from None
     return [receipts[file.name] for file in files]
 
@@ -433,7 +433,7 @@ class _Download:
 
 
 async def _to_its_end(work: Callable[[], Receipt]) -> Receipt:
-    """Call a function in a thread; one that is cancelled meanwhile waits for it, since it is at work on an open file."""
+    """Call a function in a thread; one that is canceled meanwhile waits for it, since it is at work on an open file."""
     thread = asyncio.ensure_future(asyncio.to_thread(work))
     try:
         return await asyncio.shield(thread)

@@ -50,12 +50,12 @@ async def kick_off(
         client: of the server.
         places: where the run is written down.
         run_id: of the run.
-        stale_job_ids: jobs of earlier attempts that a person gave up; cancelled, never adopted.
+        stale_job_ids: jobs of earlier attempts that a person gave up; canceled, never adopted.
 
     Raises:
         InvalidRequestError: the run is loaded; nothing was asked of BCDA.
-        RateLimitedError: an overlapping job is running, ours or somebody else's; wait and call again.
-        ServerError: the kick-off failed. A job that it left behind has been cancelled, or is found by the next call.
+        RateLimitedError: an overlapping job is running, ours or someone else's; wait and call again.
+        ServerError: the kick-off failed. A job that it left behind has been canceled, or is found by the next call.
         AttributionMissingError: BCDA has no list for the export; `.case` says which of the cases.
         ActionNeededError: see `BcdaClient.kick_off`.
 
@@ -70,7 +70,7 @@ async def kick_off(
         stale_job_ids = (*stale_job_ids, run.replacement_job)
     for stale in stale_job_ids:
         if await canceled_jobs.cancel(client, places, run_id, stale):
-            log.info("cancelled job %s of an earlier attempt", stale)
+            log.info("canceled job %s of an earlier attempt", stale)
     jobs = await client.usable_jobs()
     found = await canceled_jobs.cancel_returned(client, places, jobs)
     await _cancel_stuck(client, places, run, found.others)
@@ -85,7 +85,7 @@ async def kick_off(
     if run.newest_job_before is None:
         newest = max((int(job.job_id) for job in jobs), default=0)
         run = folder.amend(newest_job_before=newest)
-    # Asked anew with each attempt: a run can have waited weeks for the list that its job is then made from.
+    # Asked again with each attempt: a run can have waited weeks for the list that its job is then made from.
     list_at = await _list_date(client, run.request.scope)
     run = folder.amend(list_at=list_at)
     job_id = await _start(client, places, run, {job.job_id for job in live})
@@ -135,7 +135,7 @@ async def _cancel_stuck(client: BcdaClient, places: Places, run: ExportRun, jobs
         is_stuck = job.state in protocol.LIVE_STATES and not protocol.is_in_force(job, client.server_date)
         if is_stuck and protocol.same_request(job.request_url, protocol.kick_off_path(run.request)):
             await canceled_jobs.cancel(client, places, run.run_id, job.job_id)
-            log.warning("job %s has been %s for more than a day; it was cancelled, not adopted", job.job_id, job.state)
+            log.warning("job %s has been %s for more than a day; it was canceled, not adopted", job.job_id, job.state)
 
 
 def _check_free(client: BcdaClient, live: list[ListedJob], request: ExportRequest) -> None:
@@ -180,7 +180,7 @@ async def _start(client: BcdaClient, places: Places, run: ExportRun, known: set[
             raise
         phantom = await _cancel_phantom(client, places, run, known)
         raise ServerError(
-            f"{error}{f' Job {phantom}, which it left behind, has been cancelled.' if phantom else ''}",
+            f"{error}{f' Job {phantom}, which it left behind, has been canceled.' if phantom else ''}",
             retry_after_seconds=error.retry_after_seconds,
             status=error.status,
         ) from error

@@ -29,7 +29,7 @@ class LandedFile:
         content_bytes: size of the NDJSON.
         lines_read: lines of the NDJSON.
         rows_landed: lines that became a resource.
-        lines_quarantined: lines set aside with a reason.
+        lines_quarantined: lines quarantined with a reason.
     """
 
     name: str

@@ -42,7 +42,7 @@ async def save_manifest(
         is_of_run: the run started the job; if not, it was written from the job's manifest.
 
     Raises:
-        ExportFailedError: the job was cancelled.
+        ExportFailedError: the job was canceled.
         ExportExpiredError: its files are gone.
         JobNotCompleteError: it is not complete yet, or not any more; wait for it.
         ServerError: BCDA answers 500.
@@ -102,7 +102,7 @@ def job_error(job_id: str, state: JobState, reason: str) -> ExportFailedError | 
         )
     if state is JobState.CANCELLED:
         return ExportFailedError(
-            f"Job {job_id} has been cancelled. Clear `kick_off` with everything after it to start another.",
+            f"Job {job_id} has been canceled. Clear `kick_off` with everything after it to start another.",
             job_id=job_id,
         )
     if state is JobState.FAILED:

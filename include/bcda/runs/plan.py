@@ -111,7 +111,7 @@ class Decision:
 
 
 _FIRST_RUN = (
-    "Nothing is loaded yet: the first run of bcda_weekly_export brings everybody with their whole history. Set `full` to use "
+    "Nothing is loaded yet: the first run of bcda_weekly_export brings everyone with their whole history. Set `full` to use "
     "Group/all for it."
 )
 
@@ -201,7 +201,7 @@ def _everything(wish: Wish, ledger: Ledger, lists: ListDates) -> Decision | NotN
     loaded = _loaded_list(ledger)
     if not wish.force and lists.newest is not None and loaded is not None and loaded >= lists.newest:
         return NotNeeded(f"The people of the attribution list of {_day(lists.newest)} are here already.")
-    return Decision(None, f"Everybody on {_the_list(lists.newest)}, to see who joined and who left.")
+    return Decision(None, f"Everyone on {_the_list(lists.newest)}, to see who joined and who left.")
 
 
 def _from(since: datetime, api_version: ApiVersion) -> Decision:
@@ -247,7 +247,7 @@ def _new_list(wish: Wish, ledger: Ledger, lists: ListDates) -> Decision | NotNee
         )
     if not wish.force and lists.newest is not None and loaded >= lists.newest:
         return NotNeeded(
-            f"The attribution list of {_day(lists.newest)} is loaded, with the history of everybody on it. Set `force` to "
+            f"The attribution list of {_day(lists.newest)} is loaded, with the history of everyone on it. Set `force` to "
             "load it again."
         )
     return Decision(

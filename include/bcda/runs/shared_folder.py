@@ -63,7 +63,7 @@ class SharedRunFolder(RunFolder):
     def fetched(self, files: Sequence[OutputFile]) -> dict[str, Receipt]:
         """Return, by name, the receipts of the files that some worker has fetched and uploaded, each proved by size and SHA-256.
 
-        A first try finds none. A later one reads what is there, so that it makes good what is no longer what its receipt says.
+        A first try finds none. A later one reads what is there, and replaces any file that no longer matches its receipt.
 
         Args:
             files: of the manifest; a receipt for another address of the same name does not count.

@@ -40,7 +40,7 @@ def _names_once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse(_: str) -> Never:
-    raise ValueError("a number that is none")
+    raise ValueError("not a valid number")
 
 
 def read_fields(kind: type[T], document: Any) -> T:

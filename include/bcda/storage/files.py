@@ -267,7 +267,7 @@ def open_own(target: Path, kind: str = "tmp") -> OwnFile:
         file = open_new(path)
         if _is_held(file.fileno(), path):
             return OwnFile(path, file)
-        # Somebody who tidies up came between the two lines above.
+        # Someone who tidies up came between the two lines above.
         file.close()
 
 
@@ -423,7 +423,7 @@ def _make_own(folder: Path, name: str) -> tuple[Path, int]:
         held = os.open(own, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         if _is_held(held, own):
             return own, held
-        # Somebody who tidies up came between the lines above.
+        # Someone who tidies up came between the lines above.
         os.close(held)
 
 

@@ -2,7 +2,7 @@
 
 `BCDA_FOLDER_MODES` says what the modes of folders mean:
 
-    (not set)   a folder that everybody can write is refused, one that its group can write is warned of
+    (not set)   a folder that everyone can write is refused, one that its group can write is warned of
     group       a folder that its group can write is in order: Kubernetes with fsGroup, a shared group on NFS
     mount       the modes are the mount's, which has none of its own: SMB, some FUSE and NFS
 """
@@ -143,7 +143,7 @@ def _world_writable(folder: Path, found: os.stat_result) -> Opening:
 
 
 def _foreign_link(path: Path) -> Path | None:
-    """Return a link on the way to a folder that somebody else can have planted."""
+    """Return a link on the way to a folder that someone else can have planted."""
     for step in (*reversed(path.parents), path):
         found = step.lstat()
         if stat.S_ISLNK(found.st_mode) and found.st_uid not in {0, os.geteuid(), step.parent.stat().st_uid}:

@@ -139,7 +139,7 @@ class ObjectStore:
                 self._check_bucket()
                 return None
         if len(content) > _RECORD_BYTES:
-            raise StorageError(f"{self._shown(name)} is too large for a record of ours; somebody else put it there.")
+            raise StorageError(f"{self._shown(name)} is too large for a record of ours; someone else put it there.")
         return content
 
     def get(self, name: str, target: Path, *, size: int, sha256: str | None = None) -> None:
@@ -329,7 +329,7 @@ def _translated(what: str) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise StorageError(
-            f"{what} is not in the object store although a record says so. If retention or somebody removed it, start a new "
+            f"{what} is not in the object store although a record says so. If retention or someone removed it, start a new "
             "run; else run the task that makes it again."
         ) from None
     except (OSError, pa.ArrowException) as error:

@@ -253,7 +253,7 @@ def _copy(connection: duckdb.DuckDBPyConnection, source: str, target: Path, key_
     options = f"FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false, {_ROW_GROUP}{_config(key_name)}".replace(
         " = ", " "
     )
-    # Row groups are bounded by size only where rows may change their order; one thread keeps it all the same.
+    # Row groups are bounded by size only where rows may change their order; one thread keeps it anyway.
     connection.execute("SET preserve_insertion_order = false")
     rows = connection.execute(f"COPY (FROM {source}) TO {literal(str(target))} ({options})").fetchall()[0][0]
     sync_file(target)

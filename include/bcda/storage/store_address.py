@@ -105,7 +105,7 @@ class StoreAddress:
 def _options(parts: SplitResult) -> dict[str, str]:
     pairs = parse_qsl(parts.query, keep_blank_values=True)
     unknown = sorted({name for name, _ in pairs} - _OPTIONS)
-    # An unknown name is not repeated: somebody may have put a secret into it.
+    # An unknown name is not repeated: someone may have put a secret into it.
     if unknown or len(dict(pairs)) != len(pairs):
         raise InvalidRequestError(
             f"BCDA_OBJECT_STORE has an option twice or an unknown one. Known are {', '.join(sorted(_OPTIONS))}."

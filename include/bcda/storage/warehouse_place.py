@@ -1,6 +1,6 @@
 """One working database a source: with an object store, no second one may grow where another worker happens to run.
 
-The ledger is in the working database, and a worker that does not have it would plan everything anew. So the first merge
+The ledger is in the working database, and a worker that does not have it would plan everything again. So the first merge
 puts a mark into the store and beside the database; who has not the same mark is told to run elsewhere.
 """
 

@@ -20,7 +20,7 @@ from bcda.warehouse.views import renew_views
 log = logging.getLogger(__name__)
 
 LOCK_WAIT_SECONDS = budgets.HELD_SECONDS
-"""How long a load waits for another one by default. Airflow's tasks are tried again after it: they hold no worker meanwhile."""
+"""How long a load waits for another one by default. Airflow's tasks are retried after it: they hold no worker meanwhile."""
 
 GAP_TYPES = {"name": "gap_types", "release": "1"}
 """Setting of a database whose gaps have the types that BCDA's file names tell."""
@@ -251,7 +251,7 @@ def _check_version(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     if version < model.SCHEMA_VERSION:
         raise StorageError(
             f"The warehouse {path} has schema version {version}, this release needs {model.SCHEMA_VERSION}. Pause the DAGs and "
-            "run `python -m bcda remap`, which makes lake and warehouse anew from the resources in the lake."
+            "run `python -m bcda remap`, which rebuilds lake and warehouse from the resources in the lake."
         )
 
 

@@ -70,7 +70,7 @@ def _is_done(places: Places, wait_seconds: float) -> bool:
 
 
 def _correct(connection: duckdb.DuckDBPyConnection, places: Places, run: Sequence[Any]) -> int:
-    """Record the gaps of one run anew; return by how many they are fewer."""
+    """Record the gaps of one run again; return by how many they are fewer."""
     run_id, version, scope, types, since, transaction_time = run
     read = _records(places, run_id)
     if read is None:

@@ -32,7 +32,7 @@ class TypeCount:
         unchanged: resources that came again as they were.
         older: resources older than the stored ones; only recorded.
         duplicates: further lines of a resource within the run.
-        quarantined: lines set aside.
+        quarantined: lines quarantined.
     """
 
     resource_type: str
@@ -159,7 +159,7 @@ class StatusRow:
         resource_type: FHIR type.
         covered_until: every change up to this instant is here, gaps apart; None while some part is open.
         missing: what is missing, in words; empty when nothing is known to be.
-        gap_intervals: intervals for which BCDA could not deliver somebody and no later run has; how many people is not said.
+        gap_intervals: intervals for which BCDA could not deliver someone and no later run has; how many people is not said.
     """
 
     api_version: str

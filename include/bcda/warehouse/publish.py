@@ -35,7 +35,7 @@ class Snapshot:
     """The published database.
 
     Attributes:
-        path: what analysts open.
+        path: the published database.
         bytes: its size.
         runs: loaded runs in it.
         warnings: checks of level warning that did not pass, each in a sentence without anything about a person.
@@ -84,7 +84,7 @@ def publish(
 
 
 def _bring_to_storage_version(places: Places, wait_seconds: float) -> None:
-    """Write a working database of an earlier release anew, once, so that a copy of its bytes can be published."""
+    """Write a working database of an earlier release again, once, so that a copy of its bytes can be published."""
     with open_warehouse(places.warehouse, key=places.key, wait_seconds=wait_seconds) as connection:
         was = duckdb_files.storage_of(connection, duckdb_files.WAREHOUSE)
         wanted = DEFAULT_STORAGE if places.key is None else ENCRYPTED_STORAGE
@@ -92,7 +92,7 @@ def _bring_to_storage_version(places: Places, wait_seconds: float) -> None:
             return
         connection.execute("CHECKPOINT").fetchall()
         with rewritten(connection, duckdb_files.WAREHOUSE, places.warehouse, key=places.key):
-            log.info("the working database had storage version %s and is written anew with %s", was, wanted)
+            log.info("the working database had storage version %s and is rewritten with %s", was, wanted)
 
 
 def _publish(places: Places, shown_version: ApiVersion | None, run_ids: Sequence[str], wait_seconds: float) -> Snapshot:
@@ -154,7 +154,7 @@ def _lock(file: BinaryIO) -> None:
     """Lock a file and write down who did.
 
     Raises:
-        LockedError: somebody else has.
+        LockedError: someone else has.
         StorageError: the file system has no locks.
     """
     try:

@@ -31,7 +31,7 @@ class Level(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class QualityCheck:
     """One check, as docs/reference/checks.md lists them.
 
     Attributes:
@@ -121,7 +121,7 @@ def _names() -> frozenset[str]:
 
 
 @cache
-def checks() -> tuple[Check, ...]:
+def checks() -> tuple[QualityCheck, ...]:
     """Return all checks by name."""
     return tuple(_read(name) for name in model.check_names())
 
@@ -134,7 +134,7 @@ def threshold(check_id: str) -> float:
 def run_checks(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[CheckResult]:
     """Run every check for the version of a loaded run and keep the results; those the run had are replaced.
 
-    The suspect claims of the version are listed anew.
+    The suspect claims of the version are listed again.
 
     Args:
         connection: to the working database.
@@ -197,7 +197,7 @@ def _list_suspects(connection: duckdb.DuckDBPyConnection, version: str, run_id: 
         )
 
 
-def _run(connection: duckdb.DuckDBPyConnection, check: Check, version: str, run_id: str) -> list[CheckResult]:
+def _run(connection: duckdb.DuckDBPyConnection, check: QualityCheck, version: str, run_id: str) -> list[CheckResult]:
     values = {"api_version": version, "run_id": run_id, "check_id": check.check_id}
     query = model.sql("ops/suspects_counted").strip().removesuffix(";") if check.reason else check.sql
     named = {key: value for key, value in values.items() if f"${key}" in query}
@@ -223,13 +223,13 @@ def _run(connection: duckdb.DuckDBPyConnection, check: Check, version: str, run_
     return sorted(found, key=lambda result: result.scope)
 
 
-def _read(name: str) -> Check:
+def _read(name: str) -> QualityCheck:
     text = model.sql(f"checks/{name}")
     found = re.findall(r"^-- (Level|Threshold|Suspect): (.+)$", text, re.MULTILINE)
     header = {key.lower(): value for key, value in found}
     about = text.splitlines()[0].removeprefix("-- ")
     reason = header.get("suspect", "")
-    return Check(name, Level(header["level"]), float(header["threshold"]), about, _for_each_table(text), reason)
+    return QualityCheck(name, Level(header["level"]), float(header["threshold"]), about, _for_each_table(text), reason)
 
 
 def _for_each_table(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Writing a database anew: a copy takes its place by rename while the lock on the old file is held."""
+"""Rewriting a database: a copy takes its place by rename while the lock on the old file is held."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

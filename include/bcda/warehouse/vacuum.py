@@ -12,12 +12,12 @@ from bcda.warehouse.rewrite import rewritten
 log = logging.getLogger(__name__)
 
 WORTH_IT = 0.25
-"""Share of free blocks from which on the database is written anew."""
+"""Share of free blocks from which on the database is rewritten."""
 
 
-@guarded("write the working database anew")
+@guarded("rewrite the working database")
 def vacuum(places: Places, *, worth_it: float = WORTH_IT, wait_seconds: float = LOCK_WAIT_SECONDS) -> int:
-    """Write the working database anew when much of it is free, and return by how many bytes it shrank.
+    """Rewrite the working database when much of it is free, and return by how many bytes it shrank.
 
     The new file takes the place of the old one by rename while the lock on the old one is held, so that no load can
     come between.
@@ -44,5 +44,5 @@ def vacuum(places: Places, *, worth_it: float = WORTH_IT, wait_seconds: float = 
         with rewritten(connection, duckdb_files.WAREHOUSE, places.warehouse, key=places.key):
             pass
     saved = before - places.warehouse.stat().st_size
-    log.info("the database was written anew and is %d bytes smaller", saved)
+    log.info("the database was rewritten and is %d bytes smaller", saved)
     return saved

@@ -87,7 +87,7 @@ def months_of(number: int, up_to: date) -> set[tuple[str, date, str | None]]:
 
 
 def coverages(version: str, someone: Person, first_week: int, week: int) -> list[Json]:
-    """Return what is new about somebody's coverage in the weeks from one to another, as a version says it."""
+    """Return what is new about someone's coverage in the weeks from one to another, as a version says it."""
     made = _coverages_v3(someone, week) if version == "v3" else _coverages_v2(someone, week)
     new = [resource for updated, resource in made if updated >= first_week]
     # v1 names the part beside the id; the monthly extensions are those of v2.
@@ -96,7 +96,7 @@ def coverages(version: str, someone: Person, first_week: int, week: int) -> list
 
 
 def _coverages_v2(someone: Person, week: int) -> list[tuple[int, Json]]:
-    """Return the parts with the months of the load's year so far; they are loaded anew with each month."""
+    """Return the parts with the months of the load's year so far; they are loaded again with each month."""
     day = calendar.load_at(week).date()
     updated = _week_of(day.replace(day=1))
     made = []

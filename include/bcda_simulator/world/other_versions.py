@@ -29,7 +29,7 @@ def patient(version: str, someone: Person, week: int) -> Json:
 
 
 def stubs_v3(kind: str, someone: Person) -> list[Json]:
-    """Return what v3 keeps of a Patient that another one replaced, and of a part of Medicare that somebody never had."""
+    """Return what v3 keeps of a Patient that another one replaced, and of a part of Medicare that someone never had."""
     if someone.number % 20 != 7:  # noqa: PLR2004 - one in twenty
         return []
     meta = {"lastUpdated": updated_text(calendar.load_at(0))}

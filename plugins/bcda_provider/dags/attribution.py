@@ -1,14 +1,14 @@
 """### BCDA attribution
 
 `bcda_attribution_check` asks BCDA each day for the date of its newest attribution list. When the ledger does not have that
-list, it updates the asset `attribution_list`, and **`bcda_attribution_export`** runs: it takes everybody on the list, so that
+list, it updates the asset `attribution_list`, and **`bcda_attribution_export`** runs: it takes everyone on the list, so that
 `roster_change` can tell who joined and who left, then `Group/all` with `_since`, which brings the whole history of who is new.
 A run each month looks again, should an event have been lost.
 
 A list counts as loaded when both have come, in the ledger and nowhere else; until then the check announces it again.
 
 **When `kick_off` waits**, BCDA has no list to export from: in January until the new year's first list, about mid February.
-Only `bcda_runout_export` works then. The run goes on by itself.
+Only `bcda_runout_export` works then. The run continues automatically.
 """
 
 from datetime import UTC, datetime

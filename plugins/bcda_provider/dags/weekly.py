@@ -34,7 +34,7 @@ def weekly_export(source: str, *, schedule: Any = CRON, scope: str = "patient") 
     Args:
         source: connection id. Its DAG is `bcda_weekly_export`, with the id behind it unless it is `bcda_default`.
         schedule: cron expression in UTC, or a timetable. `maintenance` must be given the same one.
-        scope: `patient`, which is everybody attributed.
+        scope: `patient`, which is everyone attributed.
     """
     with DAG(
         dag_id=dag_id(DAG_ID, source),

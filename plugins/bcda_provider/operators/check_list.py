@@ -11,7 +11,9 @@ from bcda.runs.plan import ListDates, NotNeeded, Wish, decide
 from bcda.settings import server_of
 from bcda_provider.arguments import Asked, types_of
 from bcda_provider.assets import list_asset
-from bcda_provider.hooks import BcdaHook, list_dates, places
+from bcda_provider.clients import list_dates
+from bcda_provider.data_home import places
+from bcda_provider.hooks import BcdaHook
 from bcda_provider.tasks import BcdaTask, known_source, together
 
 
@@ -24,7 +26,7 @@ class BcdaCheckListOperator(BcdaTask, BaseOperator):
         bcda_conn_id: connection of type `bcda`.
         consumer_dag_id: DAG that loads lists; while a run of it is at work nothing is announced again. None for no such DAG.
         source: connection whose asset is updated; by default `bcda_conn_id`. The asset is an outlet of the task when the DAG is
-            read only if this is known then; a task that is mapped over connections updates it all the same.
+            read only if this is known then; a task that is mapped over connections updates it anyway.
         resource_types: types that a list has to be loaded for; by default the DAG's param of that name, else those of
             `BCDA_RESOURCE_TYPES`.
         api_version: version of the API; by default the DAG's param of that name, else the connection's.

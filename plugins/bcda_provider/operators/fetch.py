@@ -11,8 +11,10 @@ from bcda.runs.receipts import Receipt
 from bcda.settings import ConnectionSettings
 from bcda_provider import metrics
 from bcda_provider.arguments import DEFAULT_BATCHES, batch_of
-from bcda_provider.hooks import client_of, raw_places, settings_of_run
+from bcda_provider.clients import client_of
+from bcda_provider.data_home import raw_places
 from bcda_provider.links import BcdaPageLink
+from bcda_provider.planned_runs import settings_of_run
 from bcda_provider.retry import BcdaRetryPolicy
 from bcda_provider.tasks import BcdaTask
 

@@ -14,9 +14,11 @@ from bcda.errors import AttributionMissingError, ExportFailedError, MissingList,
 from bcda.runs.run import Wait, note_wait
 from bcda.settings import ConnectionSettings
 from bcda_provider import arguments, metrics
-from bcda_provider.hooks import client_of, is_runout, raw_places, settings_of_run
+from bcda_provider.clients import client_of
+from bcda_provider.data_home import raw_places
 from bcda_provider.links import BcdaJobLink, BcdaPageLink
 from bcda_provider.notes import leave_note
+from bcda_provider.planned_runs import is_runout, settings_of_run
 from bcda_provider.tasks import BcdaTask
 
 

@@ -7,7 +7,7 @@ from airflow.sdk import BaseOperator, Context, XComArg
 
 from bcda_provider import arguments, metrics
 from bcda_provider.arguments import batch_of
-from bcda_provider.hooks import places, raw_places
+from bcda_provider.data_home import places, raw_places
 from bcda_provider.links import BcdaPageLink
 from bcda_provider.tasks import BcdaTask
 

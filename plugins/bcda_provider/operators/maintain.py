@@ -9,7 +9,8 @@ from airflow.sdk import BaseOperator, Context
 from bcda.errors import ActionNeededError, InvalidRequestError
 from bcda_provider import arguments, metrics
 from bcda_provider.arguments import Asked
-from bcda_provider.hooks import BcdaHook, places
+from bcda_provider.data_home import places
+from bcda_provider.hooks import BcdaHook
 from bcda_provider.tasks import BcdaTask
 
 RAW_DAYS = 30

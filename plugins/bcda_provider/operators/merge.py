@@ -10,7 +10,7 @@ from bcda.privacy.suppression import rows
 from bcda_provider import arguments, metrics
 from bcda_provider.arguments import Asked
 from bcda_provider.assets import table_assets
-from bcda_provider.hooks import places, raw_places
+from bcda_provider.data_home import places, raw_places
 from bcda_provider.links import BcdaPageLink
 from bcda_provider.notes import leave_note
 from bcda_provider.tasks import BcdaTask, known_source, together
@@ -28,7 +28,7 @@ class BcdaMergeOperator(BcdaTask, BaseOperator):
         batches: how many batches the run has at most, as its `BcdaJobSensor` was told; by default the DAG's param `batches`,
             else 2.
         source: connection whose assets are updated; by default `bcda_conn_id`. The assets are outlets of the task when the DAG
-            is read only if this is known then; a task that is mapped over connections updates them all the same.
+            is read only if this is known then; a task that is mapped over connections updates them anyway.
         kwargs: arguments of Airflow's `BaseOperator`; `outlets` come on top of the tables' assets.
     """
 

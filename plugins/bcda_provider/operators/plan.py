@@ -14,7 +14,9 @@ from bcda.runs.plan import GapWish, NotNeeded, Wish
 from bcda.settings import ApiVersion, ConnectionSettings, server_of
 from bcda_provider import arguments, metrics
 from bcda_provider.arguments import Asked, types_of
-from bcda_provider.hooks import BcdaHook, list_dates, places
+from bcda_provider.clients import list_dates
+from bcda_provider.data_home import places
+from bcda_provider.hooks import BcdaHook
 from bcda_provider.links import BcdaPageLink
 from bcda_provider.notes import NOT_NEEDED, leave_note
 from bcda_provider.tasks import BcdaTask

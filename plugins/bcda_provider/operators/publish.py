@@ -8,7 +8,7 @@ from airflow.sdk import BaseOperator, Context, XComArg
 
 from bcda.errors import BcdaError, DataQualityError
 from bcda_provider import metrics
-from bcda_provider.hooks import places, raw_places
+from bcda_provider.data_home import places, raw_places
 from bcda_provider.links import BcdaPageLink, BcdaReportLink
 from bcda_provider.operators.report import planned_runs, write_reports
 from bcda_provider.tasks import BcdaTask

@@ -7,8 +7,8 @@ from typing import Any
 from airflow.sdk import BaseOperator, Context, XComArg
 
 from bcda_provider import arguments
+from bcda_provider.data_home import places
 from bcda_provider.failures import map_index_of
-from bcda_provider.hooks import places
 from bcda_provider.links import BcdaPageLink, BcdaReportLink, page_address
 from bcda_provider.notes import leave_note
 from bcda_provider.tasks import BcdaTask

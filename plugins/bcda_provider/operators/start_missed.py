@@ -14,9 +14,9 @@ from bcda.runs.coverage import Interval
 from bcda.runs.run import read_run
 from bcda.storage.places import Places
 from bcda_provider.arguments import Asked, text
+from bcda_provider.data_home import places
 from bcda_provider.failures import KEY as FAILURE
 from bcda_provider.failures import TRIED
-from bcda_provider.hooks import places
 from bcda_provider.notes import as_note, leave_note
 from bcda_provider.sources import default_types, is_of_project
 from bcda_provider.tasks import BcdaTask

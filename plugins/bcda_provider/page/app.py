@@ -150,10 +150,10 @@ def runs(request: Request, about: AskedDep, run: Annotated[str, Query(max_length
     return _page(request, about, "runs.html", runs=found, wanted=run, problem=problem, overview=overview)
 
 
-@app.get("/colours.css")
-def colours() -> Response:
-    """The colours of page and charts; nothing to hide."""
-    return Response(charts.COLOURS, media_type="text/css", headers={"Cache-Control": "max-age=3600"})
+@app.get("/colors.css")
+def colors() -> Response:
+    """The colors of page and charts; nothing to hide."""
+    return Response(charts.COLORS, media_type="text/css", headers={"Cache-Control": "max-age=3600"})
 
 
 @app.get("/data", response_class=HTMLResponse)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bcda.errors import BcdaError
-from bcda.reporting.overview import Overview, Phase, Progress, read_progress
+from bcda.reporting.overview import Overview, RunPhase, RunProgress, read_progress
 from bcda.storage.places import Places
 from bcda_provider.failures import TRIED
 from bcda_provider.notes import OURS, sentence_of
@@ -28,7 +28,7 @@ class Export:
 
     run_id: str
     loaded: dict[str, Any] | None
-    progress: Progress | None
+    progress: RunProgress | None
     problem: str
     has_report: bool
 
@@ -132,11 +132,11 @@ def _at_work(run: AirflowRun) -> str:
     return f"{', '.join(tasks)} are running. See their logs for details."
 
 
-def _sentence(progress: Progress) -> str:
-    if progress.phase in {Phase.KICK_OFF, Phase.WAIT}:
+def _sentence(progress: RunProgress) -> str:
+    if progress.phase in {RunPhase.KICK_OFF, RunPhase.WAIT}:
         return progress.wait.reason if progress.wait else "Requesting the export from BCDA."
     return {
-        Phase.FETCH: "Fetching and verifying the files.",
-        Phase.LAND: "Converting the files to tables.",
-        Phase.MERGE: "Merging, checking and publishing the data.",
+        RunPhase.FETCH: "Fetching and verifying the files.",
+        RunPhase.LAND: "Converting the files to tables.",
+        RunPhase.MERGE: "Merging, checking and publishing the data.",
     }[progress.phase]

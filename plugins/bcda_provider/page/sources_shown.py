@@ -13,7 +13,7 @@ from bcda.errors import InvalidRequestError
 from bcda.reporting.overview import Overview
 from bcda.storage.places import Places
 from bcda_provider.connections import remark_on, settings_of, unknown
-from bcda_provider.hooks import places
+from bcda_provider.data_home import places
 from bcda_provider.shadowed import shadowed
 
 V2_ENDS = date(2027, 7, 30)
@@ -64,7 +64,7 @@ def read_source(conn_id: str, overview: Overview | None, now: datetime, *, may_s
     if may_see_connection:
         return found
     if found.problem:
-        return Source(conn_id, problem="The connection cannot be used. Ask somebody who may see Airflow's connections.")
+        return Source(conn_id, problem="The connection cannot be used. Ask someone who may see Airflow's connections.")
     return replace(found, server="", secret="", findings=tuple(_of_data(conn_id, overview, found.api_version, now)))
 
 

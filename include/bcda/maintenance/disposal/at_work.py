@@ -43,7 +43,7 @@ def check_at_work(runs: Unloaded, *, ends_runs: bool) -> None:
 
     Args:
         runs: that are not loaded.
-        ends_runs: somebody has said that they shall end.
+        ends_runs: someone has said that they shall end.
 
     Raises:
         InvalidRequestError: one may be at work.
@@ -51,7 +51,7 @@ def check_at_work(runs: Unloaded, *, ends_runs: bool) -> None:
     if runs.young and not ends_runs:
         raise InvalidRequestError(
             f"Run {runs.young[0]} has files that are not loaded and may be at work. Let it end, or stop its tasks and say "
-            "--end-unfinished-runs: its files go then, and the next run asks for the same again. Nothing was changed."
+            "--end-unfinished-runs: its files go then, and the next run asks for the same again. No changes were made."
         )
 
 

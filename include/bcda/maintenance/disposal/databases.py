@@ -1,4 +1,4 @@
-"""Writing databases anew without what is disposed of: only a copy has no trace of it, since DuckDB keeps the blocks of deleted rows."""
+"""Rewriting databases without what is disposed of: only a copy has no trace of it, since DuckDB keeps the blocks of deleted rows."""
 
 import logging
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Writing lake files anew without what is disposed of, run by run; killed half way, the next call finishes a run."""
+"""Rewriting lake files without what is disposed of, run by run; killed half way, the next call finishes a run."""
 
 import json
 import logging
@@ -34,7 +34,7 @@ class LakeCounts:
     """What goes, or went.
 
     Attributes:
-        files: lake files that are written anew.
+        files: lake files that are rewritten.
         rows: rows that go, by table of the lake.
         emptied: rows that stay without their text, by table.
     """
@@ -54,7 +54,7 @@ class _Hit:
 
 
 def look_through(connection: duckdb.DuckDBPyConnection, places: Places, run_ids: Iterable[str]) -> LakeCounts:
-    """Return what of the lake would go; nothing is changed.
+    """Return what of the lake would go; change nothing.
 
     Args:
         connection: with the tables of `selection` and the key of the lake.
@@ -74,7 +74,7 @@ def look_through(connection: duckdb.DuckDBPyConnection, places: Places, run_ids:
 def filter_lake(
     connection: duckdb.DuckDBPyConnection, places: Places, run_ids: Iterable[str], note: DisposedRun
 ) -> LakeCounts:
-    """Write the lake files anew that have something of what goes, and return what went.
+    """Rewrite the lake files that have something of what goes, and return what went.
 
     Args:
         connection: with the tables of `selection` and the key of the lake.
@@ -111,7 +111,7 @@ def filter_lake(
             )
         _finish(places, run_id, steps, note)
         _add(counts, hits)
-        log.info("wrote %d lake files of run %s anew", len(hits), run_id)
+        log.info("rewrote %d lake files of run %s", len(hits), run_id)
     return counts
 
 

@@ -108,10 +108,10 @@ EMPTIED: dict[str, tuple[str, dict[str, str]]] = {
     # Months that stay have their own table, so the text of a Coverage that lost some says no more than its id.
     "resource": (_LOST_MONTHS, {"body": model.TRIMMED_TEXT}),
     "coverage": _MARK,
-    # Such an outcome opens no gap when the working database is built anew: the row has to stay, since lines are counted.
+    # Such an outcome opens no gap when the working database is rebuilt: the row has to stay, since lines are counted.
     "operation_outcome": (_NAMED, {"severity": "'information'", "text": "NULL"}),
     # Nobody knows what a line says that could not be read: it is searched for a person as text, and has no date. Whom it names stays
-    # while the person does; else an empty text says that it opens no gap when the working database is built anew.
+    # while the person does; else an empty text says that it opens no gap when the working database is rebuilt.
     "quarantine": (
         f"({_MAY_BE_ABOUT}) OR {_OF_THE_GONE}",
         {

@@ -49,7 +49,7 @@ class Found:
 
 @guarded("look for what to dispose of")
 def look(places: Places, scope: Scope, *, now: datetime, wait_seconds: float = LOCK_WAIT_SECONDS) -> Found:
-    """Return what a disposal would remove; nothing is changed but what attempts that died have left.
+    """Return what a disposal would remove; clean up only what dead attempts have left.
 
     Args:
         places: of the source.
@@ -145,8 +145,8 @@ def _held(places: Places, wait_seconds: float) -> Iterator[duckdb.DuckDBPyConnec
     """
     if not places.warehouse.exists():
         raise InvalidRequestError(
-            f"{places.warehouse} is not there, so nothing tells whose data is whose. Build it anew from the lake (`python -m bcda "
-            "rebuild-warehouse`), or dispose of the whole source. Nothing was changed."
+            f"{places.warehouse} is not there, so nothing tells whose data is whose. Rebuild it from the lake (`python -m bcda "
+            "rebuild-warehouse`), or dispose of the whole source. No changes were made."
         )
     with (
         warehouse.publication_held(places.published, wait_seconds=wait_seconds),
@@ -175,12 +175,12 @@ def _look(
     counts = {
         **{f"{name} resources": number for name, number in selected.resources.items()},
         "attribution lists": len(selected.lists),
-        "raw files, of everybody": here,
-        "raw files in the object store, of everybody": there,
+        "raw files, of everyone": here,
+        "raw files in the object store, of everyone": there,
         "runs that were not loaded": len(runs.young) + len(runs.old),
-        "lake files written anew": of_lake.files,
+        "lake files rewritten": of_lake.files,
         "texts of lake rows emptied": sum(of_lake.emptied.values()),
-        "databases written anew": 1 + len(_shown(places)),
+        "databases rewritten": 1 + len(_shown(places)),
         "reports and files of figures": len(leftovers.shown_files(places)),
     }
     return Found(
@@ -200,7 +200,7 @@ def _told(scope: Scope, selected: Selected) -> tuple[str, ...]:
         notes.append(f"{selected.without_date:,} claims have no day of service and stay: no period has them.")
     if selected.shared_mbis:
         notes.append(
-            f"{selected.shared_mbis} MBIs of the person were also those of somebody else. Unfinished claims and gaps that only "
+            f"{selected.shared_mbis} MBIs of the person were also those of someone else. Unfinished claims and gaps that only "
             "they name stay."
         )
     if selected.lists:
@@ -262,7 +262,7 @@ def _remove_from_files(
         databases.write_published(connection, path, places, notes, number, wait_seconds=wait_seconds)
     leftovers.remove_files(leftovers.shown_files(places))
     leftovers.remove_leftovers(places)
-    log.info("only the working database is left to be written anew")
+    log.info("only the working database is left to be rewritten")
 
 
 def _notes(connection: duckdb.DuckDBPyConnection, places: Places) -> dict[str, DisposedRun]:

@@ -33,7 +33,7 @@ class Person:
             or " " in self.identifier
         ):
             raise InvalidRequestError(
-                "Name one person by an MBI, a person_key, or the id of a Patient, and say nothing else. Nothing was changed."
+                "Name one person by an MBI, a person_key, or the id of a Patient, and say nothing else. No changes were made."
             )
 
     @property
@@ -73,7 +73,7 @@ class Period:
         """
         if self.first is not None and self.first > self.last:
             raise InvalidRequestError(
-                f"The period ends on {self.last}, before it begins on {self.first}. Nothing was changed."
+                f"The period ends on {self.last}, before it begins on {self.first}. No changes were made."
             )
 
     @property

@@ -17,7 +17,7 @@ class Selected:
         resources: how many, by their type.
         lists: runs whose list of people goes.
         without_date: claims that have no day of service, which no period has; 0 for a person.
-        shared_mbis: MBIs of a person that somebody else had as well; 0 for a period.
+        shared_mbis: MBIs of a person that someone else had as well; 0 for a period.
     """
 
     resources: dict[str, int]
@@ -61,8 +61,8 @@ def _want_person(connection: duckdb.DuckDBPyConnection, person: Person) -> None:
     found = [row[0] for row in connection.execute(model.sql("disposal/person"), named).fetchall()]
     if len(found) > 1:
         raise InvalidRequestError(
-            f"The identifier is or was that of {len(found)} people. Name the one that you mean by person_key (table `patient`). Nothing "
-            "was changed."
+            f"The identifier is or was that of {len(found)} people. Name the one that you mean by person_key (table `patient`). No "
+            "changes were made."
         )
     values = {"identifier": person.identifier, "person": found[0] if found else None}
     connection.execute(model.sql("disposal/wanted"), values)

@@ -1,4 +1,4 @@
-"""Looking at free space before anything is written: each database and each lake file is written anew, one at a time."""
+"""Looking at free space before anything is written: each database and each lake file is rewritten, one at a time."""
 
 import shutil
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ def check_space(files: Iterable[Path]) -> None:
     """Refuse when a folder has no space for a copy of the largest of its files.
 
     Args:
-        files: that are written anew beside themselves.
+        files: that are rewritten beside themselves.
 
     Raises:
         StorageError: one has not.
@@ -28,6 +28,6 @@ def check_space(files: Iterable[Path]) -> None:
             free = shutil.disk_usage(folder).free
         if free < size + _SPARE:
             raise StorageError(
-                f"{folder} has {free:,} bytes free, and a copy of a file there takes {size + _SPARE:,}. Free some space. Nothing was "
-                "changed."
+                f"{folder} has {free:,} bytes free, and a copy of a file there takes {size + _SPARE:,}. Free some space. No changes "
+                "were made."
             )

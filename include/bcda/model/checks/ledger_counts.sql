@@ -1,4 +1,4 @@
--- Entries of the ledger whose numbers do not add up: lines read, landed and quarantined, and what became of each resource. Build the working database anew with `python -m bcda rebuild-warehouse`; if it fails again, report it.
+-- Entries of the ledger whose numbers do not add up: lines read, landed and quarantined, and what became of each resource. Rebuild the working database with `python -m bcda rebuild-warehouse`; if it fails again, report it.
 -- Level: error
 -- Threshold: 0
 SELECT
@@ -35,7 +35,7 @@ SELECT
   count(*),
   count(*) FILTER (
     WHERE c.lines <> c.new_resources + c.changed + c.unchanged + c.older + c.duplicates + c.quarantined
-      -- Of what was disposed of, the lines are still counted; a database that is built anew has fewer resources.
+      -- Of what was disposed of, the lines are still counted; a database that is rebuilt has fewer resources.
       AND NOT (
         c.lines > c.new_resources + c.changed + c.unchanged + c.older + c.duplicates + c.quarantined
         AND EXISTS (SELECT 1 FROM ops.setting AS d WHERE d.name = 'disposed ' || c.run_id)

@@ -1,4 +1,4 @@
--- People of a full run without any Coverage. Everybody in Medicare has one, so BCDA left them out without saying so.
+-- People of a full run without any Coverage. Everyone in Medicare has one, so BCDA left them out without saying so.
 -- Level: warning
 -- Threshold: 0
 SELECT

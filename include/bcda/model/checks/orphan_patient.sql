@@ -1,4 +1,4 @@
--- Claims whose person is not among the patients. Load Patient for everybody, then look at which ids are missing.
+-- Claims whose person is not among the patients. Load Patient for everyone, then look at which ids are missing.
 -- Level: warning
 -- Threshold: 0.001
 -- Suspect: the person is not among the patients

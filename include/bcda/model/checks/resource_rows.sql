@@ -1,4 +1,4 @@
--- Resources that BCDA sent as JSON and that do not have exactly one row in their table. Build the working database anew with `python -m bcda rebuild-warehouse`; if it fails again, report it.
+-- Resources that BCDA sent as JSON and that do not have exactly one row in their table. Rebuild the working database with `python -m bcda rebuild-warehouse`; if it fails again, report it.
 -- Level: error
 -- Threshold: 0
 -- One statement for each table with a row per resource: {name}, {relation} and {resource_type}.

@@ -1,4 +1,4 @@
--- Rows with the same key as another one: a join by it would count twice. Build the working database anew with `python -m bcda rebuild-warehouse`; if it fails again, report the table.
+-- Rows with the same key as another one: a join by it would count twice. Rebuild the working database with `python -m bcda rebuild-warehouse`; if it fails again, report the table.
 -- Level: error
 -- Threshold: 0
 -- One statement for each table: {name}, {relation} and {key}, the columns that name a row.

@@ -1,5 +1,5 @@
 -- Everything of the Patients in wanted.
--- An MBI that somebody else had as well does not say whose an unfinished claim or a gap is.
+-- An MBI that someone else had as well does not say whose an unfinished claim or a gap is.
 INSERT INTO gone_mbi
 WITH theirs AS (
   SELECT i.id_value AS mbi

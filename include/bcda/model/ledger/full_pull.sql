@@ -1,4 +1,4 @@
--- A run without `_since` that brought people and claims of everybody attributed, without gap and without bad line.
+-- A run without `_since` that brought people and claims of everyone attributed, without gap and without bad line.
 -- Parameters: run_id.
 INSERT INTO ops.full_pull BY NAME
 SELECT

@@ -17,7 +17,7 @@ WITH failure AS (
   FROM outcome
   WHERE coalesce(severity, '') NOT IN ('warning', 'information')
 ),
--- A line that was set aside, or that has no issue, may be about anybody.
+-- A quarantined line, or one without an issue, may concern any person.
 silent AS (
   SELECT
     f.file_name AS raw_file,

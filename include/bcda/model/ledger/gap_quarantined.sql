@@ -1,7 +1,7 @@
 -- Lines of data that were quarantined: what they held is missing from the run although it completed, of the people that they name.
 -- A line that names nobody, and one that is counted and not listed, can be about anybody.
 -- A file of what BCDA deleted is about every type; nothing is deleted here, so what it names is wrong until it is looked at.
--- Reads quarantined. A line of somebody who was disposed of has an empty text there: it opens no gap when the database is built anew.
+-- Reads quarantined. A line of someone who was disposed of has an empty text there: it opens no gap when the database is rebuilt.
 -- Parameters: run_id.
 INSERT INTO ops.gap BY NAME
 WITH run AS (

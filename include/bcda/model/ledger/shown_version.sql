@@ -1,4 +1,4 @@
--- The first version that is loaded is the one that views show, until somebody chooses another.
+-- The first version that is loaded is the one that views show, until someone chooses another.
 -- Parameters: api_version.
 INSERT INTO ops.setting
 SELECT 'shown_api_version', $api_version

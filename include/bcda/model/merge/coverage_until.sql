@@ -1,6 +1,6 @@
 -- v3: the month up to which a period without end counts, of each Coverage: that of the newest export of Coverage while the person is
 -- on the newest list. After that nothing says whether the period goes on: it counts up to the month of the last list with the
--- person, or of the last delivery of the Coverage, if that is later. Without any list everybody counts as listed.
+-- person, or of the last delivery of the Coverage, if that is later. Without any list everyone counts as listed.
 -- Asked before and after a run's periods are in place. Parameters: api_version, is_before, left_out_run (run that does not count).
 INSERT INTO coverage_until
 WITH run AS (

@@ -1,5 +1,5 @@
 -- Whoever ever shared an MBI with a member, shares a link or had the same key is looked at with it: who belongs together is
--- decided anew among them. Run until nobody joins; gives the number of those who did.
+-- decided again among them. Run until nobody joins; gives the number of those who did.
 INSERT INTO member
 SELECT api_version, patient_id
 FROM (

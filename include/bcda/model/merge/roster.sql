@@ -11,5 +11,5 @@ JOIN staged AS s
   ON s.raw_file = l.raw_file
   AND s.raw_line = l.raw_line
 WHERE s.verdict <> 'duplicate'
-  -- A list that was disposed of does not come back with a database that is built anew.
+  -- A list that was disposed of does not come back with a database that is rebuilt.
   AND NOT EXISTS (SELECT 1 FROM ops.setting AS d WHERE d.name = 'disposed list ' || $run_id);

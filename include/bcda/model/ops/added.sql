@@ -1,6 +1,6 @@
 -- One row per suspect claim and reason: the claim is published, counts in claim_current, and is flagged there.
 -- Key: api_version, claim_id, check_id.
--- Made anew by the checks before each publication, so that a row goes when its cause is gone.
+-- Made again by the checks before each publication, so that a row goes when its cause is gone.
 CREATE TABLE ops.suspect_claim (
   api_version VARCHAR NOT NULL, -- BCDA version: v1, v2 or v3
   claim_id VARCHAR NOT NULL, -- Id of the ExplanationOfBenefit; joins to claim.claim_id

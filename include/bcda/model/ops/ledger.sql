@@ -30,7 +30,7 @@ CREATE TABLE ops.export_run (
   error_files INTEGER NOT NULL, -- Error files of the manifest
   lines_read BIGINT NOT NULL, -- Lines read; rows_landed plus lines_quarantined
   rows_landed BIGINT NOT NULL, -- Lines that became a resource
-  lines_quarantined BIGINT NOT NULL -- Lines set aside
+  lines_quarantined BIGINT NOT NULL -- Lines quarantined
 );
 
 -- One row per file of a run's manifest. Key: run_id, file_name. lines_read = rows_landed + lines_quarantined.
@@ -45,7 +45,7 @@ CREATE TABLE ops.export_file (
   content_bytes BIGINT NOT NULL, -- Bytes after unpacking
   lines_read BIGINT NOT NULL, -- Lines read; rows_landed plus lines_quarantined
   rows_landed BIGINT NOT NULL, -- Lines that became a resource
-  lines_quarantined BIGINT NOT NULL -- Lines set aside
+  lines_quarantined BIGINT NOT NULL -- Lines quarantined
 );
 
 -- One row per run and requested resource type: what became of its resources.
@@ -60,7 +60,7 @@ CREATE TABLE ops.export_count (
   unchanged BIGINT NOT NULL, -- Resources that came again as they were
   older BIGINT NOT NULL, -- Resources older than the stored ones; only recorded
   duplicates BIGINT NOT NULL, -- Further lines of a resource within the run
-  quarantined BIGINT NOT NULL -- Lines set aside
+  quarantined BIGINT NOT NULL -- Lines quarantined
 );
 
 -- One row per run and requested resource type: changes after since_ts (NULL: from the beginning) up to until_ts, but for

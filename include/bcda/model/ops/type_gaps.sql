@@ -1,4 +1,4 @@
--- Intervals with somebody missing, and whether later runs request them automatically. Parameters: api_version, is_runout, resource_types.
+-- Intervals with someone missing, and whether later runs request them automatically. Parameters: api_version, is_runout, resource_types.
 SELECT DISTINCT
   g.resource_type,
   g.since_ts,

@@ -1,7 +1,7 @@
--- One row per ExplanationOfBenefit, its newest version, cancelled ones included.
+-- One row per ExplanationOfBenefit, its newest version, canceled ones included.
 -- Key: api_version, claim_id.
 -- Source: FHIR ExplanationOfBenefit; CCLF1, 5, 6, 7, A, B.
--- Trap: Sum over claim_current, not over this table: a cancelled claim keeps its amounts.
+-- Trap: Sum over claim_current, not over this table: a canceled claim keeps its amounts.
 CREATE TABLE claim (
   api_version VARCHAR, -- BCDA version the row came from: v1, v2 or v3; never mix them in one sum
   claim_id VARCHAR, -- Id of the ExplanationOfBenefit

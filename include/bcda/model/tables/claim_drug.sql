@@ -18,7 +18,7 @@ CREATE TABLE claim_drug (
   drug_coverage_code VARCHAR, -- Coverage of the drug
   catastrophic_code VARCHAR, -- Catastrophic coverage
   pharmacy_id VARCHAR, -- Number of the pharmacy
-  pharmacy_id_qualifier VARCHAR, -- 01 NPI, 06 UPIN, 07 NCPDP, 08 state licence, 11 tax number, 99 other
+  pharmacy_id_qualifier VARCHAR, -- 01 NPI, 06 UPIN, 07 NCPDP, 08 state license, 11 tax number, 99 other
   pharmacy_type VARCHAR, -- Pharmacy service type
   prescriber_id VARCHAR, -- Number of the prescriber
   prescriber_id_qualifier VARCHAR, -- 01 NPI

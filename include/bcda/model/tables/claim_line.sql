@@ -6,8 +6,8 @@ CREATE TABLE claim_line (
   api_version VARCHAR, -- BCDA version the row came from: v1, v2 or v3; never mix them in one sum
   claim_id VARCHAR, -- Id of the ExplanationOfBenefit; joins to claim.claim_id
   line_number INTEGER, -- item.sequence; may start above 1
-  revenue_code VARCHAR, -- Revenue centre, four digits
-  is_total_line BOOLEAN, -- Revenue centre 0001: the sum of the other lines; leave it out of sums
+  revenue_code VARCHAR, -- Revenue center, four digits
+  is_total_line BOOLEAN, -- Revenue center 0001: the sum of the other lines; leave it out of sums
   hcpcs_code VARCHAR, -- HCPCS or CPT code; many revenue lines have none
   hipps_code VARCHAR, -- v3: HIPPS code
   modifier_1 VARCHAR, -- First HCPCS modifier

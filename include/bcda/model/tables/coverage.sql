@@ -9,7 +9,7 @@ CREATE TABLE coverage (
   part VARCHAR, -- A, B, C, D or DUAL (v3: Medicaid beside Medicare)
   status VARCHAR, -- Coverage.status
   type_code VARCHAR, -- Coverage.type, first code
-  period_start DATE, -- period.start: begin of the enrolment
+  period_start DATE, -- period.start: begin of the enrollment
   period_end DATE, -- period.end
   contract_id VARCHAR, -- Contract of the Part C or D plan
   pbp_id VARCHAR, -- Plan benefit package of that contract

@@ -5,7 +5,7 @@ CREATE TABLE partial.claim_line (
   api_version VARCHAR, -- BCDA version the row came from: v1, v2 or v3; never mix them in one sum
   claim_id VARCHAR, -- Id of the Claim; f- institutional (FISS), m- professional (MCS)
   line_number INTEGER, -- item.sequence
-  revenue_code VARCHAR, -- Revenue centre
+  revenue_code VARCHAR, -- Revenue center
   hcpcs_code VARCHAR, -- HCPCS or CPT code
   modifier_1 VARCHAR, -- First modifier
   modifier_2 VARCHAR, -- Second modifier

@@ -3,7 +3,7 @@
 -- Source: claim_counted, patient; the shown version is the row `shown_api_version` of ops.setting.
 -- Column mbi_current: MBI in force of the person; of a Patient that was replaced by another, the other's
 -- Column payer_type: FFS, or MA for records of stays that a Medicare Advantage plan covers
--- Column is_suspect: Something is wrong with the claim, as ops.suspect_claim says; it counts all the same
+-- Column is_suspect: Something is wrong with the claim, as ops.suspect_claim says; it counts anyway
 -- Trap: People who left before the shown version was loaded are here and not in claim_current. Nobody's claims are here twice.
 CREATE OR REPLACE VIEW main.claim_across_versions AS
 WITH shown AS (SELECT value AS api_version FROM ops.setting WHERE name = 'shown_api_version'),

@@ -3,7 +3,7 @@
 -- Source: claim, patient, ops.suspect_claim.
 -- Column mbi_current: MBI in force of the person; of a Patient that was replaced by another, the other's
 -- Column payer_type: FFS, or MA for records of stays that a Medicare Advantage plan covers: NCH types 61 to 63, encounters 4000 to 4999
--- Column is_suspect: Something is wrong with the claim, as ops.suspect_claim says; it counts all the same
+-- Column is_suspect: Something is wrong with the claim, as ops.suspect_claim says; it counts anyway
 -- Trap: A claim that was loaded from two versions is here twice. Sum over claim_current or claim_across_versions.
 CREATE OR REPLACE VIEW main.claim_counted AS
 SELECT

@@ -3,7 +3,7 @@
 -- Source: claim_current, claim. CMS's CCLF information packet: types of claim in CCLF1, CLM_ADJSMT_TYPE_CD.
 -- Column mbi_current: MBI in force of the person; of a Patient that was replaced by another, the other's
 -- Column payer_type: FFS, or MA for records of stays that a Medicare Advantage plan covers
--- Column is_suspect: Something is wrong with the claim, as ops.suspect_claim says; it counts all the same
+-- Column is_suspect: Something is wrong with the claim, as ops.suspect_claim says; it counts anyway
 -- Trap: As in CCLF, subtract the amounts of claims whose CLM_ADJSMT_TYPE_CD is 1: a pair sums to zero. A void without the claim
 -- that it names is left out, since nothing is there to take away from. So are types of Medicare Advantage that CCLF1 does not list.
 CREATE OR REPLACE VIEW main.claim_in_cclf AS

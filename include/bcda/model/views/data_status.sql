@@ -10,7 +10,7 @@
 -- Column people_with_data: Those of them with at least one resource of the type; NULL where that cannot be told
 -- Column open_gaps: People whose data is missing for some time, all gaps that can be about anybody counting as one; the next run requests it again, for this type only
 -- Column given_up_gaps: People whose data runs no longer request automatically; a run with `gaps` does
--- Column unnamed_gaps: Those of both that can be about anybody: 1 when nothing says whom some of it is about, so that the data of everybody can be incomplete; else 0
+-- Column unnamed_gaps: Those of both that can be about anybody: 1 when nothing says whom some of it is about, so that the data of everyone can be incomplete; else 0
 -- Column last_loaded_at: When the newest run was merged, UTC
 -- Column older_mapping_runs: Runs whose rows an older mapping made, so that corrected columns hold their old values; `python -m bcda remap` makes them again
 -- Column missing: What is missing, in words; empty when nothing is known to be
@@ -151,10 +151,7 @@ status AS (
     k.population,
     k.resource_type,
     c.covered_until,
-    c.covered_until - CASE
-      WHEN k.api_version = 'v3' OR k.resource_type IN ('Claim', 'ClaimResponse') THEN INTERVAL 4 DAY
-      ELSE INTERVAL 0 DAY
-    END AS begin_ts,
+    c.covered_until - CASE k.api_version || ' ' || k.resource_type {overlaps} END AS begin_ts,
     l.list_loaded,
     k.list_newest,
     p.people_on_list,
@@ -181,7 +178,7 @@ SELECT
   resource_type,
   covered_until,
   CASE
-    WHEN covered_until IS NULL OR begin_ts < CASE WHEN api_version = 'v3' THEN TIMESTAMP '2026-03-26' ELSE TIMESTAMP '2020-02-12' END
+    WHEN covered_until IS NULL OR begin_ts < CASE api_version {floors} END
       THEN NULL
     ELSE begin_ts
   END AS asks_from,
@@ -197,7 +194,7 @@ SELECT
   concat_ws('; ',
     CASE WHEN covered_until IS NULL THEN 'not loaded from the beginning' END,
     CASE WHEN open_gaps > 0 THEN open_gaps || ' people whose data is missing for some time, asked for again with the next run' END,
-    CASE WHEN given_up_gaps > 0 THEN given_up_gaps || ' people that BCDA could not retrieve and no run asks for by itself, see ops.open_gap' END,
+    CASE WHEN given_up_gaps > 0 THEN given_up_gaps || ' people that BCDA could not retrieve and no run requests automatically, see ops.open_gap' END,
     CASE WHEN unnamed_gaps > 0 THEN 'nothing says whom some of it is about' END,
     CASE
       WHEN population = 'current' AND list_newest > coalesce(list_loaded, TIMESTAMP '-infinity')

@@ -1,13 +1,13 @@
 -- One row per person, version, population and type of which data is missing for some time: claims and months of that person can
--- lack something. A row without a person_key is about everybody, since nothing says whom a gap is about.
+-- lack something. A row without a person_key is about everyone, since nothing says whom a gap is about.
 -- Key: api_version, population, resource_type, person_key.
 -- Source: ops.open_gap; the MBIs of patient_identifier.
 -- Column population: current or runout: which of the two lists of people it is about
 -- Column person_key: The person, as in patient; NULL: a gap can be about anybody
 -- Column since_ts: Changes after this instant can be missing, UTC; NULL from the beginning
 -- Column until_ts: Changes up to this instant can be missing, UTC
--- Column is_tried_again: Whether a later run asks for all of it by itself
--- Trap: Somebody of whom nothing has been loaded has no person_key, so only ops.open_gap has those.
+-- Column is_tried_again: Whether a later run requests all of it automatically
+-- Trap: Someone of whom nothing has been loaded has no person_key, so only ops.open_gap has those.
 CREATE OR REPLACE VIEW ops.incomplete_person AS
 WITH named AS (
   SELECT

@@ -110,7 +110,7 @@ listed AS (
     g.transaction_time,
     g.opened_run_id,
     count(*) OVER tries AS tries,
-    count(*) OVER tries < 3 AND (g.since_ts IS NOT NULL OR coalesce(a.is_asked_for, true)) AS is_tried_again
+    count(*) OVER tries < {gap_tries} AND (g.since_ts IS NOT NULL OR coalesce(a.is_asked_for, true)) AS is_tried_again
   FROM ops.gap AS g
   LEFT JOIN again AS a
     ON a.run_id = g.opened_run_id
@@ -120,7 +120,7 @@ listed AS (
     PARTITION BY g.api_version, g.export_scope = 'group-runout', g.resource_type, g.mbi, g.patient_id, g.needs
   )
   UNION ALL
-  SELECT api_version, export_scope, resource_type, mbi, NULL, 'changes', seen_at, transaction_time, run_id, tries, tries < 3
+  SELECT api_version, export_scope, resource_type, mbi, NULL, 'changes', seen_at, transaction_time, run_id, tries, tries < {gap_tries}
   FROM returned
 ),
 by_mbi AS (

@@ -6,7 +6,7 @@
 -- Column person_key: Person, stable across MBI changes and versions
 -- Column change: joined, left, stayed or MBI changed
 -- Column mbi_current: MBI on the list; on the list before for who left
--- Trap: People who opted out leave the list like everybody else who leaves; BCDA does not say why.
+-- Trap: People who opted out leave the list like everyone else who leaves; BCDA does not say why.
 CREATE OR REPLACE VIEW main.roster_change AS
 WITH list AS (
   SELECT

@@ -14,7 +14,7 @@ from bcda.runs.run import ExportRun, Wait, read_wait
 from bcda.storage.places import Places
 
 
-class Phase(StrEnum):
+class RunPhase(StrEnum):
     """Stages of a run, in their order."""
 
     KICK_OFF = "kick-off"
@@ -25,7 +25,7 @@ class Phase(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class RunProgress:
     """A run that is at work, or ended before it was loaded.
 
     Attributes:
@@ -35,14 +35,14 @@ class Progress:
         files: files of its manifest; None before there is one.
         files_received: those with a receipt.
         bytes_received: their size as received.
-        lines_landed: lines that have been landed or set aside.
+        lines_landed: lines that have been landed or quarantined.
         bytes_per_second: of what was received so far; None before two files are here.
         seconds_left: of fetching, if the other files are like those received; None while that cannot be told.
         changed_at: when the newest of this was committed, UTC.
     """
 
     run: ExportRun
-    phase: Phase
+    phase: RunPhase
     wait: Wait | None = None
     files: int | None = None
     files_received: int = 0
@@ -53,7 +53,7 @@ class Progress:
     changed_at: datetime | None = None
 
 
-def read_progress(places: Places, run_id: str) -> Progress | None:
+def read_progress(places: Places, run_id: str) -> RunProgress | None:
     """Return how far a run is; None when its raw folder is not here: purged, or on another machine.
 
     Args:
@@ -70,12 +70,12 @@ def read_progress(places: Places, run_id: str) -> Progress | None:
     run = folder.read_run()
     if not folder.has_manifest():
         wait = read_wait(folder.path)
-        waits = Phase.WAIT if run.asked_at is not None else Phase.KICK_OFF
-        return Progress(run, waits, wait, changed_at=folder.newest(names.WAITING if wait else names.RUN))
+        waits = RunPhase.WAIT if run.asked_at is not None else RunPhase.KICK_OFF
+        return RunProgress(run, waits, wait, changed_at=folder.newest(names.WAITING if wait else names.RUN))
     return _of_files(run, folder.path, folder.read_manifest())
 
 
-def _of_files(run: ExportRun, folder: Path, manifest: Manifest) -> Progress:
+def _of_files(run: ExportRun, folder: Path, manifest: Manifest) -> RunProgress:
     sizes, times, accounts = {}, [], []
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -89,9 +89,9 @@ def _of_files(run: ExportRun, folder: Path, manifest: Manifest) -> Progress:
     seconds = max(times, default=began) - began
     left = len(manifest.files) - len(sizes)
     is_landed = sum(len(batch.files) for batch in landed) == len(manifest.files)
-    return Progress(
+    return RunProgress(
         run,
-        Phase.FETCH if left else Phase.MERGE if is_landed else Phase.LAND,
+        RunPhase.FETCH if left else RunPhase.MERGE if is_landed else RunPhase.LAND,
         files=len(manifest.files),
         files_received=len(sizes),
         bytes_received=sum(sizes.values()),

@@ -42,7 +42,7 @@ def shown_roster(rows: Sequence[Row]) -> list[Row]:
     """Return the newest months of people on the lists; numbers that are withheld are None.
 
     Who joined, left and stayed follow from each other and from the people of this month and of the one before, so all of a month
-    are withheld when one of them is of few people, or one of the two months.
+    are withheld when one of them, or one of the months, covers few people.
 
     Args:
         rows: of queries/roster.sql, newest first.

@@ -118,7 +118,7 @@ def _from_file(places: Places, identity: list[int]) -> Overview | None:
         return Overview(**_read(document["overview"]))
     except (ValueError, KeyError, TypeError) as error:
         raise WarehouseError(
-            f"{path} is damaged ({type(error).__name__}). Delete it: the next load writes it anew."
+            f"{path} is damaged ({type(error).__name__}). Delete it: the next load rewrites it."
         ) from None
 
 

@@ -13,7 +13,7 @@ from bcda.storage.query_files import Row
 _KINDS = {
     "new": ("came new", "new claims"),
     "changed": ("were replaced by newer contents", "changed"),
-    "ended": ("no longer count", "cancelled or replaced"),
+    "ended": ("no longer count", "canceled or replaced"),
     "counts again": ("count again", "counting again"),
     "new, not counted": ("came new and do not count", ""),
     "changed, not counted": ("changed and do not count, before or after", ""),

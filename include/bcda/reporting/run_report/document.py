@@ -48,7 +48,7 @@ class Document:
         written_at: when the report was written.
         asked: what was asked for, as pairs.
         received: what came.
-        quarantined: why lines were set aside; None when none was.
+        quarantined: why lines were quarantined; None when none was.
         claims: what changed in the claims that count, in sentences.
         changes: tables of it.
         bars: dollars moved by month of service, oldest first.
@@ -164,8 +164,8 @@ def _received(facts: RunFacts) -> Table:
         numbers = [_number(row[what], is_hidden=(name, what) in hidden) for what in _LINES]
         return (name, f"{row['files']:,}", bytes_(row["bytes"]), *numbers)
 
-    columns = ("Resource type", "Files", "Bytes", "Lines", "Landed", "Set aside")
-    note = "Lines = landed + set aside, for every file. Each line is of one person."
+    columns = ("Resource type", "Files", "Bytes", "Lines", "Landed", "Quarantined")
+    note = "Lines = landed + quarantined, for every file. Each line is of one person."
     return Table("Files and lines, by resource type", columns, tuple(map(cells, facts.received)), note)
 
 
@@ -200,7 +200,7 @@ def _quarantined(facts: RunFacts) -> Table | None:
         )
         for row in facts.quarantined
     )
-    return Table("Lines that were set aside", ("Resource type", "Reason", "Lines"), listed) if listed else None
+    return Table("Quarantined lines", ("Resource type", "Reason", "Lines"), listed) if listed else None
 
 
 def _roster(facts: RunFacts) -> tuple[str, ...]:
@@ -212,7 +212,7 @@ def _roster(facts: RunFacts) -> tuple[str, ...]:
         who = "who joined, left, and stayed is withheld, because one of them is fewer than 11 people"
     return (
         f"The list of {day(found['list_at'])} against that of {day(found['previous_list_at'])}: {who}.",
-        "Who opted out leaves a list like everybody else who leaves; BCDA does not say why.",
+        "Who opted out leaves a list like everyone else who leaves; BCDA does not say why.",
     )
 
 
@@ -221,7 +221,7 @@ def _is_hidden(roster: Row) -> bool:
 
 
 def _is_missing(rows: Sequence[Row]) -> bool:
-    """Tell whether gaps are open, whether or not a run asks for them by itself."""
+    """Tell whether gaps are open, whether or not a run requests them automatically."""
     return any(row["open"] or row["given_up"] or row["is_unnamed"] for row in rows)
 
 

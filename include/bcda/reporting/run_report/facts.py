@@ -9,7 +9,7 @@ import duckdb
 
 from bcda import model, warehouse
 from bcda.errors import InvalidRequestError, WarehouseError
-from bcda.reporting.run_report.phases import Phase, phases_of
+from bcda.reporting.run_report.phases import PhaseTime, phases_of
 from bcda.storage import duckdb_files
 from bcda.storage.places import Places
 from bcda.storage.query_files import Row, rows_of
@@ -23,7 +23,7 @@ class RunFacts:
         run: what it asked for (queries/run.sql).
         is_published: whether analysts have it.
         received: what came, per type (queries/received.sql).
-        quarantined: why lines were set aside (queries/quarantined.sql).
+        quarantined: why lines were quarantined (queries/quarantined.sql).
         changes: what it did to the claims that count (queries/changes.sql).
         months: dollars moved by month of service (queries/months.sql).
         roster: who joined and left; None for a run that is not about a list, or the first of its kind.
@@ -43,7 +43,7 @@ class RunFacts:
     gaps: list[Row]
     checks: list[Row]
     asks_from: datetime | None
-    phases: tuple[Phase, ...]
+    phases: tuple[PhaseTime, ...]
 
 
 def read_facts(places: Places, run_id: str) -> RunFacts:

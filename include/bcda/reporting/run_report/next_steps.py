@@ -12,7 +12,7 @@ def next_steps(facts: RunFacts) -> tuple[str, ...]:
     steps = [*_of_checks(facts), *_of_gaps(facts)]
     if run["lines_quarantined"]:
         steps.append(
-            "Look at the lines that were set aside: "
+            "Look at the quarantined lines: "
             "ops.quarantine has file, line and reason, the lake table quarantine the text. If BCDA sends the same again, tell it."
         )
     if run["new_elements"]:
@@ -63,7 +63,7 @@ def _of_gaps(facts: RunFacts) -> list[str]:
             f"Some people's data is missing for some time ({listed}). The next run requests it again, for these types only."
         )
     if any(row["is_unnamed"] for row in facts.gaps):
-        steps.append("For some gaps, nothing says whose data is missing. The export that closes them covers everybody.")
+        steps.append("For some gaps, nothing says whose data is missing. The export that closes them covers everyone.")
     if given_up := [row["resource_type"] for row in facts.gaps if row["given_up"]]:
         steps.append(
             f"Runs no longer request the gaps in {', '.join(given_up)} automatically, because repeated requests did not help. To "

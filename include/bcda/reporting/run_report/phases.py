@@ -12,7 +12,7 @@ from bcda.storage.places import Places
 
 
 @dataclass(frozen=True, slots=True)
-class Phase:
+class PhaseTime:
     """One phase.
 
     Attributes:
@@ -24,10 +24,10 @@ class Phase:
     took: timedelta
 
 
-def phases_of(places: Places, run: Mapping[str, Any]) -> tuple[Phase, ...]:
+def phases_of(places: Places, run: Mapping[str, Any]) -> tuple[PhaseTime, ...]:
     """Return the phases of a loaded run whose ends are known, in order.
 
-    The end of a phase is the time of the last file that it wrote. Compacting the lake writes the accounts of landing anew, so
+    The end of a phase is the time of the last file that it wrote. Compacting the lake rewrites the accounts of landing, so
     a later report of an old run leaves that phase out; how long loading took is known of the newest run. Files that came
     through an object store have the time at which they came, so there all phases before the merge are one.
 
@@ -48,7 +48,7 @@ def phases_of(places: Places, run: Mapping[str, Any]) -> tuple[Phase, ...]:
         within = end is not None and (end <= merged_at or name.startswith("Merging"))
         if end is None or not within:
             continue
-        found.append(Phase(name, max(end - before, timedelta())))
+        found.append(PhaseTime(name, max(end - before, timedelta())))
         before = max(end, before)
     return tuple(found)
 

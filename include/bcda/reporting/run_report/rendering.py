@@ -13,9 +13,7 @@ _WIDTH, _HEIGHT, _WIDEST_BAR = 640, 200, 40
 
 def as_html(document: Document) -> str:
     """Return a page that loads nothing and runs nothing, readable in light and dark, on a phone and printed."""
-    return (
-        _templates().get_template("report.html.j2").render(d=document, colours=charts.COLOURS, chart=_chart(document))
-    )
+    return _templates().get_template("report.html.j2").render(d=document, colors=charts.COLORS, chart=_chart(document))
 
 
 def as_text(document: Document) -> str:

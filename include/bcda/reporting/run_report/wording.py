@@ -4,9 +4,9 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 SCOPES = {
-    "patient": "everybody attributed",
-    "group-all": "everybody attributed, with the history of who is new",
-    "group-runout": "everybody attributed last year (runout)",
+    "patient": "everyone attributed",
+    "group-all": "everyone attributed, with the history of who is new",
+    "group-runout": "everyone attributed last year (runout)",
 }
 """What each scope asks for."""
 

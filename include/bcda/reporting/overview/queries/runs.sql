@@ -1,5 +1,5 @@
 -- The newest loaded runs in numbers. A line is of one person, so that ten or fewer are of few people: NULL. Lines of error files
--- each name somebody who is missing, and are not counted: the headline does not have them either.
+-- each name someone who is missing, and are not counted: the headline does not have them either.
 SELECT
   r.run_id,
   r.api_version,

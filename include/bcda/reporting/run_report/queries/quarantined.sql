@@ -1,4 +1,4 @@
--- Why lines were set aside, per type. Parameters: run_id.
+-- Why lines were quarantined, per type. Parameters: run_id.
 -- Beyond a number, lines of a file and reason are counted and not listed; they have no reason here.
 SELECT resource_type, reason, count(*) AS lines
 FROM ops.quarantine

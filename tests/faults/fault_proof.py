@@ -7,12 +7,12 @@ from datetime import timedelta
 
 import arrangements
 import duckdb
-import lives
+import killed_exports
 import matrix
 import pytest
 from canaries import canaries, leaks, names_below, texts_of, texts_of_records
-from driver import Export
 from matrix import ROWS, Outcome
+from retried_export import Export
 
 from bcda.bounds import LONGEST_MESSAGE
 from bcda.runs.plan import GapWish
@@ -97,7 +97,7 @@ def prove(row, loaded, tmp_path, caplog, capfd):
             weeks = correct_resources(row, server, places, weeks)
         check_truth(places, server, row, arrangements.world(weeks))
         # A kick-off that was given up can start a job later; it has to end by itself.
-        lives.wait_until(lambda: not set(server.jobs().values()) & {"Pending", "In Progress"}, seconds=5)
+        killed_exports.wait_until(lambda: not set(server.jobs().values()) & {"Pending", "In Progress"}, seconds=5)
         assert leaks(said, canaries(arrangements.world(), server, arrangements.PEOPLE)) == []
 
 
@@ -238,7 +238,7 @@ def check_conflict(places, row, *, is_over):
 
 
 def check_shared(places, row, *, is_over):
-    """Two people are one person while they share an MBI; everybody else keeps the key."""
+    """Two people are one person while they share an MBI; everyone else keeps the key."""
     with duckdb.connect(str(places.published), read_only=True) as connection:
         people, persons = connection.execute("SELECT count(*), count(DISTINCT person_key) FROM patient").fetchall()[0]
         changes = connection.execute("SELECT change FROM ops.person_change ORDER BY run_id").fetchall()

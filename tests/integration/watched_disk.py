@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import duckdb
-from exporting import run_export
+from plain_export import run_export
 
 from bcda import maintenance, warehouse
 from bcda.landing import land_files
@@ -96,7 +96,7 @@ def main() -> None:
     maintenance.compact_lake(places, warehouse.merged_runs(places))
     warehouse.vacuum(places, worth_it=0.0)
     assert maintenance.rebuild_lake(places, home / "lake").differing == ()
-    assert maintenance.rebuild_warehouse(places, home / "anew" / "anew.duckdb").differing == ()
+    assert maintenance.rebuild_warehouse(places, home / "rebuilt" / "anew.duckdb").differing == ()
     run_export(settings, places.of_source("second"), full=True)
     assert os.umask(0) == 0
     look("os.chmod", ())

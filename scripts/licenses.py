@@ -1,4 +1,4 @@
-"""`make licences`: the licence of every locked dependency that is installed with the project, as docs/licences.md.
+"""`make licenses`: the license of every locked dependency that is installed with the project, as docs/licenses.md.
 
 The packages say it themselves in their metadata, each in one of three fields; what they say is written as SPDX does.
 """
@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
-PAGE = PROJECT / "docs" / "licences.md"
+PAGE = PROJECT / "docs" / "licenses.md"
 LOCKS = ("requirements.txt", "requirements-production.txt")
 
 ALLOWED = {
@@ -28,7 +28,7 @@ ALLOWED = {
     "LGPL-3.0-only",  # the drivers of PostgreSQL, which are used as they are
     "LGPL",
 }
-"""What a dependency may be licensed under; another licence is a decision for a person."""
+"""What a dependency may be licensed under; another license is a decision for a person."""
 
 ELSEWHERE = {
     "async-timeout": "Apache-2.0",
@@ -68,8 +68,8 @@ def locked() -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def licence(name: str) -> str | None:
-    """Return the licence that an installed package states, None for one that is not installed.
+def license_of(name: str) -> str | None:
+    """Return the license that an installed package states, None for one that is not installed.
 
     Raises:
         ValueError: it states none.
@@ -90,14 +90,14 @@ def licence(name: str) -> str | None:
     known = dict.fromkeys(_AS_SPDX[said.lower()] for said in names or [text] if said.lower() in _AS_SPDX)
     if not known:
         raise ValueError(
-            f"{name} states no licence that is known here; look at the package and complete scripts/licences.py."
+            f"{name} states no license that is known here; look at the package and complete scripts/licenses.py."
         )
     # Several classifiers are a choice: a package that is under all of them says so with an expression.
     return " OR ".join(known)
 
 
 def is_allowed(expression: str) -> bool:
-    """Tell whether a licence expression can be met with allowed licences: all of AND, one of OR."""
+    """Tell whether a license expression can be met with allowed licenses: all of AND, one of OR."""
     return all(any(name in ALLOWED for name in part.split(" OR ")) for part in expression.split(" AND "))
 
 
@@ -111,27 +111,27 @@ def page(found: dict[str, str]) -> str:
     locks = locked()
     rows = "".join(f"| `{name}` | {found[name]} | {locks[name]} |\n" for name in locks)
     return (
-        "# Licences of what is installed with the project\n\n"
-        "As the packages state them, in SPDX's words. Made by `make licences` from the locks; the tests check that each locked\n"
-        "package is here, as it states itself, under a licence of the list in `scripts/licences.py`. Tools for development are not\n"
-        "installed with the project. DuckDB's extension `httpfs`, which encryption at rest needs, is under the MIT licence and\n"
+        "# Licenses of what is installed with the project\n\n"
+        "As the packages state them, in SPDX's words. Made by `make licenses` from the locks; the tests check that each locked\n"
+        "package is here, as it states itself, under a license of the list in `scripts/licenses.py`. Tools for development are not\n"
+        "installed with the project. DuckDB's extension `httpfs`, which encryption at rest needs, is under the MIT license and\n"
         "comes with OpenSSL (Apache-2.0).\n\n"
-        f"| package | licence | locked in |\n|---|---|---|\n{rows}"
+        f"| package | license | locked in |\n|---|---|---|\n{rows}"
     )
 
 
 def main() -> int:
-    """Write the page; fail when a licence is missing or not allowed."""
-    found = {name: licence(name) for name in locked()}
+    """Write the page; fail when a license is missing or not allowed."""
+    found = {name: license_of(name) for name in locked()}
     missing = [name for name, stated in found.items() if stated is None]
     if missing:
-        print(f"Not installed here, so not known: {', '.join(missing)}. Use `make licences`.", file=sys.stderr)
+        print(f"Not installed here, so not known: {', '.join(missing)}. Use `make licenses`.", file=sys.stderr)
         return 1
     known = {name: str(stated) for name, stated in found.items()}
     PAGE.write_text(page(known))
     refused = [f"{name} ({stated})" for name, stated in known.items() if not is_allowed(stated)]
     if refused:
-        print(f"Not on the list of allowed licences: {', '.join(refused)}.", file=sys.stderr)
+        print(f"Not on the list of allowed licenses: {', '.join(refused)}.", file=sys.stderr)
     print(f"{len(known)} packages: {PAGE.relative_to(PROJECT)}")
     return 1 if refused else 0
 

@@ -1,6 +1,6 @@
 """The same comparison with a real Airflow: its worker, triggerer and scheduler are killed, or all of them at once.
 
-`python tests/crash/airflow_lives.py --weeks 50` runs it on demand; the seed is printed and can be given again.
+`python tests/crash/killed_airflow.py --weeks 50` runs it on demand; the seed is printed and can be given again.
 """
 
 import json
@@ -20,7 +20,7 @@ HOOKS = Path(__file__).parent / "hooks"
 sys.path[:0] = [str(PROJECT / "scripts"), *(str(PROJECT / "tests" / name) for name in ("crash", "faults"))]
 
 import httpx  # noqa: E402
-import lives  # noqa: E402
+import killed_exports  # noqa: E402
 from canaries import PLANTED, canaries, leaks_below  # noqa: E402
 
 from airflow_processes import COMPONENTS, READ_SELDOM, SECRET_FILES, AirflowProcesses  # noqa: E402
@@ -56,7 +56,7 @@ class Storm:
         self._orders.mkdir()
         self._data = Places.below(home / "data")
         self._server = SimulatorServer(
-            World(people=5, seed=7, history_weeks=12), start=lives.START, settings=lives.SERVED
+            World(people=5, seed=7, history_weeks=12), start=killed_exports.START, settings=killed_exports.SERVED
         )
         self._home = home
         self.tally = AirflowTally()
@@ -90,7 +90,7 @@ class Storm:
             }
             with AirflowProcesses(self._home / "airflow", environment=environment) as airflow:
                 for week in range(weeks):
-                    server.clock.set(lives.START + timedelta(weeks=week))
+                    server.clock.set(killed_exports.START + timedelta(weeks=week))
                     self._week(airflow, week)
             self._search()
         return self.tally
@@ -122,10 +122,10 @@ class Storm:
         storm = set(self._server.jobs()) - seen - calm
         states = self._server.jobs()
         expected, found = (
-            lives.remains(self._data.of_source(source), Counter(states[number] for number in jobs))
+            killed_exports.remains(self._data.of_source(source), Counter(states[number] for number in jobs))
             for source, jobs in ((CALM, calm), (STORM, storm))
         )
-        self.tally.differences += [f"week {week}: {text}" for text in lives.differences(found, expected)]
+        self.tally.differences += [f"week {week}: {text}" for text in killed_exports.differences(found, expected)]
 
     def _give_orders(self) -> list[str]:
         """Order one death in each of two tasks."""
@@ -154,10 +154,10 @@ class Storm:
         dag = DAG + source
         if week == 0:
             airflow.unpause(dag)
-            lives.wait_until(lambda: airflow.api("GET", f"/dags/{dag}/dagRuns")["dag_runs"])
+            killed_exports.wait_until(lambda: airflow.api("GET", f"/dags/{dag}/dagRuns")["dag_runs"])
             run = airflow.api("GET", f"/dags/{dag}/dagRuns")["dag_runs"][0]["dag_run_id"]
         else:
-            run = airflow.trigger(dag, {"batches": lives.stages.BATCHES})
+            run = airflow.trigger(dag, {"batches": killed_exports.stage_process.BATCHES})
         if callable(before):
             before()
         state = ""
@@ -171,13 +171,15 @@ class Storm:
                 return False
             return state in {"success", "failed"}
 
-        lives.wait_until(ended, 420)
+        killed_exports.wait_until(ended, 420)
         assert state == "success", f"week {week}: the run of {source} ended as {state}"
 
 
 def main() -> int:
     """Run from the command line."""
-    weeks, seed = lives.asked("Kill Airflow's processes during exports and compare what is left.", "--weeks", 10)
+    weeks, seed = killed_exports.asked(
+        "Kill Airflow's processes during exports and compare what is left.", "--weeks", 10
+    )
     with tempfile.TemporaryDirectory(prefix="bcda-storm-") as home:
         tally = Storm(Path(home), seed).rage(weeks)
     print(report(tally, seed))

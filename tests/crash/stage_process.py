@@ -9,7 +9,7 @@ from datetime import datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from exporting import planned
+from plain_export import planned
 
 from bcda import export
 from bcda.api.client import BcdaClient

@@ -1,6 +1,6 @@
 """Exports whose processes are killed with SIGKILL again and again, compared with an export that nobody disturbed.
 
-`python tests/crash/lives.py --kills 5000` runs it on demand; the seed is printed and can be given again.
+`python tests/crash/killed_exports.py --kills 5000` runs it on demand; the seed is printed and can be given again.
 """
 
 import argparse
@@ -22,8 +22,8 @@ PROJECT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(PROJECT / "tests" / folder) for folder in ("crash", "integration", "unit")]
 
 import duckdb  # noqa: E402
-import stages  # noqa: E402
-from stages import ORDER, Death, Stage  # noqa: E402
+import stage_process  # noqa: E402
+from stage_process import ORDER, Death, Stage  # noqa: E402
 
 from bcda.privacy.server_text import KEPT_PATTERN  # noqa: E402
 from bcda.runs.receipts import read_receipt  # noqa: E402
@@ -94,7 +94,7 @@ class Life:
                 server.clock.set(START + timedelta(weeks=week))
                 given = {"now": server.clock.now().isoformat()}
                 for stage in ORDER:
-                    if stage.batch >= int(given.get("batches", stages.BATCHES)):
+                    if stage.batch >= int(given.get("batches", stage_process.BATCHES)):
                         continue
                     wanted = [death for at, death in deaths if at == stage] if week == self._tally.lives % WEEKS else []
                     given |= self._to_the_end(stage, given, wanted)
@@ -128,7 +128,7 @@ class Life:
         before = len(self._server.requests)
         theirs, ours = self._context.Pipe(duplex=False)
         process = self._context.Process(
-            target=stages.run, args=(stage, given, self._settings, self.places, death, ours), daemon=True
+            target=stage_process.run, args=(stage, given, self._settings, self.places, death, ours), daemon=True
         )
         process.start()
         ours.close()
@@ -229,7 +229,7 @@ def differences(found: Remains, expected: Remains) -> list[str]:
 
 def run_lives(kills: int, seed: int) -> Tally:
     """Kill at least `kills` processes, at every commit point of every stage and at drawn places, and compare each life."""
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["duckdb", "pyarrow", "stages"])
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["duckdb", "pyarrow", "stage_process"])
     draw, tally = random.Random(seed), Tally()
     drawn_per_stage = 3 if kills >= MANY_KILLS else 1
     with ExitStack() as stack:
