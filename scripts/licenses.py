@@ -111,11 +111,11 @@ def page(found: dict[str, str]) -> str:
     locks = locked()
     rows = "".join(f"| `{name}` | {found[name]} | {locks[name]} |\n" for name in locks)
     return (
-        "# Licenses of what is installed with the project\n\n"
-        "As the packages state them, in SPDX's words. Made by `make licenses` from the locks; the tests check that each locked\n"
-        "package is here, as it states itself, under a license of the list in `scripts/licenses.py`. Tools for development are not\n"
-        "installed with the project. DuckDB's extension `httpfs`, which encryption at rest needs, is under the MIT license and\n"
-        "comes with OpenSSL (Apache-2.0).\n\n"
+        "# Licenses of dependencies\n\n"
+        "This table lists the license that each locked package states, as an SPDX expression. `make licenses` writes it from the\n"
+        "locks. Tests check that every locked package is listed with an allowed license (see `scripts/licenses.py`). The table does\n"
+        "not include development tools, because they are not installed with the project. Encryption at rest needs DuckDB's extension\n"
+        "`httpfs`, which has the MIT license and includes OpenSSL (Apache-2.0).\n\n"
         f"| package | license | locked in |\n|---|---|---|\n{rows}"
     )
 

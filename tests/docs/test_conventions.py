@@ -55,7 +55,7 @@ def test_a_form_warns_of_data_of_people_before_it_asks_anything(path):
     assert {"name", "description", "body"} <= set(form)
     first = form["body"][0]
     assert first["type"] == "markdown"
-    assert "Never put data of people here" in first["attributes"]["value"]
+    assert "Never put data about people here" in first["attributes"]["value"]
     ids = [part["id"] for part in form["body"][1:]]
     assert len(ids) == len(set(ids))
     for part in form["body"][1:]:
