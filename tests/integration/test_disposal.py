@@ -557,7 +557,7 @@ def test_the_command_asks_shows_counts_and_never_says_who(places, monkeypatch):
     assert names_anybody(places.lake, needles)
     refused = command("--person")
     assert isinstance(refused.exception, InvalidRequestError)
-    assert "Say --yes" in str(refused.exception)
+    assert "Pass --yes" in str(refused.exception)
     assert names_anybody(places.lake, needles)
     named = places.raw.parent.parent / "who.txt"
     named.write_text(f"{mbi}\n")

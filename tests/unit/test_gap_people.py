@@ -76,6 +76,9 @@ LINES = [
     ),
     ("ClaimResponse", {"resourceType": "ClaimResponse", "patient": {"identifier": MBI}}, Whose(mbi=MBI["value"])),
     ("Claim", {"resourceType": "Claim", "contained": ["x"], "patient": []}, Whose()),
+    # Found by a fuzzer: text that no table can hold, and text that is no MBI.
+    ("Claim", {"resourceType": "Claim", "patient": {"identifier": MBI | {"value": "1\ud800"}}}, Whose()),
+    ("Claim", {"resourceType": "Claim", "patient": {"identifier": MBI | {"value": "9" * 65}}}, Whose()),
     (EOB, [], Whose()),
 ]
 

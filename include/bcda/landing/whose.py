@@ -9,6 +9,9 @@ from bcda.budgets import ORDINARY_LINE_BYTES
 
 _MBI = "http://hl7.org/fhir/sid/us-mbi"
 _PATIENT_ID = re.compile(r"(?:.*/)?([A-Za-z0-9.\-]{1,64})", re.DOTALL)
+_MBI_TEXT = re.compile(r"[0-9A-Za-z\-]{1,64}")
+"""More than any MBI; other text, which may not even be Unicode, names nobody."""
+
 _REFERENCES = {"ExplanationOfBenefit": "patient", "Coverage": "beneficiary"}
 
 
@@ -76,4 +79,6 @@ def _mbi(claim: dict[str, Any]) -> str | None:
     identifiers = _member(patients[0], "identifier") if patients else None
     told = [*(identifiers if isinstance(identifiers, list) else []), _member(claim.get("patient"), "identifier")]
     values = [_member(one, "value") for one in told if _member(one, "system") == _MBI]
-    return next((value.strip() for value in values if isinstance(value, str) and value.strip()), None)
+    return next(
+        (text for value in values if isinstance(value, str) and _MBI_TEXT.fullmatch(text := value.strip())), None
+    )
