@@ -28,7 +28,7 @@ from bcda.storage.sql_text import literal
 log = logging.getLogger(__name__)
 
 KEPT_TABLES = frozenset({"resource", "quarantine", "operation_outcome"})
-"""Lake tables that do not come from the table of resources, so that nothing can rebuild them but raw files."""
+"""Lake tables that do not come from the table of resources. Only raw files can rebuild them."""
 
 
 def land_again(
